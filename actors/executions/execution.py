@@ -43,12 +43,12 @@ from .submissions import Submission
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
 
-__all__ = ["Execution", "LookUp"]
+__all__ = ["Execution", "FindHistory"]
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 
-LookUp = Callable[[], Coroutine[Any, Any, ExecutionHistory | None]]
+FindHistory = Callable[[], Coroutine[Any, Any, ExecutionHistory | None]]
 """Looks for the history of an execution with an id that its caller chose; None without one."""
 
 NO_DEADLINE_S: Final = 30 * 24 * 3600.0
@@ -67,7 +67,7 @@ class Execution(Generic[ResultT]):
         random: Callable[[], float],
         history: ExecutionHistory | None,
         blobs: BlobStore | None,
-        look_up: LookUp | None,
+        find_history: FindHistory | None,
     ) -> None:
         self.id: Final = record.id
         self.record: Final = record
@@ -76,7 +76,7 @@ class Execution(Generic[ResultT]):
         self._blobs = blobs
         self._recorder = record.recorder
         self._history = history
-        self._look_up = look_up
+        self._find_history = find_history
         self.outcome: Final[asyncio.Future[ResultT]] = host.loop.create_future()
         self._host = host
         self._job = job
@@ -102,7 +102,7 @@ class Execution(Generic[ResultT]):
         recorder: Recorder | None = None,
         history: ExecutionHistory | None = None,
         blobs: BlobStore | None = None,
-        look_up: LookUp | None = None,
+        find_history: FindHistory | None = None,
     ) -> ExecutionHandle[ResultT]:
         """Submit `request`; the execution is under way when this returns.
 
@@ -110,8 +110,8 @@ class Execution(Generic[ResultT]):
         id. The job's `enrich` gets `attributes`.
 
         With a `recorder`, the execution is journalled under the recorder's id. With a `history`
-        as well, it resumes from there; `blobs` has the large results. With `look_up` it first asks
-        for the history that the journal has under its id.
+        as well, it resumes from there; `blobs` has the large results. With `find_history` it
+        first asks for the history that the journal has under its id.
         """
         record = ExecutionRecord(
             host,
@@ -123,9 +123,9 @@ class Execution(Generic[ResultT]):
             recorder=recorder,
         )
         execution: Execution[ResultT] = Execution(
-            host, job, request, record, random, history, blobs, look_up
+            host, job, request, record, random, history, blobs, find_history
         )
-        if look_up is None:
+        if find_history is None:
             record.begin(history)
         if recorder is not None:
             recorder.on_failure = execution._stop_unjournalled
@@ -145,8 +145,8 @@ class Execution(Generic[ResultT]):
 
     async def _run_to_end(self) -> None:
         try:
-            if self._look_up is not None:
-                await self._begin_as_known(self._look_up)
+            if self._find_history is not None:
+                await self._begin_as_known(self._find_history)
             if self._history is not None and self._history.is_over:
                 self.is_journalled = True
                 self._end(await self._merge_again(self._history))
@@ -161,9 +161,9 @@ class Execution(Generic[ResultT]):
             failed = part_failed(self._job.name, self.record.phase, error)
             await self._fail_durably(self._stopped_by or failed)
 
-    async def _begin_as_known(self, look_up: LookUp) -> None:
+    async def _begin_as_known(self, find_history: FindHistory) -> None:
         """Begin with the history that the journal has. A cancellation waits for the answer."""
-        looking = self._host.loop.create_task(look_up())
+        looking = self._host.loop.create_task(find_history())
         is_cancelled = False
         while not looking.done():
             try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
-from callboard.actors.executions.execution import Execution, LookUp
+from callboard.actors.executions.execution import Execution, FindHistory
 from callboard.actors.executions.handle import ExecutionHandle, execution_of
 from callboard.actors.executions.history import reading
 from callboard.actors.executions.history.events import LostResult
@@ -205,7 +205,7 @@ class Executions:
             running = self._by_id.get(check_execution_id(execution_id))
             if running is not None:
                 return self._attached(running, job, submission)
-        recorder, look_up = None, None
+        recorder, find_history = None, None
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
             try:
@@ -214,8 +214,8 @@ class Executions:
             except CallboardError as error:
                 recorder.give_up(error)
             if execution_id is not None:
-                look_up = partial(self._look_up, self.journal, recorder, submission)
-        return self._start(job, request, attributes, recorder, None, execution_id, look_up)
+                find_history = partial(self._find_history, self.journal, recorder, submission)
+        return self._start(job, request, attributes, recorder, None, execution_id, find_history)
 
     def _attached(
         self, running: ExecutionHandle[Any], job: Job[Any, Any], submission: Submission
@@ -231,11 +231,11 @@ class Executions:
         except ExecutionIdTaken:
             return self._made(
                 job, submission.request, submission.attributes, execution_id=running.id,
-                look_up=refuse,
+                find_history=refuse,
             )  # fmt: skip
         return running
 
-    async def _look_up(
+    async def _find_history(
         self, journal: Journal, recorder: Recorder, submission: Submission
     ) -> ExecutionHistory | None:
         """Continue what the journal has under the id of a submission, or begin as a new one."""
@@ -322,12 +322,12 @@ class Executions:
         recorder: Recorder | None,
         history: ExecutionHistory | None,
         execution_id: str | None,
-        look_up: LookUp | None = None,
+        find_history: FindHistory | None = None,
     ) -> ExecutionHandle[ResultT]:
         self._remember(job)
         handle = self._made(
             job, request, attributes, execution_id=execution_id, recorder=recorder,
-            history=history, look_up=look_up,
+            history=history, find_history=find_history,
         )  # fmt: skip
         self._by_id[handle.id] = handle
         if recorder is not None:
@@ -344,7 +344,7 @@ class Executions:
         execution_id: str | None,
         recorder: Recorder | None = None,
         history: ExecutionHistory | None = None,
-        look_up: LookUp | None = None,
+        find_history: FindHistory | None = None,
     ) -> ExecutionHandle[ResultT]:
         new_id: Callable[[], str] = self._environment.new_id
         return Execution.start(
@@ -358,7 +358,7 @@ class Executions:
             recorder=recorder,
             history=history,
             blobs=None if self._blobs is None else self._blobs.store,
-            look_up=look_up,
+            find_history=find_history,
         )
 
     def _remember(self, job: Job[Any, Any]) -> None:
