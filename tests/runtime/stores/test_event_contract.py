@@ -1,5 +1,6 @@
 """The contract of every event store."""
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -209,6 +210,29 @@ def test_an_id_stands_for_one_event_of_one_append(store: EventStore) -> None:
     ):
         assert isinstance(one(store, reused), EventIdReused), reused
     assert store.head() == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x\ud800", "a\0b", "a\nb", "\x1b[31m", "x" * 2_000], ids=ascii
+)
+def test_a_text_that_is_no_name_makes_no_stream_and_no_kind(store: EventStore, name: str) -> None:
+    one(store, Append("before", (event(),)))
+    outcomes = store.commit(
+        [
+            Append("a", (event(), event("good"))),
+            Append(name, (event(),)),
+            Append("before", (event("good"), event(name))),
+            Append("b", (event(),)),
+        ]
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Appended, InvalidMessage, InvalidMessage, Appended]
+    assert str(outcomes[1]).isprintable()
+    assert store.streams() == ["a", "b", "before"]
+    assert (store.head(), store.version_of("before")) == (4, 1)
+    for read in (store.read_stream, store.version_of, store.load_snapshot):
+        with contextlib.suppress(InvalidMessage):
+            assert not read(name)
 
 
 def test_an_event_that_is_too_large_is_refused(store: EventStore) -> None:
