@@ -36,6 +36,7 @@ from callboard.messages.control.spec import Restart, StopTimeout
 from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.names import check_name
 from callboard.messages.core.ref import Address, Ref, message_comes_first
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Engine
@@ -238,6 +239,7 @@ class System:
         contract does not share.
         """
         spawner, made = self._spawner(), props_of(agent)
+        check_name("the name of a pool is", made.actor.__name__ if name is None else name)
         spawner.learn(made.actor)
         pool: Pool[ActorT] = Pool(spawner, PoolPlan(made, name, routing, isolated))
         await pool.start(size)
@@ -269,8 +271,10 @@ class System:
         `ActorStartFailed`.
         """
         spawner, made = self._spawner(), props_of(actor)
+        chosen = made.actor.__name__ if name is None else name
+        check_name("the name of keyed actors is", chosen)
         plan = KeyedPlan(
-            made.actor, made.args, made.keywords, name or made.actor.__name__, store_of(store),
+            made.actor, made.args, made.keywords, chosen, store_of(store),
             idle_s, active_max, memory_bytes_max, save_every, save_after_s,
         )  # fmt: skip
         parts, offers = parts_for(self._host.pickler, self._host.directory.hosts, plan)

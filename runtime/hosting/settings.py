@@ -118,6 +118,9 @@ class Settings:
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "over 0")
+        for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
+            if "\0" in str(getattr(self, name)):
+                _refuse(name, getattr(self, name), "a text without a NUL character")
         if not isinstance(self.blobs, str) or not self.blobs:
             _refuse("blobs", self.blobs, "a folder, auto, or off")
         has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import callboard
+from callboard import Actor
+from callboard.actors.events.codec import EventCodec
+from callboard.actors.events.consumers.group import ConsumerGroup
 from callboard.actors.events.projection.projection import Projection
+from callboard.actors.journal.position import Position
+from callboard.actors.journal.stored import StoredLog
 from callboard.actors.trees.spec import TreeSpec
 from callboard.messages.control.hosts import HostSpec
 from callboard.messages.core.contract import Contract
@@ -27,7 +33,8 @@ from callboard.messages.jobs.job import Job
 from callboard.messages.jobs.plan import Plan, SubTask
 from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.hosting.settings import Settings
-from callboard.runtime.stores.memory import MemoryEventStore
+from callboard.runtime.stores.choose import path_of
+from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore
 
 GOOD = ["a", "x y", "$(id)", "ünïcode", "a/b", "..", "'quoted'", "👩\u200d🚀", "\u00a0", "a" * 200]
 WRONG = {
@@ -150,6 +157,35 @@ def test_each_edge_takes_a_usual_name(edge: str) -> None:
 def test_names_that_are_parts_of_paths_have_no_slash(edge: str, name: str) -> None:
     with pytest.raises(SpecError, match="the character '/'"):
         EDGES[edge](name)
+
+
+@pytest.mark.parametrize("name", ["journal", "blobs", "states"])
+def test_a_place_has_no_nul(name: str) -> None:
+    options: dict[str, Any] = {"journal": "memory:", name: "a\0b"}
+    with pytest.raises(SpecError, match="NUL") as caught:
+        Settings(**options)
+    assert caught.value.details["field"] == name
+    with pytest.raises(SpecError, match="NUL"):
+        path_of("sqlite:///a%00b")
+
+
+async def test_names_of_actors_groups_and_commands_are_checked_when_they_are_given() -> None:
+    store = MemoryEventStore()
+    models = MemoryReadModelStore()
+    with pytest.raises(SpecError, match="the name of a group of consumers is"):
+        ConsumerGroup("a\nb", StoredLog(store, Position(), "test"), EventCodec([]), models)
+    async with callboard.start(engine="inline", hosts=1) as system:
+        for name in ("a\nb", "x\ud800", ""):
+            with pytest.raises(CallboardError, match="the actor's name"):
+                await system.spawn(Plain, name=name)
+            with pytest.raises(SpecError, match="the name of a pool"):
+                await system.pool(Plain, size=1, name=name)
+        ref = await system.spawn(Plain, name="a/b c")
+        assert await system.lookup("a/b c") == ref
+
+
+class Plain(Actor):
+    """Handles nothing."""
 
 
 def test_a_reserved_prefix_is_refused() -> None:
