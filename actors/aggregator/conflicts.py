@@ -39,14 +39,15 @@ CONFIDENCE_RANGE: Final = (0.0, 1.0)
 class Claim(Generic[V]):
     """The claim of one agent about one place.
 
-    `place` identifies it (a path, a tuple of path and line, ...). A higher `severity` is
-    worse; `None` means unknown and ranks below all others.
+    `place` identifies it (a path, a tuple of path and line, ...): any hashable value, and a reader
+    knows of which type. A higher `severity` is worse; `None` means unknown and ranks below all
+    others.
 
     Raises:
-        SpecError: the confidence is not within 0 and 1.
+        SpecError: the confidence is not within 0 and 1, or the place is not hashable.
     """
 
-    place: Hashable
+    place: Any
     value: V
     by: str
     confidence: float = 1.0
@@ -59,6 +60,14 @@ class Claim(Generic[V]):
                 f"a claim of {self.by} has the confidence {self.confidence}.",
                 advice="Give a confidence between 0 and 1.",
             )
+        try:
+            hash(self.place)
+        except TypeError as error:
+            raise SpecError(
+                f"a claim of {self.by} is about a place of type {type(self.place).__qualname__}: "
+                f"{error}.",
+                advice="Give a hashable place, such as a tuple in place of a list.",
+            ) from error
 
 
 class ConflictPolicy(StrEnum):
@@ -83,7 +92,8 @@ class Resolution(Generic[V]):
     `keep_all` it is what put the winner first.
     """
 
-    place: Hashable
+    place: Any
+    """The place of its claims."""
     winner: Claim[V]
     kept: tuple[Claim[V], ...]
     policy: ConflictPolicy

@@ -41,7 +41,7 @@ from callboard.messages.core.errors import (
     VersionMismatch,
 )
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
-from callboard.messages.core.names import former_name
+from callboard.messages.core.module_names import former_name
 from callboard.messages.storage.errors import UnknownEvent
 from callboard.messages.storage.event_ids import new_event_id
 from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent, RecordedEvent
@@ -84,7 +84,8 @@ def event_id(*parts: str | int) -> bytes:
     """The id of an event, made of these parts: the same parts give the same id."""
     digest = hashlib.blake2b(digest_size=EVENT_ID_BYTES)
     for part in parts:
-        text = f"{part}".encode()
+        # A store refuses a text without an encoding, with an error that says so.
+        text = f"{part}".encode("utf-8", "surrogatepass")
         digest.update(len(text).to_bytes(8, "big"))
         digest.update(text)
     return digest.digest()

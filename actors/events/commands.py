@@ -20,7 +20,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.contract import Contract
-from callboard.messages.core.errors import DeadlineExceeded, SpecError
+from callboard.messages.core.errors import DeadlineExceeded, SpecError, UsageError
+from callboard.messages.core.names import check_name
 from callboard.messages.storage.errors import (
     CommitUnknown,
     EventIdReused,
@@ -145,11 +146,15 @@ class Commands(Generic[StateT]):
     ) -> Executed[StateT]:
         """Execute a command; its events are durable on return.
 
-        Raises what the `decides` method raises, `WrongExpectedVersion` after more than
-        `retries_max` conflicts, `DeadlineExceeded` after `timeout_s` seconds, and what the
-        journal raises. After one of the last two, execute it again with the same `command_id`.
+        Raises what the `decides` method raises, `UsageError` for a `command_id` that is no name,
+        `WrongExpectedVersion` after more than `retries_max` conflicts, `DeadlineExceeded` after
+        `timeout_s` seconds, and what the journal raises. After one of the last two, execute it
+        again with the same `command_id`.
         """
-        name = uuid.uuid4().hex if command_id is None else command_id
+        if command_id is None:
+            name = uuid.uuid4().hex
+        else:
+            name = check_name("the command id", command_id, error=UsageError)
         limit = asyncio.timeout(timeout_s)
         try:
             async with limit, self._turn(stream):

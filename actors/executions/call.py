@@ -5,6 +5,7 @@ future. It puts its outcome into a list of its run, which reads the list once pe
 event loop.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from callboard.messages.core.contract import Contract, is_same_contract
@@ -37,8 +38,8 @@ class CallOwner(Protocol):
         """Attempts under way, by the ids of their sub-tasks."""
 
     @property
-    def step_prefix(self) -> str:
-        """The prefix of the step names of its sub-tasks."""
+    def step_key(self) -> Callable[[str], str]:
+        """The function from a sub-task's id to its idempotency key."""
 
     def wake(self) -> None:
         """Schedule a turn of the run."""
@@ -82,7 +83,7 @@ class TaskCall:
         self.under_way = started - executor.delivered
         """The attempts that the executor held when it got this one, itself included."""
         self.slot = executor.address.slot
-        self.step = run.step_prefix + sub_task.id
+        self.step = run.step_key(sub_task.id)
         self.correlation = 0
         self.expects: type[Contract] | None = None
         self.local: Ask | None = None

@@ -8,7 +8,7 @@ the job becomes the outcome, and appears nowhere else.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from callboard.messages.core.contract import Contract
@@ -38,14 +38,19 @@ from .parts import check_all, part_failed, sub_task_failed
 from .preparation import Preparation, gather_sub_tasks
 from .record import ExecutionRecord, ExecutionStatistics
 from .run import PlanRun
+from .step_keys import KEY_FORM, step_keys
+from .submissions import Submission
 
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "FindHistory"]
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
+
+FindHistory = Callable[[], Coroutine[Any, Any, ExecutionHistory | None]]
+"""Looks for the history of an execution with an id that its caller chose; None without one."""
 
 NO_DEADLINE_S: Final = 30 * 24 * 3600.0
 """The deadline of asks in an execution without a time limit, in seconds."""
@@ -63,6 +68,7 @@ class Execution(Generic[ResultT]):
         random: Callable[[], float],
         history: ExecutionHistory | None,
         blobs: BlobStore | None,
+        find_history: FindHistory | None,
     ) -> None:
         self.id: Final = record.id
         self.record: Final = record
@@ -71,6 +77,7 @@ class Execution(Generic[ResultT]):
         self._blobs = blobs
         self._recorder = record.recorder
         self._history = history
+        self._find_history = find_history
         self.outcome: Final[asyncio.Future[ResultT]] = host.loop.create_future()
         self._host = host
         self._job = job
@@ -97,6 +104,7 @@ class Execution(Generic[ResultT]):
         recorder: Recorder | None = None,
         history: ExecutionHistory | None = None,
         blobs: BlobStore | None = None,
+        find_history: FindHistory | None = None,
     ) -> ExecutionHandle[ResultT]:
         """Submit `request`; the execution is under way when this returns.
 
@@ -104,7 +112,8 @@ class Execution(Generic[ResultT]):
         id. The job's `enrich` gets `attributes`.
 
         With a `recorder`, the execution is journalled under the recorder's id. With a `history`
-        as well, it resumes from there; `blobs` has the large results.
+        as well, it resumes from there; `blobs` has the large results. With `find_history` it
+        first asks for the history that the journal has under its id.
         """
         record = ExecutionRecord(
             host,
@@ -114,11 +123,12 @@ class Execution(Generic[ResultT]):
             partial_every=job.partial_every,
             wall_time=wall_time,
             recorder=recorder,
-            history=history,
         )
         execution: Execution[ResultT] = Execution(
-            host, job, request, record, random, history, blobs
+            host, job, request, record, random, history, blobs, find_history
         )
+        if find_history is None:
+            record.begin(history)
         if recorder is not None:
             recorder.on_failure = execution._stop_unjournalled
         execution._begin()
@@ -137,6 +147,8 @@ class Execution(Generic[ResultT]):
 
     async def _run_to_end(self) -> None:
         try:
+            if self._find_history is not None:
+                await self._begin_as_known(self._find_history)
             if self._history is not None and self._history.is_over:
                 self.is_journalled = True
                 self._end(await self._merge_again(self._history))
@@ -155,6 +167,25 @@ class Execution(Generic[ResultT]):
             failed = part_failed(self._job.name, self.record.phase, error)
             await self._fail_durably(self._stopped_by or failed)
 
+    async def _begin_as_known(self, find_history: FindHistory) -> None:
+        """Begin with the history that the journal has. A cancellation waits for the answer."""
+        looking = self._host.loop.create_task(find_history())
+        is_cancelled = False
+        while not looking.done():
+            try:
+                await asyncio.wait((looking,))
+            except asyncio.CancelledError:
+                is_cancelled = True
+        self._history = looking.result()
+        self.record.begin(self._history)
+        if is_cancelled:
+            raise asyncio.CancelledError
+
+    @property
+    def submission(self) -> Submission:
+        """What was submitted."""
+        return Submission(self._job.name, self._request, self.record.attributes)
+
     async def _execute(self) -> ResultT:
         if self._history is not None and self._history.has_plan:
             replay = self._replay(self._history)
@@ -162,6 +193,10 @@ class Execution(Generic[ResultT]):
             return await self._complete(await self._run_plan(replay, route))
         made, route = await self._planned()
         return await self._complete(await self._run_plan(made, route))
+
+    @property
+    def _key_form(self) -> int:
+        return KEY_FORM if self._history is None else self._history.submitted.keys
 
     def _replay(self, history: ExecutionHistory) -> Replay:
         return Replay(history, self._host.codec.copy(), self._host.contracts, self._blobs)
@@ -252,7 +287,7 @@ class Execution(Generic[ResultT]):
             random=self._random,
             on_turn=record.moved,
             on_trouble=record.troubled,
-            execution_id=record.id,
+            step_key=step_keys(record.id, self._key_form),
             in_doubt=job.in_doubt,
             recorder=self._recorder,
             grown=made.grown if isinstance(made, Replay) else frozenset(),

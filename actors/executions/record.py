@@ -72,7 +72,6 @@ class ExecutionRecord:
         partial_every: int,
         wall_time: Callable[[], float],
         recorder: "Recorder | None" = None,
-        history: "ExecutionHistory | None" = None,
     ) -> None:
         self.recorder: Final = recorder
         self.id: Final = execution_id
@@ -94,12 +93,15 @@ class ExecutionRecord:
         self._ended_s: float | None = None
         self._ended_at: float | None = None
         self._transitions: list[StateChanged] = []
+
+    # --- changes -------------------------------------------------------------------------
+
+    def begin(self, history: "ExecutionHistory | None") -> None:
+        """Begin at the first phase, or after what the journal has. The first of all changes."""
         if history is None:
             self._note_phase()
         else:
             self._restore(history)
-
-    # --- changes -------------------------------------------------------------------------
 
     def enter(self, phase: ExecutionPhase) -> None:
         """Note the begin of a phase."""

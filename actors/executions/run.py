@@ -86,7 +86,7 @@ class PlanRun:
         random: Callable[[], float],
         on_turn: Callable[[], None],
         on_trouble: Callable[[str, int, CallboardError], None],
-        execution_id: str,
+        step_key: Callable[[str], str],
         in_doubt: Callable[[SubTask, CallboardError], Decision],
         recorder: "Recorder | None" = None,
         grown: frozenset[str] = frozenset(),
@@ -107,7 +107,7 @@ class PlanRun:
         self._in_doubt = in_doubt
         self._non_idempotent: list[TaskCall] = []
         """Attempts that are sent once their start is durable."""
-        self.step_prefix: Final = execution_id + "/"
+        self.step_key: Final = step_key
         self._held: list[TaskDone] = []
         """Results of this turn, collected once they are durable."""
         self._uncommitted = 0

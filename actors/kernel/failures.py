@@ -26,7 +26,7 @@ from callboard.messages.core.errors import (
     WrongReply,
     error_from_data,
 )
-from callboard.messages.core.names import near_match
+from callboard.messages.core.module_names import near_match
 
 from .actor import Handler
 from .cell_port import CellPort

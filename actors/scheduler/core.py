@@ -98,7 +98,6 @@ class SchedulerCore(SchedulerViews):
         self._on_failure = on_failure
         self._open_ended = open_ended
         self._status = ExecutionStatus.RUNNING
-        self._doubts: dict[int, tuple[int, CallboardError]] = {}
         self._first_failure: tuple[str, CallboardError] | None = None
         self._attempts_started = 0
         self._retries = 0
@@ -125,6 +124,7 @@ class SchedulerCore(SchedulerViews):
         invariants.check_graph(self._graph)
         invariants.check_attempts(self._graph, self._attempts, self._pool)
         invariants.check_ready(self._graph, self._attempts, self._pool)
+        invariants.check_pauses(self._graph, self._flow.retry_at, self._flow.doubts)
         assert (self._status is ExecutionStatus.RUNNING) or self.progress().fraction == 1.0
 
     # --- growth -------------------------------------------------------------------------
@@ -380,7 +380,7 @@ class SchedulerCore(SchedulerViews):
 
     def _mark_in_doubt(self, index: int, attempt: int, error: CallboardError) -> None:
         self._graph.move(index, IN_DOUBT)
-        self._doubts[index] = (attempt, error)
+        self._flow.doubts[index] = (attempt, error)
         self._flow.effects.append(TaskDoubtful(self._graph.ids[index], attempt, error))
 
     def decide(self, task_id: str, decision: Decision, now: float) -> bool:
@@ -392,7 +392,7 @@ class SchedulerCore(SchedulerViews):
         index = self._graph.index[task_id]
         if self._graph.status[index] != IN_DOUBT or decision is Decision.ASK:
             return False
-        _, error = self._doubts.pop(index)
+        _, error = self._flow.doubts.pop(index)
         if decision is Decision.RUN_AGAIN:
             self._flow.make_ready(index)
         else:

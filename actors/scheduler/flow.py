@@ -7,13 +7,24 @@ budgets or the end of the execution.
 
 from collections.abc import Callable, Iterable, Mapping
 
+from callboard.messages.core.errors import CallboardError
 from callboard.messages.jobs.plan import SubTask
 
 from .attempt_deadlines import AttemptDeadlines, Deadline, Due
 from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Attempts
 from .effects import CancelAttempt, Effect, TasksSkipped
 from .executor_pool import ExecutorPool
-from .graph import BACKING_OFF, CANCELLED, DONE, READY, RUNNING, SKIPPED, WAITING, TaskGraph
+from .graph import (
+    BACKING_OFF,
+    CANCELLED,
+    DONE,
+    IN_DOUBT,
+    READY,
+    RUNNING,
+    SKIPPED,
+    WAITING,
+    TaskGraph,
+)
 from .ready import ReadyEntry
 
 __all__ = ["TaskFlow"]
@@ -26,6 +37,7 @@ class TaskFlow:
         "attempts",
         "cancel_grace_s",
         "deadlines",
+        "doubts",
         "effects",
         "graph",
         "kind_of",
@@ -42,6 +54,9 @@ class TaskFlow:
         self.deadlines = AttemptDeadlines(self._is_alive)
         self.effects: list[Effect] = []
         self.retry_at: dict[int, float] = {}
+        """When each sub-task that backs off is tried again."""
+        self.doubts: dict[int, tuple[int, CallboardError]] = {}
+        """The attempt and the error of each sub-task in doubt."""
         self.kind_of = kind_of
         self.cancel_grace_s = cancel_grace_s
 
@@ -165,6 +180,8 @@ class TaskFlow:
                 self.cancel_ticket(ticket, now)
         elif before == BACKING_OFF:
             del self.retry_at[index]
+        elif before == IN_DOUBT:
+            del self.doubts[index]
         self.graph.move(index, CANCELLED)
         return True
 

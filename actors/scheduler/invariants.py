@@ -5,12 +5,13 @@ hide in both. Tests call them after every event.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 
 from .attempts import ATTEMPT_BITS, ATTEMPT_MASK, Attempts
 from .executor_pool import ExecutorPool
-from .graph import DONE, READY, RUNNING, STATUSES, WAITING, TaskGraph
+from .graph import BACKING_OFF, DONE, IN_DOUBT, READY, RUNNING, STATUSES, WAITING, TaskGraph
 
-__all__ = ["check_attempts", "check_graph", "check_ready"]
+__all__ = ["check_attempts", "check_graph", "check_pauses", "check_ready"]
 
 
 def check_graph(graph: TaskGraph) -> None:
@@ -97,3 +98,16 @@ def check_ready(graph: TaskGraph, attempts: Attempts, pool: ExecutorPool) -> Non
         assert kind.groups == [group for group in kind.groups if kind.name in group.offers], (
             f"{kind.name} has groups that do not offer it"
         )
+
+
+def check_pauses(graph: TaskGraph, backing_off: Iterable[int], in_doubt: Iterable[int]) -> None:
+    """Check that exactly the sub-tasks that pause have an entry from which they go on.
+
+    An entry that is left over would let a sub-task run that has ended.
+
+    Raises:
+        AssertionError: something does not hold.
+    """
+    for state, entries in ((BACKING_OFF, backing_off), (IN_DOUBT, in_doubt)):
+        pausing = {index for index, found in enumerate(graph.status) if found == state}
+        assert set(entries) == pausing, f"states and entries disagree about {STATUSES[state]}"

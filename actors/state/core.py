@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from callboard.messages.core.errors import UsageError
 from callboard.messages.jobs.execution import (
     EXECUTION_TRANSITIONS,
+    RESERVED,
     ExecutionStatus,
     StateTransitionTrigger,
+    check_execution_id,
 )
 from callboard.messages.jobs.updates import StateChanged
 from callboard.messages.storage.errors import StoreFull, TransitionRefused
@@ -15,27 +16,20 @@ from callboard.messages.storage.states import AgentExecutionState, AgentStateCha
 
 __all__ = [
     "PENDING_NOTIFICATIONS_MAX",
-    "RESERVED",
     "PendingNotifications",
     "check_history",
     "check_id",
     "step",
 ]
 
-RESERVED: Final = ":"
-"""The prefix of the manager's own rows in the table of states: no execution id may have it."""
-
 PENDING_NOTIFICATIONS_MAX: Final = 10_000
 """The most executions with a pending notification; with more, no state is stored."""
 
 
 def check_id(execution_id: str) -> None:
-    """Raises `UsageError` for an id with the reserved prefix."""
+    """Raises `UsageError` for an id that is reserved; other ids may be of an earlier release."""
     if execution_id.startswith(RESERVED):
-        raise UsageError(
-            f"the execution id {execution_id!r} begins with {RESERVED!r}, which is reserved.",
-            advice="Choose another id.",
-        )
+        check_execution_id(execution_id)
 
 
 def _check_step(execution_id: str, before: ExecutionStatus, to: ExecutionStatus) -> None:

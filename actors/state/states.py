@@ -25,7 +25,7 @@ from typing import Any, Final, Self, TypeVar
 
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, StateConflict
-from callboard.messages.jobs.execution import ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.execution import RESERVED, ExecutionStatus, StateTransitionTrigger
 from callboard.messages.storage.errors import CommitUnknown, TransitionRefused
 from callboard.messages.storage.states import (
     WRITER_BYTES,
@@ -41,7 +41,7 @@ from callboard.messages.storage.stores import Cache, StateRow, StateStore
 
 from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.threads import ThreadRunner
-from .core import RESERVED, PendingNotifications, check_history, check_id, step
+from .core import PendingNotifications, check_history, check_id, step
 
 __all__ = ["AgentStateManager", "Publish", "StateStatistics"]
 

@@ -34,6 +34,7 @@ from callboard.messages.control.spec import (
     SupervisorSpec,
 )
 from callboard.messages.core.errors import SpecError
+from callboard.messages.core.names import check_name
 from callboard.messages.ports import Pickler
 
 from ..kernel.actor import Actor, behaviour_of
@@ -122,8 +123,8 @@ class TreeSpec:
     placement: Placement | None = None
 
     def __post_init__(self) -> None:
-        place = self.name if isinstance(self.name, str) and self.name else "TreeSpec"
-        _check_name(place, self.name)
+        _check_name("TreeSpec", self.name)
+        place = self.name
         _check_kind(f"{place}.placement", self.placement, Placement | None)
         _check_supervisor(place, self)
         nodes = 0
@@ -331,8 +332,8 @@ def _check_kind(where: str, value: object, kind: Any) -> None:
 
 
 def _check_name(place: str, name: object) -> None:
-    if not isinstance(name, str) or not name or "/" in name:
-        _refuse(f"{place}.name", f"is {name!r}", "Give a name without '/': names form paths.")
+    # Names form paths.
+    check_name(f"{place}.name is", name, without="/", field=f"{place}.name")
 
 
 def places(place: str, tree: Node, depth: int) -> Iterator[tuple[str, Node, int]]:

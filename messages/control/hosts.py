@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Self, final
 
 from ..core.errors import SpecError
+from ..core.names import check_name
 from .placement import Resources
 from .spec import Restart, StopTimeout
 
@@ -47,8 +48,9 @@ class HostSpec:
     """Whether the end of this host can end the system; see `AutoShutdown`."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not 0 < len(self.name) <= NAME_CHARS_MAX:
-            _refuse("HostSpec.name", f"is {self.name!r}", f"Give 1 to {NAME_CHARS_MAX} letters.")
+        check_name(
+            "HostSpec.name is", self.name, bytes_max=4 * NAME_CHARS_MAX, field="HostSpec.name"
+        )
         if type(self.count) is not int or not 1 <= self.count <= HOSTS_MAX:
             _refuse("HostSpec.count", f"is {self.count!r}", f"It must be from 1 to {HOSTS_MAX}.")
         for name, kind, wanted in (

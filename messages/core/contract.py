@@ -42,7 +42,8 @@ from pydantic_core import CoreSchema
 from .arrival import Arrival, no_schema
 from .errors import InvalidMessage, PayloadTooLarge, SpecError, UnknownContract, VersionMismatch
 from .limits import DEFAULT_LIMITS, Limits
-from .names import former_name, module_of, near_match
+from .module_names import former_name, module_of, near_match
+from .names import check_name
 from .schema import depth_is_bounded, schema_fingerprint
 from .travel import MARK, Travel
 
@@ -67,7 +68,7 @@ Upcaster = Callable[[Fields], Fields]
 
 ReplyT = TypeVar("ReplyT", covariant=True)
 
-NAME_CHARS_MAX: Final = 200
+NAME_BYTES_MAX: Final = 200
 PROBLEMS_SHOWN_MAX: Final = 3
 
 
@@ -103,11 +104,7 @@ class Contract(BaseModel):
                 advice="Versions are whole numbers from 1 on.",
             )
         chosen = name if name is not None else f"{module_of(cls)}.{cls.__qualname__}"
-        if not isinstance(chosen, str) or not 1 <= len(chosen) <= NAME_CHARS_MAX:
-            raise SpecError(
-                f"contract {cls.__qualname__}: the name is {chosen!r:.{NAME_CHARS_MAX}}.",
-                advice=f"A name is a text of 1 to {NAME_CHARS_MAX} characters.",
-            )
+        check_name(f"contract {cls.__qualname__}: the name", chosen, bytes_max=NAME_BYTES_MAX)
         # Plain class attributes: they survive cloudpickle's two-step rebuild of a
         # class from `__main__`, which does not repeat the class keywords.
         cls.contract_name = chosen

@@ -23,6 +23,7 @@ __all__ = [
     "ContractError",
     "DeadlineExceeded",
     "ExecutionFailed",
+    "ExecutionIdTaken",
     "FrameError",
     "HandlerFailed",
     "HostLost",
@@ -49,7 +50,10 @@ __all__ = [
 ]
 
 MESSAGE_CHARS_MAX: Final = 4_000
-"""A longer message is cut: an error must stay smaller than what failed."""
+"""A longer message or advice is cut: an error must stay smaller than what failed."""
+
+DETAIL_CHARS_MAX: Final = 20_000
+"""A longer text among the details is cut when the error travels; a traceback is shorter."""
 
 DETAILS_DEPTH_MAX: Final = 8
 """Details that nest deeper are replaced by their text."""
@@ -59,17 +63,17 @@ class CallboardError(Exception):
     """The base of every error that Callboard raises.
 
     `message` says what failed and where, and `advice` says what to do. `details` holds
-    plain values: str, int, float, bool, None, and lists or dicts of them. A message of more
-    than 4,000 characters is cut.
+    plain values: str, int, float, bool, None, and lists or dicts of them. A message or an advice
+    of more than 4,000 characters is cut, and what has no encoding in them is escaped.
     """
 
     code: ClassVar[str] = "callboard"
     """Names the class on the wire and in logs. A subclass of yours may have its own."""
 
     def __init__(self, message: str, /, *, advice: str = "", **details: Any) -> None:
-        super().__init__(message[:MESSAGE_CHARS_MAX])
-        self.message: Final = message[:MESSAGE_CHARS_MAX]
-        self.advice: Final = advice
+        self.message: Final = _cut(message)
+        self.advice: Final = _cut(advice)
+        super().__init__(self.message)
         self.details: Final = details
 
     def __str__(self) -> str:
@@ -83,8 +87,8 @@ class CallboardError(Exception):
         """This error as plain data. Any codec can encode it, whatever its details are."""
         return {
             "code": self.code,
-            "message": _text(self.message),
-            "advice": _text(self.advice),
+            "message": self.message,
+            "advice": self.advice,
             "details": {_text(str(key)): _plain(value) for key, value in self.details.items()},
         }
 
@@ -107,7 +111,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if value is None or type(value) in (bool, float):
         return value
     if isinstance(value, str):
-        return _text(value)
+        return _text(value[:DETAIL_CHARS_MAX])
     if type(value) is int and -(2**63) <= value < 2**64:
         return value
     if depth < DETAILS_DEPTH_MAX:
@@ -119,6 +123,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
         return _text(repr(value)[:MESSAGE_CHARS_MAX])
     except Exception as error:  # noqa: BLE001 - a user's __repr__ may do anything
         return f"a {type(value).__qualname__} ({type(error).__name__} in its repr)"
+
+
+def _cut(text: str) -> str:
+    return text[:MESSAGE_CHARS_MAX] if text.isascii() else _text(text[:MESSAGE_CHARS_MAX])
 
 
 def _text(value: str) -> str:
@@ -199,6 +207,15 @@ class NameTaken(CallboardError):
     """Another living actor has this name."""
 
     code = "name_taken"
+
+
+class ExecutionIdTaken(CallboardError):
+    """Another request was submitted under this execution id.
+
+    `details["differences"]` lists the differences: the job, or fields of the request.
+    """
+
+    code = "execution_id_taken"
 
 
 class OutputError(CallboardError):

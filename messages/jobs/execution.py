@@ -10,10 +10,12 @@ from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..core.errors import InternalError
+from ..core.errors import InternalError, UsageError
+from ..core.names import check_name
 
 __all__ = [
     "EXECUTION_TRANSITIONS",
+    "RESERVED",
     "TASK_TRANSITIONS",
     "Decision",
     "ExecutionStatus",
@@ -22,7 +24,22 @@ __all__ = [
     "StateTransition",
     "StateTransitionTrigger",
     "TaskStatus",
+    "check_execution_id",
 ]
+
+RESERVED: Final = ":"
+"""The first character of other rows in the table of states: no execution id may have it."""
+
+
+def check_execution_id(execution_id: object) -> str:
+    """Check an execution id that a caller chose, and return it. Raises `UsageError`."""
+    found = check_name("the execution id", execution_id, error=UsageError)
+    if found.startswith(RESERVED):
+        raise UsageError(
+            f"the execution id {found!r} begins with {RESERVED!r}, which is reserved.",
+            advice="Choose another id.",
+        )
+    return found
 
 
 class ExecutionStatus(StrEnum):

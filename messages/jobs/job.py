@@ -21,6 +21,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from ..core.contract import Contract
 from ..core.errors import CallboardError, SpecError
+from ..core.names import check_name
 from .execution import Decision, OnFailure
 from .plan import Plan, SubTask
 from .retry import RetryPolicy
@@ -229,6 +230,7 @@ class Job(Generic[RequestT, ResultT]):
     """How long a sub-task waits for an agent that offers its contract, in seconds."""
 
     def __post_init__(self) -> None:
+        check_name("the name of a job is", self.name, field="name")
         limits = (self.concurrency_max, *self.concurrency_max_by_kind.values())
         wrong = [
             text

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..core.errors import PlanError
+from ..core.names import problem_of, problems_of, shown
 from .retry import RETRY_DEFAULT, RetryPolicy
 
 __all__ = [
@@ -36,9 +37,6 @@ PROBLEMS_MAX: Final = 20
 
 CYCLE_NAMES_MAX: Final = 12
 """A longer cycle is shown without its middle."""
-
-NAME_CHARS_MAX: Final = 80
-"""A longer id is cut in messages."""
 
 
 _BINDS_NOTHING: Final[Mapping[str, str | tuple[str, ...]]] = {}
@@ -117,12 +115,12 @@ def check_sub_tasks(
             limit=SUB_TASKS_MAX,
             count=total,
         )
-    problems: list[str] = []
     new = {sub_task.id: sub_task for sub_task in sub_tasks}
+    problems = [f"the id {shown(id_)} {problem}" for id_, problem in problems_of(list(new))]
     if len(new) != len(sub_tasks):
         problems += _duplicates(sub_tasks)
     if known_count:
-        problems += [f"{_name(id_)} is in the plan already" for id_ in new if id_ in known]
+        problems += [f"{shown(id_)} is in the plan already" for id_ in new if id_ in known]
     tied = False
     for sub_task in sub_tasks:
         tied = tied or bool(sub_task.needs)
@@ -131,8 +129,9 @@ def check_sub_tasks(
             sub_task.needs == ()
             and not sub_task.bind
             and 0 < sub_task.weight < math.inf
-            and sub_task.id
             and sub_task.timeout_s is None
+            and sub_task.agent is None
+            and sub_task.key is None
         ):
             problems += _wrong_fields(sub_task, new, known)
     cycles = _cycles(new) if tied else []
@@ -154,13 +153,8 @@ def _raise_problems(problems: list[str], cycles: list[list[str]]) -> None:
     )
 
 
-def _name(id_: object) -> str:
-    text = repr(id_)
-    return text if len(text) <= NAME_CHARS_MAX else text[: NAME_CHARS_MAX - 3] + "..."
-
-
 def _shortened(cycle: list[str]) -> list[str]:
-    names = [_name(id_) for id_ in cycle]
+    names = [shown(id_) for id_ in cycle]
     if len(names) <= CYCLE_NAMES_MAX:
         return names
     half = CYCLE_NAMES_MAX // 2
@@ -171,16 +165,18 @@ def _duplicates(sub_tasks: Sequence[SubTask]) -> list[str]:
     times: dict[str, int] = {}
     for sub_task in sub_tasks:
         times[sub_task.id] = times.get(sub_task.id, 0) + 1
-    return [f"the id {_name(id_)} occurs {n} times" for id_, n in times.items() if n > 1]
+    return [f"the id {shown(id_)} occurs {n} times" for id_, n in times.items() if n > 1]
 
 
 def _wrong_fields(
     sub_task: SubTask, new: Mapping[str, SubTask], known: Container[str]
 ) -> list[str]:
-    name = _name(sub_task.id)
+    name = shown(sub_task.id)
     problems = []
-    if not sub_task.id or not isinstance(sub_task.id, str):
-        problems.append(f"the id {name} is empty or no text")
+    for what, given in (("agent", sub_task.agent), ("key", sub_task.key)):
+        wrong = None if given is None else problem_of(given)
+        if wrong is not None:
+            problems.append(f"the {what} {shown(given)} of {name} {wrong}")
     if not 0 < sub_task.weight < math.inf:
         problems.append(f"{name} has the weight {sub_task.weight}, not a positive number")
     if sub_task.timeout_s is not None and not 0 < sub_task.timeout_s < math.inf:
@@ -188,14 +184,14 @@ def _wrong_fields(
     if not _is_tuple(sub_task.needs):
         return [*problems, f"{name} has {type(sub_task.needs).__name__} as needs, not a tuple"]
     problems += [
-        f"{name} needs {_name(need)}, which is not in the plan"
+        f"{name} needs {shown(need)}, which is not in the plan"
         for need in dict.fromkeys(sub_task.needs)
         if need not in new and need not in known
     ]
     for field_name, bound in sub_task.bind.items():
         ids = (bound,) if isinstance(bound, str) else bound
         problems += [
-            f"{name} binds {field_name} to {_name(id_)}, which is not among its needs"
+            f"{name} binds {field_name} to {shown(id_)}, which is not among its needs"
             for id_ in ids
             if id_ not in sub_task.needs
         ]

@@ -46,6 +46,7 @@ RETRYABILITY: Final[Mapping[str, Retryability]] = MappingProxyType(
         "plan": Retryability.NEVER,
         "usage": Retryability.NEVER,
         "name_taken": Retryability.NEVER,
+        "execution_id_taken": Retryability.NEVER,
         "output": Retryability.NEVER,
         "request_rejected": Retryability.NEVER,
         "result_rejected": Retryability.NEVER,

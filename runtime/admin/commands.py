@@ -14,6 +14,7 @@ from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.reading import read_history
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import UsageError
+from callboard.messages.core.names import shell_command
 from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
@@ -89,7 +90,7 @@ class ExecutionCommands:
         if executions.running(command.execution_id) is not None:
             raise UsageError(
                 f"execution {history.id} runs already, in process {os.getpid()}.",
-                advice=f"Follow it with `callboard tail {history.id}`.",
+                advice=f"Follow it with `{shell_command('callboard tail', history.id)}`.",
             )
         job = executions.job(history.job)
         if job is None:

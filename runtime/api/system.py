@@ -36,6 +36,7 @@ from callboard.messages.control.spec import Restart, StopTimeout
 from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.names import check_name
 from callboard.messages.core.ref import Address, Ref, message_comes_first
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Engine
@@ -239,6 +240,7 @@ class System:
         contract does not share.
         """
         spawner, made = self._spawner(), props_of(agent)
+        check_name("the name of a pool is", made.actor.__name__ if name is None else name)
         spawner.learn(made.actor)
         pool: Pool[ActorT] = Pool(spawner, PoolPlan(made, name, routing, isolated))
         await pool.start(size)
@@ -270,8 +272,10 @@ class System:
         `ActorStartFailed`.
         """
         spawner, made = self._spawner(), props_of(actor)
+        chosen = made.actor.__name__ if name is None else name
+        check_name("the name of keyed actors is", chosen)
         plan = KeyedPlan(
-            made.actor, made.args, made.keywords, name or made.actor.__name__, store_of(store),
+            made.actor, made.args, made.keywords, chosen, store_of(store),
             idle_s, active_max, memory_bytes_max, save_every, save_after_s,
         )  # fmt: skip
         parts, offers = parts_for(self._host.pickler, self._host.directory.hosts, plan)
@@ -387,13 +391,17 @@ class System:
     ) -> ExecutionHandle[ResultT]:
         """Start an execution of `job` for `request`, and return its handle at once.
 
-        `attributes` reach the job's `enrich`. An `execution_id` of your own must be new to the
-        journal. In a driver that `callboard resume` started, the first matching submission
-        continues the execution named there.
+        `attributes` reach the job's `enrich`. With an `execution_id` of your own, one request is
+        executed once: while an execution of that id runs, the handle follows it; one that was
+        interrupted continues from the journal, and one that is over gives its result or error
+        once more. Without a journal, only an execution that runs is known. In a driver that
+        `callboard resume` started, the first matching submission continues the execution named
+        there.
 
-        Errors of the execution are raised by `result` of the handle. In a detached system, which
-        runs the job itself, this includes a `SpecError` for parts of the job that cannot be
-        pickled.
+        Errors of the execution are raised by `result` of the handle. This includes
+        `ExecutionIdTaken` when another request was submitted under the id and, in a detached
+        system, which runs the job itself, a `SpecError` for parts of the job that cannot be
+        pickled. Raises `UsageError` for a text that cannot be an id.
         """
         return self._submits().submit(job, request, attributes, execution_id)
 

@@ -12,7 +12,7 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.jobs.commands import DecideStep
 from callboard.messages.jobs.job import Decision
 
-from .figures import short
+from .figures import echo, hint
 from .logs import Found, find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option, timeout_option
 from .steer import change, command_fields, wait_until
@@ -55,7 +55,7 @@ def approve(
         )
         reply = change(found, command, decided(history, command), take_over=take_over)
         if reply is None or not reply.is_running:
-            how = f"no system runs it: callboard resume {short(found.id)}"
+            how = f"no system runs it: {hint('resume', found.id)}"
         elif reply.is_settled:
             wait_until(
                 found, history, lambda now: index not in now.doubtful, "settle the step", timeout_s
@@ -68,7 +68,7 @@ def approve(
         click.echo(json.dumps({"id": found.id, "step": step, "decision": str(decision)}))
     else:
         becomes = "fails" if fails else "runs again"
-        click.echo(f"step {step!r} of execution {found.id} {becomes}; {how}.")
+        echo(f"step {step!r} of execution {found.id} {becomes}; {how}.")
 
 
 def _is_gone(found: Found, history: ExecutionHistory) -> bool:

@@ -7,6 +7,7 @@ import click
 from callboard.actors.executions.history.changes import cancelled
 from callboard.messages.jobs.commands import CancelExecution
 
+from .figures import echo
 from .logs import catch_up, find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option, timeout_option
 from .steer import change, command_fields, wait_until
@@ -41,4 +42,4 @@ def cancel(
     if as_json:
         click.echo(json.dumps({"id": found.id, "status": str(history.status)}))
     else:
-        click.echo(f"execution {found.id}: {history.status}; {how}.")
+        echo(f"execution {found.id}: {history.status}; {how}.")

@@ -9,6 +9,9 @@ import json
 
 import click
 
+from callboard.messages.core.names import shell_command
+
+from .figures import echo
 from .options import json_option, timeout_option
 from .outcome import ExitCode
 
@@ -48,19 +51,20 @@ def down(
         if as_json:
             click.echo(json.dumps({"systems": names, "leftovers": leftovers}))
         else:
+            commands = [shell_command("callboard down", name) for name in leftovers]
             dead = [
-                f"{name}  (its root is dead; `callboard down {name}` removes what it left)"
-                for name in leftovers
+                f"{name}  (its root is dead; `{command}` removes what it left)"
+                for name, command in zip(leftovers, commands, strict=True)
             ]
-            click.echo("\n".join([*names, *dead]) or "no detached system runs on this cluster.")
+            echo("\n".join([*names, *dead]) or "no detached system runs on this cluster.")
         context.exit(ExitCode.OK)
     in_order = asyncio.run(_stop(name, address, timeout_s))
     if as_json:
         click.echo(json.dumps({"name": name, "in_order": in_order}))
     elif in_order:
-        click.echo(f"{name} has stopped.")
+        echo(f"{name} has stopped.")
     else:
-        click.echo(f"{name} did not answer; it was killed with all its hosts.")
+        echo(f"{name} did not answer; it was killed with all its hosts.")
     context.exit(ExitCode.OK)
 
 

@@ -10,7 +10,7 @@ from callboard.actors.executions.history.events import Kind, unpack
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.storage.events import RecordedEvent
 
-from .figures import printable
+from .figures import echo, printable
 from .logs import Log, find, open_logs, plain
 from .options import journal_option
 
@@ -58,7 +58,7 @@ def events(
             log, name = _stream(logs, stream)
             found = log.store.read_stream(name, after=after, limit=limit)
     for event in found:
-        click.echo(json.dumps(to_data(event)) if as_json else line_of(event))
+        echo(json.dumps(to_data(event)) if as_json else line_of(event))
     if len(found) == limit:
         last = found[-1].position if stream is None else found[-1].version
         click.echo(f"there may be more: --after {last}", err=True)

@@ -1,7 +1,6 @@
 """The history of one execution as text and as data. What is left off is counted."""
 
 import datetime as dt
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from callboard.actors.executions.history.changes import doubts, standing_of
 from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
 
 from .attempt_rows import place_of
-from .figures import age, counted, printable, short
+from .figures import age, counted, hint, printable
 from .logs import plain
 
 __all__ = [
@@ -47,7 +46,7 @@ class Node(NamedTuple):
 
 def approval(execution_id: str, step: str) -> str:
     """The command that decides about a step in doubt."""
-    return printable(f"callboard approve {short(execution_id)} {shlex.quote(step)}")
+    return hint("approve", execution_id, step)
 
 
 def nodes(history: ExecutionHistory, limit: int | None = None) -> Iterator[Node]:
@@ -106,12 +105,14 @@ def draw(
     """The execution for people."""
     standing = status_of(history, is_running=is_running)
     parts: list[RenderableType] = [
-        Text.assemble((history.id, "bold"), f"  {printable(history.job)}  ", (standing, "bold"))
+        Text.assemble(
+            (printable(history.id), "bold"), f"  {printable(history.job)}  ", (standing, "bold")
+        )
     ]
     if history.fork is not None:
-        parts.append(Text(f"a fork of {history.fork.of_id} from {history.fork.step}"))
+        parts.append(Text(printable(f"a fork of {history.fork.of_id} from {history.fork.step}")))
     if standing == "interrupted":
-        parts.append(Text(f"callboard resume {short(history.id)}  # continues it", "yellow"))
+        parts.append(Text(f"{hint('resume', history.id)}  # continues it", "yellow"))
     parts += _doubts(history, is_running=is_running)
     for owner, at in history.owners:
         parts.append(Text(printable(f"{_moment(at)}  owner {owner}"), "dim"))

@@ -4,9 +4,23 @@ import os
 import re
 from typing import Final
 
+import click
 from rich.console import Console
 
-__all__ = ["FILE_WIDTH", "age", "counted", "paper", "printable", "rate", "short", "size"]
+from callboard.messages.core.names import shell_command
+
+__all__ = [
+    "FILE_WIDTH",
+    "age",
+    "counted",
+    "echo",
+    "hint",
+    "paper",
+    "printable",
+    "rate",
+    "short",
+    "size",
+]
 
 FILE_WIDTH: Final = 240
 """Columns of a file, wide enough for tables and the lines of a traceback."""
@@ -15,7 +29,11 @@ HOUR_S: Final = 3600.0
 DAY_S: Final = 86_400.0
 KIB: Final = 1024.0
 SHORT: Final = 12
-CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+HEX: Final = frozenset("0123456789abcdef-")
+ONE_LINE: Final = str.maketrans("\t\n", "··")
+FOREIGN: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -45,8 +63,21 @@ def _below_a_minute(seconds: float) -> str:
 
 
 def short(execution_id: str) -> str:
-    """The shown part of an id. The commands accept it in place of the whole id."""
-    return printable(execution_id[:SHORT])
+    """The shown part of an id, on one line. The commands accept it in place of the whole id."""
+    return printable(execution_id[:SHORT].translate(ONE_LINE))
+
+
+def hint(name: str, execution_id: str, *arguments: str) -> str:
+    """A command on an execution, to paste into a shell. Only a generated id is shortened."""
+    is_generated = set(execution_id) <= HEX
+    return shell_command(
+        f"callboard {name}", execution_id[:SHORT] if is_generated else execution_id, *arguments
+    )
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text in which ids and messages may come from outside."""
+    click.echo(printable(text), err=err)
 
 
 def rate(per_second: float | None) -> str:
@@ -70,8 +101,11 @@ def size(size_bytes: float | None) -> str:
 
 
 def printable(text: str) -> str:
-    """A foreign text without characters that move a terminal's cursor or change its colours."""
-    return CONTROL_CHARACTERS.sub("·", text)
+    """A foreign text without what moves a terminal's cursor, changes its colours or its direction.
+
+    Line breaks and tabs stay. What has no encoding goes as well.
+    """
+    return FOREIGN.sub("·", text)
 
 
 def paper() -> Console:

@@ -8,7 +8,7 @@ import click
 from callboard.actors.executions.history.changes import fork as fork_of
 from callboard.messages.jobs.commands import ForkExecution
 
-from .figures import short
+from .figures import echo, hint
 from .logs import find, history_of, open_logs
 from .options import journal_option, json_option, take_over_option
 from .steer import change, command_fields, writer_name
@@ -47,7 +47,7 @@ def fork(*, execution_id: str, step: str, as_json: bool, take_over: bool, url: s
     if as_json:
         click.echo(json.dumps(data))
     else:
-        click.echo(
+        echo(
             f"{new_id}: {len(made.results):,} of {len(made.ids):,} sub-tasks are shared. "
-            f"Run it: callboard resume {short(new_id)}"
+            f"Run it: {hint('resume', new_id)}"
         )

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from callboard.actors.executions.history.events import PREFIX, stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.reading import read_history
@@ -18,6 +16,7 @@ from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.storage.events import EventStore, RecordedEvent
 
 from ..executions.journals import journal_files
+from .figures import echo
 
 __all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs", "plain"]
 
@@ -86,7 +85,7 @@ def open_logs(url: str | None) -> Iterator[list[Log]]:
             except CallboardError as error:
                 if url is not None:
                     raise
-                click.echo(f"{one} cannot be read: {error}", err=True)
+                echo(f"{one} cannot be read: {error}", err=True)
             else:
                 logs.append(Log(one, store, path))
         yield logs

@@ -13,7 +13,7 @@ from rich.text import Text
 from callboard.messages.jobs.execution import ExecutionStatus
 
 from .execution_report import approval
-from .figures import age, printable, short
+from .figures import age, echo, hint, printable, short
 from .listing import Row, chosen, count_done, find_doubts, rows_of
 from .logs import open_logs
 from .options import journal_option, json_option
@@ -84,6 +84,6 @@ def _advise(rows: Sequence[Row]) -> None:
         click.echo("no executions.", err=True)
     for row in rows:
         if row.interrupted:
-            click.echo(f"callboard resume {short(row.id)}  # continues it", err=True)
+            echo(f"{hint('resume', row.id)}  # continues it", err=True)
         for step in row.in_doubt[:DOUBTS_MAX]:
-            click.echo(f"{approval(row.id, step)}  # the step may have run: decide", err=True)
+            echo(f"{approval(row.id, step)}  # the step may have run: decide", err=True)

@@ -24,6 +24,8 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
+from .figures import printable
+
 __all__ = ["ExitCode", "Failure", "failure_of", "print_failure"]
 
 VERBOSE_ADVICE: Final = "--verbose shows the traceback."
@@ -107,10 +109,10 @@ def print_failure(failure: Failure, *, verbose: bool) -> None:
     """Print what happened, and what to do about it, to stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if verbose and failure.details:
-        console.print(Text(failure.details, style="dim"))
+        console.print(Text(printable(failure.details), style="dim"))
     if failure.exit_code == ExitCode.INTERRUPTED:
         console.print(failure.message)
         return
-    console.print(Text.assemble(("Error: ", "bold red"), failure.message))
+    console.print(Text.assemble(("Error: ", "bold red"), printable(failure.message)))
     if failure.advice:
-        console.print(Text(failure.advice))
+        console.print(Text(printable(failure.advice)))

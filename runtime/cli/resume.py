@@ -18,7 +18,7 @@ from callboard.messages.jobs.commands import ResumeExecution
 from callboard.messages.jobs.execution import ExecutionStatus
 
 from ..executions.executions import RESUME_VARIABLE
-from .figures import short
+from .figures import echo, hint
 from .logs import Found, catch_up, find, history_of, open_logs
 from .options import journal_option, take_over_option
 from .outcome import ExitCode
@@ -51,7 +51,7 @@ def resume(
         if history.is_over:
             raise UsageError(
                 f"execution {found.id} is over: {history.status}.",
-                advice=f"`callboard show {short(found.id)}` shows it, `fork` runs parts again.",
+                advice=f"`{hint('show', found.id)}` shows it, `fork` runs parts again.",
             )
         command = ResumeExecution(**command_fields(found, history))
         if ask_owner(found, command) is not None:
@@ -70,7 +70,7 @@ def resume(
     with open_logs(journal) as logs:
         after = history_of(find(logs, found.id))
     if code == 0 and not after.is_over:
-        click.echo(
+        echo(
             f"the driver has ended, and execution {found.id} is {after.status}: did it submit a "
             f"request of job {history.job!r}, with this journal?",
             err=True,
@@ -96,7 +96,7 @@ def _follow(found: Found, history: ExecutionHistory) -> ExecutionStatus:
         if is_gone:
             raise HostLost(
                 f"the system that continued execution {found.id} ended before the execution did.",
-                advice=f"callboard resume {short(found.id)}",
+                advice=hint("resume", found.id),
             )
         time.sleep(POLL_S)
 
@@ -105,7 +105,7 @@ def _print_status(found: Found, status: ExecutionStatus, code: int, *, as_json: 
     if as_json:
         click.echo(json.dumps({"id": found.id, "status": str(status), "exit_code": int(code)}))
     else:
-        click.echo(f"execution {found.id}: {status}.")
+        echo(f"execution {found.id}: {status}.")
 
 
 def _argv(execution_id: str, driver: Mapping[str, Any]) -> tuple[list[str], str]:

@@ -6,8 +6,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ..stores.private import write_private
 from .chart import timeline
 from .execution_report import draw, to_data
+from .figures import echo
 from .logs import find, history_of, open_logs
 from .options import journal_option, json_option
 from .page import page
@@ -42,8 +44,8 @@ def show(
         history = history_of(found)
         is_running = found.log.is_running(history.owners[-1].name) if history.owners else None
     if html is not None:
-        html.write_text(page(history, is_running=is_running), encoding="utf-8")
-        click.echo(f"written: {html}", err=True)
+        write_private(html, page(history, is_running=is_running))
+        echo(f"written: {html}", err=True)
     if as_json:
         click.echo(
             json.dumps(to_data(history, is_running=is_running, shows_all=shows_all), indent=2)

@@ -14,6 +14,7 @@ from callboard.messages.storage.errors import StoreDamaged
 from callboard.messages.storage.events import EventStore
 
 from ..stores.blobs import MemoryBlobStore
+from .figures import echo
 from .options import json_option
 
 __all__ = ["store"]
@@ -159,4 +160,4 @@ def _read_all(journal: EventStore) -> tuple[int, int]:
 
 
 def _print(data: dict[str, Any], text: str, *, as_json: bool) -> None:
-    click.echo(json.dumps(data) if as_json else text)
+    echo(json.dumps(data) if as_json else text)

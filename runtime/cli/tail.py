@@ -16,6 +16,7 @@ from callboard.messages.storage.events import RecordedEvent
 
 from .event_text import words_of
 from .events import line_of, to_data
+from .figures import echo
 from .logs import Found, find, history_of, open_logs
 from .options import journal_option
 from .outcome import ExitCode
@@ -58,7 +59,7 @@ def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
     while True:
         new = found.log.store.read_stream(stream_of(found.id), after=version, limit=EVENTS_AT_ONCE)
         for event in new:
-            click.echo(json.dumps(to_data(event)) if as_json else formatter.format(event))
+            echo(json.dumps(to_data(event)) if as_json else formatter.format(event))
             version = event.version
             if event.kind == Kind.STEPPED and _is_end(event.data):
                 return

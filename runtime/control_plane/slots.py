@@ -12,6 +12,7 @@ from callboard.messages.control.placement import Resources
 from callboard.messages.control.routing import Routing, RoutingKind
 from callboard.messages.control.spawning import SpawnPart
 from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.core.names import check_name
 from callboard.messages.core.ref import Address
 
 __all__ = ["Batch", "Slot", "SlotTable"]
@@ -191,7 +192,8 @@ class SlotTable:
         return found
 
     def take_name(self, name: str, address: Address) -> None:
-        """Reserve a name. Raises `NameTaken`."""
+        """Reserve a name. Raises `NameTaken`, and `SpecError` for a text that is no name."""
+        check_name("the actor's name", name, field="name")
         if name in self.names:
             raise NameTaken(
                 f"the name {name!r} is taken by the actor at {self.names[name]}.",

@@ -31,6 +31,7 @@ from callboard.messages.control.views import (
 )
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound, CallboardError, DeadlineExceeded
+from callboard.messages.core.names import shell_command
 from callboard.messages.core.ref import Address
 
 from .slots import Slot
@@ -174,9 +175,10 @@ class SystemViews:
             return ActorHistories(silent=((slot.name, _why_silent(error)),))
         if slot.epoch == 1:
             return histories
+        command = shell_command("callboard why", slot.name)
         note = (
             f"{slot.name} has been taken over {_times(slot.epoch - 1)}; the history of the actor "
-            f"before that is lost. `callboard why {slot.name}` shows the history of the host."
+            f"before that is lost. `{command}` shows the history of the host."
         )
         matches = tuple(match.model_copy(update={"note": note}) for match in histories.matches)
         return histories.model_copy(update={"matches": matches})

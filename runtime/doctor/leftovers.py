@@ -10,6 +10,8 @@ from typing import Final
 
 import psutil
 
+from callboard.messages.core.names import shell_command
+
 from .check import Check, Status
 
 __all__ = [
@@ -111,7 +113,10 @@ def check_leftovers(address: str, names: Sequence[str]) -> Check:
     """Whether detached systems left something in the cluster at `address`."""
     if not names:
         return Check(DETACHED, Status.OK, "none with a dead root")
-    commands = ", ".join(f"`callboard down {name} --address {address}`" for name in names)
+    options = ("--address", address)
+    commands = ", ".join(
+        f"`{shell_command('callboard down', name, options=options)}`" for name in names
+    )
     return Check(
         DETACHED,
         Status.WARN,

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from callboard.messages.core.names import shell_command
+
 from .check import Check, Status
 
 __all__ = ["OTHERS_MAY_READ", "check_token", "default_token_file", "token_file"]
@@ -115,6 +117,7 @@ def _check_file(file: Path, which: str) -> Check:
         if found.st_uid != os.getuid():
             advice = "Let its owner run `chmod 600` on it, or set RAY_AUTH_TOKEN."
             return Check(NAME, Status.FAIL, f"{readable}, and this user cannot change that", advice)
-        advice = f"Run `chmod 600 {file}`; the next start does it, too. If another user may have "
+        repair = shell_command("chmod 600", str(file))
+        advice = f"{repair} (the next start does it, too). If another user may have "
         return Check(NAME, Status.WARN, readable, f"{advice}read it, make another token.")
     return Check(NAME, Status.OK, f"in {file}")

@@ -9,9 +9,10 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
-from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.execution import Execution, FindHistory
 from callboard.actors.executions.handle import ExecutionHandle, execution_of
 from callboard.actors.executions.history import reading
 from callboard.actors.executions.history.events import LostResult
@@ -19,10 +20,12 @@ from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
 from callboard.actors.executions.history.snapshots import HistorySnapshots
+from callboard.actors.executions.submissions import Submission, check_same, submission_in
 from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.contract import Contract
-from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.errors import CallboardError, ExecutionIdTaken, UsageError
+from callboard.messages.jobs.execution import check_execution_id
 from callboard.messages.jobs.job import Job, LargeResults
 
 from ..hosting.environment import Environment
@@ -155,17 +158,24 @@ class Executions:
             self._resumable = await self._known(execution_id)
 
     async def _known(self, execution_id: str) -> Known:
+        """What the journal has of an execution. Raises `UsageError` when it has nothing."""
         if self.journal is None:
             raise UsageError(
                 f"execution {execution_id} cannot be resumed: this system has no journal.",
                 advice="Start it with `journal=` a path or a URL, or set CALLBOARD_JOURNAL.",
             )
-        history = await read_history(self.journal, execution_id, self._snapshots)
-        if history is None:
+        known = await self._find(self.journal, execution_id)
+        if known is None:
             raise UsageError(
                 f"there is no execution {execution_id!r} in {self.journal.store.name}.",
                 advice="`callboard ls` lists them.",
             )
+        return known
+
+    async def _find(self, journal: Journal, execution_id: str) -> Known | None:
+        history = await read_history(journal, execution_id, self._snapshots)
+        if history is None:
+            return None
         if history.is_over or not any(packed.blob for _, packed in history.results.values()):
             return Known(history, {})
         if self._blobs is None:
@@ -190,15 +200,69 @@ class Executions:
         if known is not None and is_job and execution_id in (None, known.history.id):
             self._resumable = None
             return self._continue(job, known)
-        recorder = None
+        submission = Submission(job.name, request, attributes or {})
+        if execution_id is not None:
+            running = self._by_id.get(check_execution_id(execution_id))
+            if running is not None:
+                return self._attached(running, job, submission)
+        recorder, find_history = None, None
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
             try:
                 driver = how_started(self._environment) if driver is None else driver
-                recorder.submitted(job.name, request, attributes or {}, driver)
+                recorder.submitted(*submission, driver, waits=execution_id is not None)
             except CallboardError as error:
                 recorder.give_up(error)
-        return self._start(job, request, attributes, recorder, None, execution_id)
+            if execution_id is not None:
+                find_history = partial(self._find_history, self.journal, recorder, submission)
+        return self._start(job, request, attributes, recorder, None, execution_id, find_history)
+
+    def _attached(
+        self, running: ExecutionHandle[Any], job: Job[Any, Any], submission: Submission
+    ) -> ExecutionHandle[Any]:
+        """The handle of an execution that runs here; one that fails for another request."""
+        before = cast("Execution[Any]", execution_of(running)).submission
+
+        async def refuse() -> None:
+            check_same(running.id, before, submission)
+
+        try:
+            check_same(running.id, before, submission)
+        except ExecutionIdTaken:
+            return self._made(
+                job, submission.request, submission.attributes, execution_id=running.id,
+                find_history=refuse,
+            )  # fmt: skip
+        return running
+
+    async def _find_history(
+        self, journal: Journal, recorder: Recorder, submission: Submission
+    ) -> ExecutionHistory | None:
+        """Continue what the journal has under the id of a submission, or begin as a new one."""
+        try:
+            if recorder.failure is not None:
+                raise recorder.failure  # The request cannot be journalled.
+            known = await self._find(journal, recorder.execution_id)
+            if known is not None:
+                before = submission_in(known.history, self._replay(known.history))
+                check_same(recorder.execution_id, before, submission)
+        except CallboardError as error:
+            recorder.withdraw(error)
+            raise
+        if known is None:
+            recorder.flush()
+            return None
+        recorder.continue_from(known.history.version)
+        self._take_up(known, recorder)
+        return known.history
+
+    def _replay(self, history: ExecutionHistory) -> Replay:
+        return Replay(history, self._host.codec, self._host.contracts)
+
+    def _take_up(self, known: Known, recorder: Recorder) -> None:
+        if not known.history.is_over:
+            recorder.resumed()
+            self._record_losses(known, recorder)
 
     async def resume(
         self, job: Job[RequestT, ResultT], execution_id: str
@@ -227,11 +291,9 @@ class Executions:
 
     def _continue(self, job: Job[Any, ResultT], known: Known) -> ExecutionHandle[ResultT]:
         history = known.history
-        replay = Replay(history, self._host.codec, self._host.contracts)
+        replay = self._replay(history)
         recorder = self._recorder(job, history.id, history.version)
-        if not history.is_over:
-            recorder.resumed()
-            self._record_losses(known, recorder)
+        self._take_up(known, recorder)
         return self._start(job, replay.request(), replay.attributes(), recorder, history, None)
 
     def _record_losses(self, known: Known, recorder: Recorder) -> None:
@@ -260,10 +322,32 @@ class Executions:
         recorder: Recorder | None,
         history: ExecutionHistory | None,
         execution_id: str | None,
+        find_history: FindHistory | None = None,
+    ) -> ExecutionHandle[ResultT]:
+        self._remember(job)
+        handle = self._made(
+            job, request, attributes, execution_id=execution_id, recorder=recorder,
+            history=history, find_history=find_history,
+        )  # fmt: skip
+        self._by_id[handle.id] = handle
+        if recorder is not None:
+            self._recorders.setdefault(handle.id, []).append(recorder)
+        handle.on_end(lambda: self._forget(handle, recorder))
+        return handle
+
+    def _made(
+        self,
+        job: Job[Any, ResultT],
+        request: Any,
+        attributes: Mapping[str, Any] | None,
+        *,
+        execution_id: str | None,
+        recorder: Recorder | None = None,
+        history: ExecutionHistory | None = None,
+        find_history: FindHistory | None = None,
     ) -> ExecutionHandle[ResultT]:
         new_id: Callable[[], str] = self._environment.new_id
-        self._remember(job)
-        handle = Execution.start(
+        return Execution.start(
             self._host,
             job,
             request,
@@ -274,12 +358,8 @@ class Executions:
             recorder=recorder,
             history=history,
             blobs=None if self._blobs is None else self._blobs.store,
+            find_history=find_history,
         )
-        self._by_id[handle.id] = handle
-        if recorder is not None:
-            self._recorders.setdefault(handle.id, []).append(recorder)
-        handle.on_end(lambda: self._forget(handle, recorder))
-        return handle
 
     def _remember(self, job: Job[Any, Any]) -> None:
         self._jobs.pop(job.name, None)

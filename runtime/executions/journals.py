@@ -20,6 +20,7 @@ from callboard.messages.core.errors import CallboardError, DeadlineExceeded, Spe
 from callboard.messages.storage.errors import StoreUnavailable
 
 from ..hosting.settings import Settings
+from ..stores.private import narrow, open_private, private_folder
 from .states import SystemStates, open_system_states
 
 __all__ = [
@@ -69,7 +70,7 @@ class FileLock:
 
     def take(self) -> bool:
         """Try to take the lock for some hundredths of a second; True when that succeeds."""
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = open_private(self._path)
         for tries in range(1, TRIES_MAX + 1):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,7 +186,8 @@ async def _open_own(settings: Settings, environment: Mapping[str, str]) -> OpenJ
 
 def _own_lock(settings: Settings, environment: Mapping[str, str]) -> tuple[FileLock, Path]:
     folder = home(environment) / "journals"
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
+    narrow((folder,))
     for number in range(1, FILES_MAX + 1):
         name = settings.name if number == 1 else f"{settings.name}-{number}"
         path = folder / f"{name}.db"
@@ -233,7 +235,7 @@ async def _open(url: str, settings: Settings) -> OpenJournal:
     if path is None:
         return await _opened(url, settings, None)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         lock = FileLock(path)
         is_free = lock.take()
     except OSError as error:

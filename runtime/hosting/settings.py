@@ -16,6 +16,7 @@ from callboard.messages.control.hosts import HOSTS_MAX, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.core.names import check_name
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -23,6 +24,8 @@ LOGGER: Final = logging.getLogger("callboard")
 ENGINES: Final = ("ray", "inline")
 TRUTHS: Final = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 DURABILITIES: Final = ("full", "normal", "off")
+NAME_BYTES_MAX: Final = 200
+"""The longest name of a system: it is the name of a file, with an ending."""
 FROM_ENVIRONMENT: Final = {
     "engine": "CALLBOARD_ENGINE",
     "hosts": "CALLBOARD_HOSTS",
@@ -103,6 +106,9 @@ class Settings:
             _refuse("engine", self.engine, f"one of {', '.join(ENGINES)}")
         if self.hosts is not None:
             self._check_hosts(self.hosts)
+        check_name(
+            "setting name is", self.name, without="/", bytes_max=NAME_BYTES_MAX, field="name"
+        )
         if not 0 <= self.standbys <= HOSTS_MAX:
             _refuse("standbys", self.standbys, f"a number from 0 to {HOSTS_MAX}")
         if self.engine == "inline" and self.address is not None:
@@ -112,6 +118,9 @@ class Settings:
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
             if not getattr(self, name) > 0:
                 _refuse(name, getattr(self, name), "over 0")
+        for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
+            if "\0" in str(getattr(self, name)):
+                _refuse(name, getattr(self, name), "a text without a NUL character")
         if not isinstance(self.blobs, str) or not self.blobs:
             _refuse("blobs", self.blobs, "a folder, auto, or off")
         has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")

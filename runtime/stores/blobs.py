@@ -19,9 +19,12 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.blobs import BlobGone, BlobRef, StoredBlob
 from callboard.messages.storage.errors import StoreFull, StoreReadOnly, StoreUnavailable
 
+from .private import narrow, open_private, private_folder
+
 __all__ = ["FileBlobStore", "MemoryBlobStore"]
 
 INCOMING: Final = "incoming"
+HEX: Final = "[0-9a-f]"
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -38,12 +41,14 @@ class FileBlobStore:
         self._folder: Final = folder
         self._syncs = durability == "full"
         self._numbers = itertools.count(1)
+        self._is_narrow = False
 
     def put(self, parts: Sequence[bytes]) -> tuple[BlobRef, bool]:
         """See `BlobStore`. It replaces a damaged blob of the same name."""
         ref = BlobRef.of(parts)
         path = self._path(ref.digest)
         with self._translate_errors():
+            self._narrow()
             if self._is_there(path, ref):
                 os.utime(path)  # Young again, so that a cleanup of old blobs spares it.
                 self._sync_folder(path.parent)
@@ -53,13 +58,18 @@ class FileBlobStore:
             self._write(path, parts)
         return ref, True
 
+    def _narrow(self) -> None:
+        """Narrow what an earlier release has left wider, once. The folder itself may be shared."""
+        if not self._is_narrow:
+            narrow((*self._folder.glob(HEX + HEX), self._folder / INCOMING))
+            self._is_narrow = True
+
     def _write(self, path: Path, parts: Sequence[bytes]) -> None:
         number = f"{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
         begun = self._folder / INCOMING / f"{path.name}.{number}"
         try:
-            with begun.open("wb") as file:
-                for part in parts:
-                    file.write(part)
+            with open(open_private(begun, os.O_WRONLY), "wb") as file:  # noqa: PTH123 - of a descriptor
+                file.writelines(parts)
                 file.flush()
                 if self._syncs:
                     os.fsync(file.fileno())
@@ -80,7 +90,7 @@ class FileBlobStore:
     def _make(self, folder: Path) -> None:
         if folder.is_dir():
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self._sync_folder(folder.parent)
         self._sync_folder(self._folder.parent)
 

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from callboard.messages.core.errors import SpecError
+from callboard.messages.core.names import shown
 from callboard.messages.storage.blobs import BlobStore
 from callboard.messages.storage.events import EventStore
 from callboard.messages.storage.stores import ReadModelStore, StateStore
@@ -20,6 +21,8 @@ def path_of(url: str) -> Path | None:
     """The file that a URL names; None when the store is no file. Raises `SpecError`."""
     if not url.strip():
         raise SpecError("a store's URL is empty.", advice=KNOWN)
+    if "\0" in url or "%00" in url:
+        raise SpecError(f"the URL of a store has a NUL character: {shown(url)}.", advice=KNOWN)
     scheme, colon, rest = url.partition(":")
     if colon and scheme == "memory":
         return None

@@ -19,7 +19,7 @@ from callboard.messages.storage.events import (
 )
 from callboard.messages.storage.stores import StateRow
 
-from .rules import EVENT_BYTES_MAX, check_sizes, reused_id, wrong_version
+from .rules import EVENT_BYTES_MAX, check_append, check_new_stream, reused_id, wrong_version
 
 __all__ = ["MemoryEventStore", "MemoryReadModelStore", "MemoryStateStore"]
 
@@ -73,9 +73,11 @@ class MemoryEventStore:
 
     def _append(self, append: Append, now: float) -> Appended | CallboardError:
         log = self._log
-        too_large = check_sizes(append, self._event_bytes_max)
-        if too_large is not None:
-            return too_large
+        refused = check_append(append, self._event_bytes_max)
+        if refused is None and append.stream not in log.streams:
+            refused = check_new_stream(append.stream)
+        if refused is not None:
+            return refused
         stream = log.streams.get(append.stream, [])
         known = [log.by_id.get(event.id) for event in append.events]
         if any(known) or len({event.id for event in append.events}) < len(known):

@@ -3,15 +3,34 @@
 from typing import Final
 
 from callboard.messages.core.errors import CallboardError, InvalidMessage
+from callboard.messages.core.names import problem_of, shown
 from callboard.messages.storage.errors import EventIdReused, EventTooLarge, WrongExpectedVersion
 from callboard.messages.storage.events import ANY, EVENT_ID_BYTES, Append
 
-__all__ = ["EVENT_BYTES_MAX", "check_sizes", "reused_id", "wrong_version"]
+__all__ = [
+    "EVENT_BYTES_MAX",
+    "check_append",
+    "check_new_stream",
+    "is_storable",
+    "reused_id",
+    "unstorable",
+    "wrong_version",
+]
 
 EVENT_BYTES_MAX: Final = 16 * 2**20
 
 
-def check_sizes(append: Append, event_bytes_max: int) -> CallboardError | None:
+def check_new_stream(stream: str) -> InvalidMessage | None:
+    """Why no stream can get this name; None when one can. An older stream may have any."""
+    return _name_problem("the stream's name", stream)
+
+
+def _name_problem(what: str, name: str) -> InvalidMessage | None:
+    problem = problem_of(name)
+    return None if problem is None else InvalidMessage(f"{what} {shown(name)} {problem}.")
+
+
+def check_append(append: Append, event_bytes_max: int) -> CallboardError | None:
     """Why no log can store an append; None when one can."""
     if not append.events:
         return InvalidMessage(f"an append to the stream {append.stream!r} has no event.")
@@ -23,6 +42,8 @@ def check_sizes(append: Append, event_bytes_max: int) -> CallboardError | None:
                 advice=f"An id has {EVENT_ID_BYTES} bytes; `new_event_id()` makes one.",
                 stream=append.stream,
             )
+        if problem_of(event.kind) is not None:
+            return _name_problem(f"for stream {append.stream!r}: the kind of an event", event.kind)
         size = len(event.data) + len(event.metadata)
         if size > event_bytes_max:
             return EventTooLarge(
@@ -46,6 +67,19 @@ def wrong_version(append: Append, version: int) -> WrongExpectedVersion:
         stream=append.stream,
         version=version,
         expected=append.expected,
+    )
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database can hold a text: it has no lone surrogate and no NUL."""
+    return "\0" not in text and text.encode("utf-8", "replace").decode() == text
+
+
+def unstorable(store: str, text: str) -> InvalidMessage:
+    """The error for a text that no database can hold."""
+    return InvalidMessage(
+        f"{store}: the text {shown(text)} has a lone surrogate or a NUL, which no store can hold.",
+        advice="Give another text.",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 SNIPPET: Final = """
 import callboard
 from callboard import Actor, Context, Contract, Request, Settings, System, handler, props, run
+from callboard.reducers import Claim, ConflictPolicy, PolicyResolver, ResolveClaims
 from callboard.supervision import ActorSpec
 
 
@@ -69,6 +70,15 @@ async def wrong(system: System, ctx: Context) -> None:
 
 async def main(system: System) -> int:
     return 1
+
+
+def claims() -> None:
+    claim = Claim(("a.py", 3), "wrong", by="anna")
+    path, line = claim.place
+    resolved = ResolveClaims(PolicyResolver[str](ConflictPolicy.MAJORITY)).finish({})
+    lines: list[int] = [one.place[1] + line for one in resolved]
+    reveal_type(claim)  # R: Claim[str]
+    print(path, lines)
 
 
 async def starting() -> None:

@@ -23,6 +23,7 @@ from callboard.actors.executions.history.events import (
     read,
     stream_of,
 )
+from callboard.actors.executions.history.fold import fold
 from callboard.actors.kernel.actor import Agent, handler
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, StoreFailed, UsageError
@@ -111,6 +112,7 @@ class ExecutionChecker:
         self.done_before: frozenset[str] = frozenset()
         """Sub-tasks with a synced result at the start of this driver."""
         self.status = ""
+        self.submissions = 0
         self.opened: Final[list[OpenJournal]] = []
         """Journals of this driver, except the one of the system."""
         self._planned: int | None = None
@@ -187,6 +189,10 @@ class ExecutionChecker:
             self.run.complain("superseded_is_silent", f"the events are of {turns}")
         if self.status not in ENDED:
             self.run.complain("execution_is_right", f"the journal ends with {self.status!r}")
+        try:
+            fold(EXECUTION, self.events).validate_state()
+        except AssertionError as error:
+            self.run.complain("execution_is_right", f"its history contradicts itself: {error}")
         self.run.check_now()
 
 
@@ -288,10 +294,16 @@ async def run_execution(
 async def _resume_or_submit(
     fixture: ScenarioFixture, checker: ExecutionChecker, job: Job[Any, Any]
 ) -> ExecutionHandle[Any] | None:
+    def submitted() -> ExecutionHandle[Any]:
+        return fixture.system.submit(job, Labor(number=checker.tasks), execution_id=EXECUTION)
+
+    checker.submissions += 1
+    if checker.submissions % 2:
+        return submitted()  # It attaches to what runs, or continues.
     try:
         return await fixture.system.resume(job, EXECUTION)
     except UsageError:
-        return fixture.system.submit(job, Labor(number=checker.tasks), execution_id=EXECUTION)
+        return submitted()
     except StoreFailed:
         return None
 

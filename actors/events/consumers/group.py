@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
 from callboard.messages.core.errors import CallboardError, InternalError, UsageError
+from callboard.messages.core.names import check_name
 from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 from callboard.messages.storage.events import RecordedEvent
 from callboard.messages.storage.stores import ReadModelStore
@@ -99,7 +100,7 @@ class ConsumerGroup:
         limits: ConsumersLimits | None = None,
         save_every_s: float = SAVE_EVERY_S,
     ) -> None:
-        self.name: Final = name
+        self.name: Final = check_name("the name of a group of consumers is", name, field="name")
         self._source = source
         self._log = source.log if isinstance(source, Follower) else source
         self._codec = codec
@@ -215,6 +216,7 @@ class ConsumerGroup:
             raise self._error
         if self._is_closed or not self._tasks:
             raise UsageError(f"the group {self.name!r} is not open.", advice="Open it first.")
+        check_name("the name of a consumer is", name, field="name")
         consumer = Consumer(self, name)
         # Add it before its first delivery, and remove it if the name is in use.
         others = self._consumers

@@ -21,6 +21,7 @@ import msgpack
 from callboard.messages.core.codec import Codec
 from callboard.messages.core.contract import Contract, ContractRegistry
 from callboard.messages.core.errors import SpecError, UsageError
+from callboard.messages.core.names import check_name
 
 from ..codec import Event
 from ..folds import FunctionT, contracts_of, marked, methods_of
@@ -31,6 +32,9 @@ RowT = TypeVar("RowT")
 
 FOLD_ROW: Final = ""
 """The key of the row with the version of the projection. `Rows` refuses this key."""
+
+RESERVED: Final = ("consumers/", "callboard.")
+"""The first characters of the models of groups of consumers, and of Callboard's own."""
 
 
 def projects(function: FunctionT) -> FunctionT:
@@ -166,11 +170,15 @@ class Projection(Generic[RowT]):
     reads_all: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        name = getattr(type(self), "name", None)
-        if not isinstance(name, str) or not name or "@" in name:
+        # An @ stands before the numbers of rebuilt models.
+        given = getattr(type(self), "name", None)
+        where = f"{type(self).__qualname__}.name is"
+        name = check_name(where, given, without="@", field="name")
+        if name.startswith(RESERVED):
             raise SpecError(
                 f"{type(self).__qualname__}.name is {name!r}.",
-                advice="Use a text without @, which stands before the numbers of rebuilt models.",
+                advice=f"Callboard's own models begin with {' or '.join(RESERVED)}.",
+                field="name",
             )
         methods = methods_of(type(self), "projects", 2, 1)
         self.contracts: Final = tuple(contracts_of(methods))

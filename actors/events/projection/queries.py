@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, Self, TypeVar
 
 from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.core.names import escaped
 from callboard.messages.storage.stores import Cache, ReadModelStore
 
 from ...journal.position import Position
@@ -217,7 +218,7 @@ class Queries(Generic[RowT]):
 
 
 def _name(model: str, key: str) -> str:
-    return f"{model}/{key}"
+    return f"{escaped(model)}/{key}"
 
 
 def _position(cached: bytes) -> int:

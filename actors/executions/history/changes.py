@@ -16,10 +16,16 @@ from callboard.messages.jobs.commands import (
     ExecutionCommand,
     ForkExecution,
 )
-from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.execution import (
+    Decision,
+    ExecutionStatus,
+    StateTransitionTrigger,
+    check_execution_id,
+)
 from callboard.messages.storage.event_ids import NumberedIds
 from callboard.messages.storage.events import NO_STREAM, Append, NewEvent
 
+from ..step_keys import KEY_FORM
 from .events import Decided, Event, Forked, MovedWriter, Stepped, stream_of
 from .fold import ExecutionHistory
 from .fork import forked
@@ -121,7 +127,8 @@ def decided(history: ExecutionHistory, command: DecideStep) -> Append:
 
 def fork(history: ExecutionHistory, command: ForkExecution) -> tuple[ExecutionHistory, Append]:
     """The history of a new fork, and its first event. Raises `UsageError` without such a step."""
-    event = Forked(history.id, history.version, command.step, command.at, command.by)
+    check_execution_id(command.fork_id)
+    event = Forked(history.id, history.version, command.step, command.at, command.by, keys=KEY_FORM)
     made = forked(history, command.fork_id, event)
     event = dataclasses.replace(event, sub_tasks=len(made.ids), shared=len(made.results))
     return made, _append(command, command.fork_id, NO_STREAM, event)

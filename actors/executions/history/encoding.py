@@ -7,6 +7,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 import msgpack
 
 from callboard.messages.core.contract import ContractKey
+from callboard.messages.core.errors import InvalidMessage
+from callboard.messages.core.names import shown
 from callboard.messages.storage.blobs import BlobRef
 from callboard.messages.storage.errors import StoreDamaged
 
@@ -65,8 +67,14 @@ class Packed(NamedTuple):
 
 
 def pack(fields: Mapping[str, Any]) -> bytes:
-    """The data of an event."""
-    data: bytes = msgpack.packb(fields)
+    """The data of an event. Raises `InvalidMessage` for a text without an encoding."""
+    try:
+        data: bytes = msgpack.packb(fields)
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(
+            f"the text {shown(error.object)} has a lone surrogate, which has no encoding.",
+            advice="Replace it: the journal keeps texts in UTF-8.",
+        ) from error
     return data
 
 

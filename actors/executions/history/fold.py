@@ -2,8 +2,9 @@
 
 Messages stay packed, so that a command can show a history without importing their contracts.
 
-Invariants: lists over sub-tasks have one entry for each, in the order in which they were added;
-a sub-task that is done has a result.
+Invariants, checked by `validate_state`: lists over sub-tasks have one entry for each, in the order
+in which they were added; exactly the sub-tasks that are done have a result, those that failed an
+error, those in doubt a doubt; a non-idempotent one runs exactly while its attempt has no known end.
 """
 
 import dataclasses
@@ -196,6 +197,7 @@ class ExecutionHistory:
                 self.lost.pop(index, None)
         for index, attempt, span, code, message, is_loss in event.troubled():
             attempts.append((index, attempt, *span, code, message))
+            self.statuses[index] = TaskStatus.READY
             self.began.pop(index, None)
             self.order.append(("troubled", (index, attempt, is_loss)))
         for doubt in event.doubtful():
@@ -215,6 +217,7 @@ class ExecutionHistory:
             self.order.append(("failed", (index, error)))
         for index in event.cancelled:
             self.statuses[index] = TaskStatus.CANCELLED
+            self.began.pop(index, None)
             self.doubtful.pop(index, None)
             self.order.append(("cancelled", index))
         for index in event.skipped:
@@ -262,7 +265,9 @@ class ExecutionHistory:
     def begin_fork(self, origin: "ExecutionHistory", fork: Forked) -> None:
         """Take over the submission and the route from the origin of a fork."""
         self.fork = fork
-        self.submitted = dataclasses.replace(origin.submitted, id=self.id, at=fork.at, by=fork.by)
+        self.submitted = dataclasses.replace(
+            origin.submitted, id=self.id, at=fork.at, by=fork.by, keys=fork.keys
+        )
         self.owners.append(Owner(fork.by, fork.at))
         self.agents, self.plan_maker = dict(origin.agents), origin.plan_maker
         self.planned_count = origin.planned_count
@@ -292,6 +297,18 @@ class ExecutionHistory:
     }
 
     # --- queries ---------------------------------------------------------------------------
+
+    def validate_state(self) -> None:
+        """Check the invariants, in O(sub-tasks); an `AssertionError` is a defect of Callboard."""
+        assert len(self.ids) == len(self.statuses), "a sub-task has no status"
+        for status, entries in (
+            (TaskStatus.RUNNING, self.began.keys()),
+            (TaskStatus.DONE, self.results.keys()),
+            (TaskStatus.IN_DOUBT, self.doubtful.keys()),
+            (TaskStatus.FAILED, self.errors.keys()),
+        ):
+            those = {index for index, found in enumerate(self.statuses) if found is status}
+            assert entries == those, f"statuses and entries disagree about {status}"
 
     @property
     def attempts(self) -> list[Attempt]:

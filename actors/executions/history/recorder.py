@@ -25,6 +25,7 @@ from callboard.messages.storage.event_ids import NumberedIds
 from callboard.messages.storage.events import Append, Appended, NewEvent
 
 from ...scheduler.effects import DoneReport
+from ..step_keys import KEY_FORM
 from .blobs import Blobs
 from .events import (
     Began,
@@ -123,8 +124,13 @@ class Recorder:
         request: Contract,
         attributes: Mapping[str, Any],
         driver: Mapping[str, Any],
+        *,
+        waits: bool = False,
     ) -> None:
-        """Record the submission. Raises a `ContractError` if it cannot be encoded."""
+        """Record the submission. Raises a `ContractError` if it cannot be encoded.
+
+        With `waits` it is appended with the next events, unless `continue_from` comes first.
+        """
         packed = self._pack(request)
         given = self._codec.encode(GivenAttributes(values=dict(attributes)))
         self._note(
@@ -136,9 +142,19 @@ class Recorder:
                 at=self._wall_time(),
                 by=self.owner,
                 driver=dict(driver),
+                keys=KEY_FORM,
             )
         )
-        self.flush()
+        if not waits:
+            self.flush()
+
+    def continue_from(self, version: int) -> None:
+        """Drop what was recorded: the stream has this version, and this owner continues it."""
+        self._noted, self._version = [], version
+
+    def withdraw(self, error: CallboardError) -> None:
+        """Write nothing: the execution belongs to somebody else, or cannot be read."""
+        self.failure, self._noted = error, []
 
     def resumed(self) -> None:
         """Record that this owner resumes the execution."""

@@ -10,7 +10,7 @@ from typing import Any
 from callboard.messages.control.routing import ROUTING_DEFAULT, Routing, RoutingKind
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, NoAgentOffers
-from callboard.messages.core.names import near_match
+from callboard.messages.core.module_names import near_match
 from callboard.messages.core.ref import Address
 
 from ..asks import AskOwner

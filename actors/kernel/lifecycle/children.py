@@ -11,6 +11,7 @@ from typing import Any
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 from callboard.messages.core.errors import ActorStartFailed, CallboardError, NameTaken, SpecError
+from callboard.messages.core.names import check_name
 from callboard.messages.ports import SupervisorPort, TimerHandle
 
 from ..cell import Cell, Lifecycle
@@ -55,10 +56,12 @@ class CellChildren:
     def add(self, cell: Cell, spec: ChildSpec) -> None:
         """Start a child; `wait_started` waits for the outcome of its first start.
 
-        Raises `NameTaken` when a living sibling has its name.
+        Raises `NameTaken` when a living sibling has its name, and `SpecError` for a text that is
+        no name.
         """
         name = cell.recipe.name
         if name is not None:
+            check_name("the actor's name", name, field="name")
             if name in self._names:
                 raise NameTaken(
                     f"{cell.path} exists already.", advice="Choose another name, or stop that one."

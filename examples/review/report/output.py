@@ -55,7 +55,7 @@ def write_atomically(target: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        unfinished.chmod(0o644)
+        unfinished.chmod(0o600)  # It quotes the code: who shares it opens it to others.
         unfinished.replace(target)
     except OSError as error:
         if unfinished is not None:

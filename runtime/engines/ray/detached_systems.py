@@ -21,6 +21,7 @@ from callboard.messages.core.errors import (
     NameTaken,
     SpecError,
 )
+from callboard.messages.core.names import shell_command
 from callboard.messages.ports import Ledger
 
 from ...admin.client import AdminClient
@@ -189,7 +190,7 @@ async def _create(settings: Settings) -> Any:
     except ValueError:
         raise NameTaken(
             f"a detached system {name!r} runs on this cluster already.",
-            advice=f"Attach to it, or stop it: `callboard down {name}`.",
+            advice=f"Attach to it, or stop it: `{shell_command('callboard down', name)}`.",
         ) from None
     try:
         await _answer(root.ready.remote, settings)

@@ -21,6 +21,7 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 from callboard.messages.core.ref import Address
+from callboard.messages.jobs.execution import check_execution_id
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Ledger
 
@@ -125,6 +126,8 @@ class RemoteExecutions:
             if described.job == job.name and execution_id in (None, resumed):
                 self._resumable = None
                 return self._handle(job, resumed, lambda: self._code(job, described))
+        if execution_id is not None:
+            check_execution_id(execution_id)
         return self._handle(
             job,
             execution_id or self._environment.new_id(),

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Final, cast
 from callboard.actors.executions.execution import Execution
 from callboard.actors.executions.handle import execution_of
 from callboard.actors.executions.history.events import Submitted, read, stream_of
+from callboard.actors.executions.history.replay import Replay
+from callboard.actors.executions.submissions import Submission, check_same, submission_in
 from callboard.actors.kernel.actor import Actor, OnError, handler
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.host.host import Host
@@ -121,10 +123,10 @@ class ExecutionService(Actor):
     @handler
     async def take(self, request: TakeExecution) -> ExecutionTaken:
         """See `TakeExecution`."""
-        load_job(self._host, request.code)  # Refuse a job that cannot be loaded.
+        asked = self._submission(request.job, request.code)  # Refuse a job that cannot be loaded.
         async with self._taking:
-            if not self._has(request):
-                await self._check(request)
+            if not await self._has(request, asked):
+                await self._check(request, asked)
                 entry = LedgerEntry(
                     request.execution_id, request.job, request.code, request.token, request.driver
                 )
@@ -132,22 +134,42 @@ class ExecutionService(Actor):
                 self._run(entry)
         return ExecutionTaken()
 
-    def _has(self, request: TakeExecution) -> bool:
-        """Whether this execution is here already. Raises `UsageError` for another of its id."""
+    def _submission(self, job: str, code: bytes) -> Submission | None:
+        """What was submitted; None to continue what the journal has. Raises `SpecError`."""
+        _, request, attributes = load_job(self._host, code)
+        return None if request is None else Submission(job, request, attributes or {})
+
+    async def _has(self, request: TakeExecution, asked: Submission | None) -> bool:
+        """Whether this execution is here already. Raises an error for another of its id."""
         known = self._runners.get(request.execution_id)
         if known is None or known.error is not None:
             return False
-        if known.entry.job != request.job:
+        if request.is_new and asked is not None:
+            if known.entry.token != request.token:
+                before = self._submission(known.entry.job, known.entry.code)
+                load_job(self._host, request.code)  # Its classes are the newest ones.
+                await self._check_same(request.execution_id, before, asked)
+        elif known.entry.job != request.job:
             raise UsageError(
                 f"execution {request.execution_id} belongs to job {known.entry.job!r}, not "
                 f"{request.job!r}.",
                 advice="Give the job that it was submitted with.",
             )
-        if request.is_new and known.entry.token != request.token:
-            raise _taken(request.execution_id)
         return True
 
-    async def _check(self, request: TakeExecution) -> None:
+    async def _check_same(
+        self, execution_id: str, before: Submission | None, asked: Submission
+    ) -> None:
+        """Raise `ExecutionIdTaken` for another request than the first one of this id."""
+        if before is None:
+            journal = (await self._opened()).journal
+            assert journal is not None
+            history = await read_history(journal, execution_id)
+            assert history is not None, "it was continued from there"
+            before = submission_in(history, Replay(history, self._host.codec, self._host.contracts))
+        check_same(execution_id, before, asked)
+
+    async def _check(self, request: TakeExecution, asked: Submission | None) -> None:
         if len(self._tasks) >= EXECUTIONS_MAX:
             raise MailboxFull(
                 f"{EXECUTIONS_MAX} executions run in this system, which is the limit.",
@@ -155,8 +177,8 @@ class ExecutionService(Actor):
                 may_have_run=False,
             )
         token = await self._token(await self._opened(), request.execution_id)
-        if request.is_new and token not in (None, request.token):
-            raise _taken(request.execution_id)
+        if asked is not None and token not in (None, request.token):
+            await self._check_same(request.execution_id, None, asked)
         if not request.is_new and token is None:
             raise UsageError(
                 f"there is no execution {request.execution_id!r} in the journal of this system.",
@@ -310,10 +332,3 @@ class ExecutionService(Actor):
                 driver={},
             )
         )
-
-
-def _taken(execution_id: str) -> UsageError:
-    return UsageError(
-        f"there is an execution {execution_id!r} already.",
-        advice="Give another execution_id, or none; `resume` continues an existing execution.",
-    )

@@ -30,9 +30,9 @@ class ExecutionTaken(Contract, name="callboard.execution_taken"):
 class TakeExecution(Request[ExecutionTaken], name="callboard.take_execution"):
     """Run an execution, or continue it; does nothing for an execution that runs already.
 
-    A repeated request has the same token. Fails with `UsageError` for a new execution whose id
-    the journal has already, or for another whose id it does not have; and with the errors of the
-    journal's store.
+    A repeated request has the same token. Fails with `ExecutionIdTaken` when another request was
+    submitted under the id, with `UsageError` for an execution to continue that the journal does
+    not have, and with the errors of the journal's store.
     """
 
     execution_id: str

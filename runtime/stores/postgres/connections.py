@@ -18,6 +18,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from callboard.messages.core.errors import CallboardError, SpecError
 from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 
+from ..rules import unstorable
 from .connection import Session, StoreConnection
 from .faults import error_of
 from .place import Durability, Place, PostgresTimeouts
@@ -83,6 +84,8 @@ class Connections:
                     return action(connection)
                 except psycopg.errors.UniqueViolation:
                     raise
+                except UnicodeEncodeError as failure:
+                    raise unstorable(self.place.shown, failure.object) from failure
                 except psycopg.Error as failure:
                     error = error_of(failure, name=self.place.shown, what=what)
                     if not (connection.broken or connection.closed or _is_cut(failure)):

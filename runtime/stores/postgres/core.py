@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from callboard.messages.core.errors import CallboardError, InvalidMessage
+from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.errors import EventIdReused
 from callboard.messages.storage.events import ANY, Append, Appended, NewEvent
 
-from ..rules import check_sizes, reused_id, wrong_version
+from ..rules import check_append, check_new_stream, reused_id, wrong_version
 
 __all__ = ["NONE", "Plan", "Standing", "Stream", "plan_group"]
 
@@ -79,7 +79,7 @@ def plan_group(
     placed: dict[bytes, Standing] = {}
     for index, append in enumerate(appends):
         stream = plan.streams.get(append.stream) or streams.get(append.stream, NONE)
-        refused = _malformed(append, event_bytes_max)
+        refused = _malformed(append, event_bytes_max, is_new=not stream.version)
         if refused is not None:
             plan.outcomes.append(refused)
             continue
@@ -123,15 +123,11 @@ def _repeated(append: Append, found: Sequence[Standing | None]) -> Appended | Ev
     return reused_id(append)
 
 
-def _malformed(append: Append, event_bytes_max: int) -> CallboardError | None:
+def _malformed(append: Append, event_bytes_max: int, *, is_new: bool) -> CallboardError | None:
     """Why no store can take the append; None when a store can."""
-    if "\0" in append.stream:
-        return InvalidMessage(f"the stream's name {append.stream!r} contains a NUL character.")
-    if any("\0" in event.kind for event in append.events):
-        return InvalidMessage(
-            f"the kind of an event for stream {append.stream!r} holds a NUL character."
-        )
-    refused = check_sizes(append, event_bytes_max)
+    refused = check_append(append, event_bytes_max)
+    if refused is None and is_new:
+        refused = check_new_stream(append.stream)
     if refused is None and len({event.id for event in append.events}) != len(append.events):
         return reused_id(append)
     return refused

@@ -26,7 +26,7 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.errors import CommitUnknown, StoreDamaged, WriterFenced
 from callboard.messages.storage.events import NO_STREAM, Append, Appended, RecordedEvent, Snapshot
 
-from ..rules import EVENT_BYTES_MAX
+from ..rules import EVENT_BYTES_MAX, is_storable
 from .connections import Connections
 from .core import Plan, Standing, Stream, plan_group
 from .packed import big_integers, blobs, integers, texts
@@ -37,8 +37,8 @@ from .tables import check_tables, open_tables
 __all__ = ["PostgresEventStore"]
 
 READERS_MAX: Final = 4
-STREAMS_KNOWN_MAX: Final = 50_000
-"""Streams whose lengths the writer remembers."""
+STREAMS_KNOWN_MAX: Final = 10_000
+"""Streams whose lengths the writer remembers, about 300 bytes each. Another costs one query."""
 TRIES_MAX: Final = 4
 """Attempts of one commit: first with the writer's knowledge, then after queries."""
 KINDS_WINDOW: Final = 50_000
@@ -182,7 +182,7 @@ class PostgresEventStore:
         }
         if not unknown:
             return
-        names = texts(name for name in unknown if "\0" not in name)
+        names = texts(filter(is_storable, unknown))
         rows = self.writing.run(
             lambda connection: connection.rows(self._sql.lengths, names), "reading streams"
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 import psycopg
 
-from callboard.messages.core.errors import CallboardError, InternalError
+from callboard.messages.core.errors import CallboardError, InternalError, InvalidMessage
 from callboard.messages.storage.errors import (
     StoreDamaged,
     StoreFull,
@@ -21,6 +21,7 @@ __all__ = ["cannot_connect", "error_of", "is_permanent"]
 
 FULL: Final = frozenset({"53100"})  # disk_full
 READ_ONLY: Final = frozenset({"25006", "42501"})  # a read-only transaction; no privilege
+UNSTORABLE: Final = frozenset({"22021"})  # character_not_in_repertoire
 DAMAGED: Final = frozenset({"XX001", "XX002", "58030", "58P01"})  # data, index, I/O, a file
 LOCKED: Final = frozenset({"55P03"})  # lock_not_available
 GONE: Final = frozenset({"3F000", "42P01", "42703"})  # no schema, table or column of ours
@@ -43,6 +44,8 @@ def error_of(error: psycopg.Error, *, name: str, what: str) -> CallboardError:
     state = error.sqlstate or ""
     said = f"{name}: {what} failed: {_sentence(error)}"
     details = {"sqlstate": state, "may_have_run": False}
+    if state in UNSTORABLE or (isinstance(error, psycopg.DataError) and not state):
+        return InvalidMessage(said, advice="Give a text without NUL characters.")
     if state in FULL:
         return StoreFull(
             said,

@@ -5,6 +5,7 @@ durability says what a commit survives: `full` syncs the log at each commit (sur
 power), `normal` only at checkpoints (survives the end of any process), `off` never.
 """
 
+import errno
 import logging
 import os
 import sqlite3
@@ -17,6 +18,7 @@ from typing import Any, Final
 from callboard.messages.core.errors import SpecError
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
 
+from ..private import narrow, open_private, private_folder
 from .faults import fault_of, translate_errors
 from .schema import bring_forward, check_tables
 from .tail import NOTHING, Tail, log_of, tail_of
@@ -81,14 +83,25 @@ class Database:
                 check_tables(self.reader(), self.name)
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(self.path.parent)
+            self._make_private()
         except OSError as error:
             raise StoreUnavailable(
-                f"{self.name}: {error}.", advice="Name another folder."
+                f"{self.name}: {error}.", advice="Name another folder, or repair the file's mode."
             ) from error
         with translate_errors(self.name):
             writer = self.writer()
             bring_forward(writer, self.name)
+
+    def _make_private(self) -> None:
+        """Give the file its mode. SQLite gives its log and its index the same."""
+        try:
+            os.close(open_private(self.path))
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EROFS) or not self.path.exists():
+                raise
+            return  # It cannot be written, and SQLite says so.
+        narrow(self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm"))
 
     # --- connections ---------------------------------------------------------------------------
 

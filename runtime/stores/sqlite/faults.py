@@ -15,6 +15,8 @@ from callboard.messages.storage.errors import (
     StoreUnavailable,
 )
 
+from ..rules import unstorable
+
 __all__ = ["fault_of", "translate_errors"]
 
 
@@ -56,6 +58,8 @@ def translate_errors(name: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise fault_of(name, error) from error
+    except UnicodeEncodeError as error:
+        raise unstorable(name, error.object) from error
 
 
 def _is_limited() -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.names import problem_of
 from callboard.messages.storage.events import ANY, EVENT_ID_BYTES, Append, Appended
 
-from ..rules import check_sizes, reused_id, wrong_version
+from ..rules import check_append, check_new_stream, reused_id, wrong_version
 
 __all__ = ["Group", "Place", "Standing"]
 
@@ -21,7 +22,8 @@ COLUMNS: Final = 8
 ROWS: Final = (1, 8, 64, 512, 4_095)
 """Events of one statement: few statements, which SQLite prepares once. The limit is 32,766
 parameters."""
-STREAMS_KNOWN: Final = 100_000
+STREAMS_KNOWN_MAX: Final = 10_000
+"""Streams of which the writer knows the end, about 300 bytes each. Another costs one query."""
 
 Place = tuple[int, str, int]
 """The place of an event: position, stream, version in the stream."""
@@ -70,19 +72,24 @@ class Standing:
 
     def stream(self, writer: sqlite3.Connection, name: str) -> Stream:
         """Read an unknown stream; `NEW` when it does not exist."""
-        row = writer.execute(
-            "SELECT s.id, coalesce(e.version, 0), coalesce(e.id, x'') "
-            "FROM streams s LEFT JOIN events e ON e.stream = s.id "
-            "WHERE s.name = ? ORDER BY e.version DESC LIMIT 1",
-            (name,),
-        ).fetchone()
+        try:
+            row = writer.execute(
+                "SELECT s.id, coalesce(e.version, 0), coalesce(e.id, x'') "
+                "FROM streams s LEFT JOIN events e ON e.stream = s.id "
+                "WHERE s.name = ? ORDER BY e.version DESC LIMIT 1",
+                (name,),
+            ).fetchone()
+        except UnicodeEncodeError:
+            row = None  # No stream has such a name.
         if row is None:
             return NEW
         self.streams[name] = row
         return row  # type: ignore[no-any-return] # the columns of a `Stream`
 
     def kind(self, writer: sqlite3.Connection, name: str) -> int:
-        """Read or create the number of an unknown kind."""
+        """Read or create the number of an unknown kind; 0 for a text that is no name."""
+        if problem_of(name) is not None:
+            return 0
         writer.execute("INSERT OR IGNORE INTO kinds (name) VALUES (?)", (name,))
         number: int
         (number,) = writer.execute("SELECT id FROM kinds WHERE name = ?", (name,)).fetchone()
@@ -92,8 +99,10 @@ class Standing:
     def commit(self, head: int) -> None:
         """Take over the head of a durable transaction."""
         self.head = head
-        if len(self.streams) > STREAMS_KNOWN:
-            self.streams.clear()
+        streams = self.streams
+        if len(streams) > STREAMS_KNOWN_MAX:
+            for name in list(streams)[: len(streams) // 2]:
+                del streams[name]
 
 
 class Group:
@@ -126,7 +135,7 @@ class Group:
             return _repeat(append, [places.get(event.id) for event in events])
         number, version, last = self._streams.get(name) or self._standing.stream(self._writer, name)
         if not number or not events or places is not None:
-            refused = _refused(append, self._event_bytes_max)
+            refused = _refused(append, self._event_bytes_max, is_new=not number)
             if refused is not None:
                 return refused
         if expected not in (ANY, version) or (follows and follows != last):
@@ -136,12 +145,16 @@ class Group:
         parameters, kinds, bytes_max = self._parameters, self._kinds, self._event_bytes_max
         first = head = self.head + 1
         for last, kind, data, schema, metadata in events:
-            if len(last) != EVENT_ID_BYTES or len(data) + len(metadata) > bytes_max:
+            kind_number = kinds.get(kind) or self._standing.kind(self._writer, kind)
+            if (
+                len(last) != EVENT_ID_BYTES
+                or len(data) + len(metadata) > bytes_max
+                or not kind_number
+            ):
                 # Drop the earlier events of this append.
                 del parameters[len(parameters) - (head - first) * COLUMNS :]
-                return check_sizes(append, bytes_max)
+                return check_append(append, bytes_max)
             version += 1
-            kind_number = kinds.get(kind) or self._standing.kind(self._writer, kind)
             meta = metadata or NONE
             parameters += (head, number, version, last, kind_number, schema, data, meta)
             head += 1
@@ -169,8 +182,10 @@ class Group:
                 at += width
 
 
-def _refused(append: Append, event_bytes_max: int) -> CallboardError | None:
-    refused = check_sizes(append, event_bytes_max)
+def _refused(append: Append, event_bytes_max: int, *, is_new: bool) -> CallboardError | None:
+    refused = check_append(append, event_bytes_max)
+    if refused is None and is_new:
+        refused = check_new_stream(append.stream)
     if refused is None and len({event.id for event in append.events}) < len(append.events):
         return reused_id(append)
     return refused

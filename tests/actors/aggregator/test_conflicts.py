@@ -132,3 +132,8 @@ def test_places_are_sorted_by_number_not_by_text() -> None:
     made = [Claim(("f", line), "x", by="a") for line in (10, 9, 2)]
     resolved = reduce_all(ResolveClaims(make_resolver("majority")), [(0, made)])
     assert [resolution.place for resolution in resolved] == [("f", 2), ("f", 9), ("f", 10)]
+
+
+def test_a_place_must_be_hashable() -> None:
+    with pytest.raises(SpecError, match=r"anna is about a place of type list.*tuple"):
+        Claim(["f", 1], "wrong", by="anna")

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callboard.actors.executions.collector import Collector
 from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.history.changes import doubts
 from callboard.actors.executions.history.events import Kind, pack, stream_of
 from callboard.actors.executions.history.fold import fold
 from callboard.actors.executions.history.replay import Replay
-from callboard.messages.core.errors import CallboardError, PayloadTooLarge
+from callboard.actors.scheduler.core import SchedulerCore
+from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadTooLarge
 from callboard.messages.jobs.execution import TaskStatus
-from callboard.messages.jobs.job import Job
-from callboard.messages.jobs.plan import SubTask
+from callboard.messages.jobs.job import Job, Route
+from callboard.messages.jobs.plan import Plan, SubTask
 from callboard.messages.storage.errors import StoreDamaged, UnknownEvent, WrongExpectedVersion
 from callboard.messages.storage.events import Append, NewEvent
 from callboard.runtime.stores.memory import MemoryEventStore
@@ -63,6 +66,7 @@ async def _abandon_and_resume(plan: list[tuple[bool, bool]], steps: list[int]) -
                      for value, stumbled in zip(result, _stumbled(plan), strict=True)]  # fmt: skip
             assert found == undisturbed(plan)
             history = fold(ID, events_of(store))
+            history.validate_state()
             assert set(history.statuses) == {TaskStatus.DONE}
             core = execution_of(handle).record.run.core  # type: ignore[attr-defined] # the core's own view
             assert [core.status_of(id_) for id_ in history.ids] == history.statuses
@@ -78,6 +82,7 @@ def _stumbled(plan: list[tuple[bool, bool]]) -> list[bool]:
 
 def _done(store: MemoryEventStore) -> set[str]:
     history = fold(ID, events_of(store))
+    history.validate_state()
     return {history.ids[index] for index in history.results}
 
 
@@ -111,6 +116,37 @@ async def test_a_result_that_is_too_large_fails_at_once(world: World) -> None:
     history = fold(ID, events_of(store))
     assert history.statuses == [TaskStatus.FAILED]
     assert not history.results
+    await journal.close()
+
+
+@pytest.mark.parametrize("end", ["refused", "cancelled", "none"])
+async def test_only_a_non_idempotent_attempt_without_a_known_end_is_in_doubt_after_a_resume(
+    world: World, end: str
+) -> None:
+    store, job = MemoryEventStore(), Job[Any, Any](name="j")
+    journal = await opened(store)
+    recorder = recorder_of(world, journal, job)
+    recorder.submitted("j", Square(number=1), {}, {})
+    await recorder.planned(Route(), [SubTask("pay", Square(number=1), non_idempotent=True)])
+    recorder.began("pay", 1, "1/100", 0.0)
+    recorder.began_non_idempotent(0, 1)
+    recorder.flush()
+    if end == "refused":
+        refused = MailboxFull("the mailbox is full.", may_have_run=False)
+        recorder.troubled(0, "pay", 1, refused, 1.0, loss=False)
+    elif end == "cancelled":
+        recorder.cancelled([0])
+    recorder.flush()
+    await recorder.settled()
+    history = fold(ID, events_of(store))
+    history.validate_state()
+    assert [doubt.step for doubt in doubts(history, is_gone=True)] == ["pay"] * (end == "none")
+    replay = Replay(history, world.driver.codec, world.driver.contracts)
+    core = SchedulerCore(Plan(replay.plan()))
+    replay.apply(core, Collector(job), 0.0)
+    replay.leave_doubts(core)
+    after = {"refused": TaskStatus.READY, "cancelled": TaskStatus.CANCELLED}
+    assert core.status_of("pay") is after.get(end, TaskStatus.IN_DOUBT)
     await journal.close()
 
 

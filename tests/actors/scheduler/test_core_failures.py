@@ -12,6 +12,7 @@ from callboard.actors.scheduler.effects import (
     TasksCancelled,
     TasksSkipped,
 )
+from callboard.actors.scheduler.graph import CANCELLED
 from callboard.messages.core.errors import Cancelled
 from callboard.messages.jobs.execution import ExecutionStatus, OnFailure, TaskStatus
 from callboard.messages.jobs.retry import RetryPolicy
@@ -167,6 +168,29 @@ def test_cancel_one_in_every_state(state: str) -> None:
     assert not core.cancel(victim, 1)
     core.validate_state()
     assert [n for n in names(core.dispatch(2)) if n == victim] == []
+
+
+def test_a_sub_task_cancelled_in_its_back_off_never_runs_again() -> None:
+    core = started(task("a", retry=RetryPolicy(backoff_min_s=9, jitter=0)), task("b"), credit=2)
+    first, other = core.dispatch(0)
+    failed(core, first)
+    core.cancel("a", 1)
+    core.validate_state()
+    assert core.next_deadline() is None
+    core.advance(9, 0.5)
+    assert core.status_of("a") is TaskStatus.CANCELLED
+    assert core.dispatch(9) == []
+    core.validate_state()
+    done(core, other)
+    assert core.status is ExecutionStatus.COMPLETED
+
+
+def test_a_back_off_that_outlives_a_cancellation_is_found_by_the_invariants() -> None:
+    core = started(task("a", retry=RetryPolicy(backoff_min_s=9, jitter=0)))
+    failed(core, core.dispatch(0)[0])
+    core._graph.move(0, CANCELLED)
+    with pytest.raises(AssertionError, match="backing_off"):
+        core.validate_state()
 
 
 def test_cancel_one_skips_its_dependants_and_fails_nothing() -> None:

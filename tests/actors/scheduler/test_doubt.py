@@ -91,6 +91,7 @@ def test_cancelling_ends_it() -> None:
     core.task_failed("pay", 1, HandlerFailed("it raised"), 1.0, 0.5)
     assert core.cancel_all(2.0)
     assert core.status_of("pay") is TaskStatus.CANCELLED
+    assert not core.decide("pay", Decision.RUN_AGAIN, 3.0)
     core.validate_state()
 
 

@@ -44,7 +44,7 @@ from tests.actors.scheduler.drive import task
         ),
         ([task("a", "x")], "'a' needs 'x', which is not in the plan"),
         ([task("a"), task("a"), task("a")], "the id 'a' occurs 3 times"),
-        ([task("")], "empty or no text"),
+        ([task("")], "is empty"),
         ([task("a", weight=0)], "weight 0"),
         ([task("a", timeout_s=-1)], "timeout_s -1"),
         ([task("a"), task("b", bind={"f": "a"})], "binds f to 'a', which is not among its needs"),

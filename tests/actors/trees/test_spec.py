@@ -48,7 +48,7 @@ def deep(levels: int) -> TreeSpec:
 
 WRONG: dict[str, tuple[str, Callable[[], object]]] = {
     "name_empty": ("TreeSpec.name", lambda: TreeSpec("")),
-    "name_with_slash": ("a/b.name", lambda: TreeSpec("a/b")),
+    "name_with_slash": ("TreeSpec.name", lambda: TreeSpec("a/b")),
     "child_name_no_text": ("reviews.children[0].name", lambda: tree(worker(7))),  # type: ignore[arg-type]
     "child_name_twice": ("reviews.children[1].name", lambda: tree(worker("a"), worker("a"))),
     "child_is_no_spec": ("reviews.children[1]", lambda: tree(worker(), Worker)),

@@ -65,7 +65,7 @@ def test_a_running_system_is_seen_from_another_process(
     engine: str, callboard: Run, start: Run, temporary: Path
 ) -> None:
     system = start(
-        "run", "jobs:stands", "--engine", engine, "--hosts", "2", "--name", "a name/of any kind"
+        "run", "jobs:stands", "--engine", engine, "--hosts", "2", "--name", "a name of any kind"
     )
     system.wait_for("up")
     found = json.loads(callboard("tree", "--json").out)["systems"]
@@ -73,7 +73,7 @@ def test_a_running_system_is_seen_from_another_process(
     ended = system.end(text="\n")
     assert ended.code == ExitCode.OK, ended.err
 
-    assert [(one["name"], one["pid"]) for one in found] == [("a name/of any kind", system.pid)]
+    assert [(one["name"], one["pid"]) for one in found] == [("a name of any kind", system.pid)]
     hosts = found[0]["hosts"]
     assert [host["name"] for host in hosts] == ["driver", "host-1", "host-2"]
     assert len({host["pid"] for host in hosts}) == (1 if engine == "inline" else 3)
@@ -84,7 +84,7 @@ def test_a_running_system_is_seen_from_another_process(
     assert sum(sum(host["dead_letters"].values()) for host in hosts) == 1
 
     assert drawn.code == ExitCode.OK
-    for text in ("a name/of any kind", "host-2", "Referee referee", "1 restart", "dead letters"):
+    for text in ("a name of any kind", "host-2", "Referee referee", "1 restart", "dead letters"):
         assert text in " ".join(drawn.out.split()), drawn.out
     assert not list(temporary.rglob("*.sock")), "the socket outlived its system"
 

@@ -30,6 +30,7 @@ from callboard import (
 )
 from callboard.actors.executions.history.events import read
 from callboard.actors.executions.history.fold import ExecutionHistory
+from callboard.actors.executions.step_keys import step_keys
 from callboard.jobs import LargeResults
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.jobs.execution import ExecutionStatus, TaskStatus
@@ -209,6 +210,14 @@ def test_they_are_folded(folder: Path) -> None:
     large = history_at(folder / "large.db", "large")
     stored = [index for index, (_, one) in large.results.items() if one.blob is not None]
     assert stored == [3, 7]
+
+
+def test_their_steps_keep_their_idempotency_keys(folder: Path) -> None:
+    path = folder / "finished.db"
+    for execution_id in ("finished", fork_in(path)):
+        history = history_at(path, execution_id)
+        key = step_keys(history.id, history.submitted.keys)
+        assert key("a/step") == f"{history.id}/a/step"
 
 
 def test_what_is_read_is_written_with_the_same_bytes(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The contract of every event store."""
 
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -163,6 +164,34 @@ def test_a_repeated_append_is_where_it_was(store: EventStore, expected: int) -> 
     assert store.head() == 3
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_repeated_append_does_not_touch_the_others_of_its_group(
+    store: EventStore, place: int
+) -> None:
+    first = one(store, repeated := Append("a", (event(),), ANY))
+    one(store, Append("b", (event(),)))
+    others = [Append("b", (event("new kind"),), 1), Append("c", (event("new kind"),), NO_STREAM)]
+    outcomes = store.commit([*others[:place], repeated, *others[place:]])
+    assert isinstance(first, Appended)
+    assert outcomes.pop(place) == first._replace(is_repeat=True)
+    assert outcomes == [Appended(3, 3, 2), Appended(4, 4, 1)]
+    assert [e.stream for e in store.read(2, 10, kinds=["new kind"])] == ["b", "c"]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_reused_id_does_not_touch_the_other_appends_of_its_group(
+    store: EventStore, place: int
+) -> None:
+    one(store, Append("a", (known := event(),)))
+    others = [Append("b", (event("new kind"),), NO_STREAM), Append("b", (event(),), 1)]
+    reused = Append("c", (known,), NO_STREAM)
+    outcomes = store.commit([*others[:place], reused, *others[place:]])
+    assert isinstance(outcomes.pop(place), EventIdReused)
+    assert outcomes == [Appended(2, 2, 1), Appended(3, 3, 2)]
+    assert store.streams() == ["a", "b"]
+    assert [e.stream for e in store.read(0, 10, kinds=["new kind"])] == ["b"]
+
+
 def test_a_repeat_within_one_group(store: EventStore) -> None:
     append = Append("a", (event(),), NO_STREAM)
     assert store.commit([append, append]) == [Appended(1, 1, 1), Appended(1, 1, 1, is_repeat=True)]
@@ -181,6 +210,29 @@ def test_an_id_stands_for_one_event_of_one_append(store: EventStore) -> None:
     ):
         assert isinstance(one(store, reused), EventIdReused), reused
     assert store.head() == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x\ud800", "a\0b", "a\nb", "\x1b[31m", "x" * 2_000], ids=ascii
+)
+def test_a_text_that_is_no_name_makes_no_stream_and_no_kind(store: EventStore, name: str) -> None:
+    one(store, Append("before", (event(),)))
+    outcomes = store.commit(
+        [
+            Append("a", (event(), event("good"))),
+            Append(name, (event(),)),
+            Append("before", (event("good"), event(name))),
+            Append("b", (event(),)),
+        ]
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Appended, InvalidMessage, InvalidMessage, Appended]
+    assert str(outcomes[1]).isprintable()
+    assert store.streams() == ["a", "b", "before"]
+    assert (store.head(), store.version_of("before")) == (4, 1)
+    for read in (store.read_stream, store.version_of, store.load_snapshot):
+        with contextlib.suppress(InvalidMessage):
+            assert not read(name)
 
 
 def test_an_event_that_is_too_large_is_refused(store: EventStore) -> None:

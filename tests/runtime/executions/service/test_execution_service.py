@@ -13,6 +13,7 @@ from callboard.messages.core.errors import (
     Cancelled,
     DeadlineExceeded,
     ExecutionFailed,
+    ExecutionIdTaken,
     HostLost,
     ResultRejected,
     SpecError,
@@ -184,13 +185,55 @@ async def test_an_id_is_taken_once_and_a_request_may_be_repeated(stage: Stage) -
     assert len(await (await driver.resume(JOB, "one")).result(WITHIN_S)) == 3
     await stage.kill()
     await driver._ask(take)  # It is in the journal only by now.
-    with pytest.raises(UsageError, match="already"):
-        await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S)
+    again = await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S)
+    assert numbers(again) == [0, 1, 2]
+    with pytest.raises(ExecutionIdTaken, match="count is 3 there and 4 here"):
+        await driver.submit(JOB, Order(count=4), None, "one").result(WITHIN_S)
     with pytest.raises(UsageError, match="not 'other'"):
         await driver.resume(Job[Order, Any](name="other", decompose=plan), "one")
     with pytest.raises(UsageError, match="no execution 'none'"):
         await driver.resume(JOB, "none")
     assert sorted(Worker.runs) == [0, 1, 2]
+
+
+async def test_drivers_that_submit_one_id_at_once_follow_one_execution(stage: Stage) -> None:
+    Worker.held = {2}
+    drivers = [stage.driver() for _ in range(4)]
+    handles = [driver.submit(JOB, Order(count=3), None, "one") for driver in drivers]
+    await stage.ran(3)
+    handles.append(stage.driver().submit(JOB, Order(count=3), None, "one"))
+    with pytest.raises(ExecutionIdTaken, match="count is 3 there and 9 here"):
+        await stage.driver().submit(JOB, Order(count=9), None, "one").result(WITHIN_S)
+    assert Worker.gate is not None
+    Worker.gate.set()
+    for handle in handles:
+        assert numbers(await handle.result(WITHIN_S)) == [0, 1, 2]
+    assert sorted(Worker.runs) == [0, 1, 2]
+    assert [event.kind for event in stage.events("one")].count(str(Kind.SUBMITTED)) == 1
+
+
+async def test_drivers_with_other_requests_at_once_get_one_execution(stage: Stage) -> None:
+    orders = [Order(count=count) for count in (3, 4, 5)]
+    handles = [stage.driver().submit(JOB, order, None, "one") for order in orders]
+    outcomes = await asyncio.gather(
+        *(handle.result(WITHIN_S) for handle in handles), return_exceptions=True
+    )
+    done = [len(outcome) for outcome in outcomes if isinstance(outcome, list)]
+    assert len(done) == 1
+    assert sum(isinstance(outcome, ExecutionIdTaken) for outcome in outcomes) == 2
+    assert sorted(Worker.runs) == list(range(done[0]))
+
+
+async def test_a_submission_follows_what_a_killed_service_has_left(stage: Stage) -> None:
+    Worker.held = {2}
+    first = stage.driver().submit(JOB, Order(count=3), None, "one")
+    await stage.ran(3)
+    await stage.kill()
+    again = stage.driver().submit(JOB, Order(count=3), None, "one")
+    assert Worker.gate is not None
+    Worker.gate.set()
+    for handle in (first, again):
+        assert numbers(await handle.result(WITHIN_S)) == [0, 1, 2]
 
 
 async def test_what_is_over_for_long_is_read_from_the_journal(
@@ -201,6 +244,9 @@ async def test_what_is_over_for_long_is_read_from_the_journal(
     first = await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S)
     before = len(stage.events("one"))
     assert await (await driver.resume(JOB, "one")).result(WITHIN_S) == first
+    assert await driver.submit(JOB, Order(count=3), None, "one").result(WITHIN_S) == first
+    with pytest.raises(ExecutionIdTaken):
+        await driver.submit(JOB, Order(count=3), {"who": "me"}, "one").result(WITHIN_S)
     assert len(stage.events("one")) == before
     assert sorted(Worker.runs) == [0, 1, 2]
     await until(lambda: not stage.ledger.entries)
