@@ -159,10 +159,11 @@ class QuerySystem(Request[CallboardView], name="callboard.query_system"):
 
 
 class HistoryEntry(Contract, name="callboard.history_entry"):
-    """One failure of an actor or a host."""
+    """One failure of an actor or a host, or of another that took it along."""
 
     ago_s: float
     incarnation: int
+    """The incarnation that failed: that of `origin`, if there is one."""
     reason: str
     message: str
     traceback: str = ""
@@ -170,6 +171,10 @@ class HistoryEntry(Contract, name="callboard.history_entry"):
     """The decision of the supervisor."""
     delay_s: float = 0.0
     """The back-off before the restart, in seconds."""
+    relation: str = ""
+    """What failed: `sibling`, `parent` (the parent or one of its own), `host`; empty for itself."""
+    origin: str = ""
+    """The path of the sibling, the parent or the host that failed; empty for itself."""
 
 
 class ActorHistory(Contract, name="callboard.actor_history"):
@@ -184,6 +189,13 @@ class ActorHistory(Contract, name="callboard.actor_history"):
     incarnation: int = 0
     mailbox: int = 0
     restarts: int = 0
+    """Restarts after its own failures."""
+    group_restarts: int = 0
+    """Restarts after failures of siblings, with its group."""
+    parent_restarts: int = 0
+    """Restarts of its parent, and of the parents of that; everything below starts anew."""
+    host_restarts: int = 0
+    """How often another process has taken its host's slot over."""
     restart: str = ""
     supervision: str = ""
     """The policy of its supervisor: strategy, and restarts within a period."""

@@ -185,13 +185,15 @@ def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableT
     parts += [Text(f"not asked: {printable(text)}", style="yellow") for text in found.silent]
     if not history.entries:
         parts.append(Text("No failure is known."))
+    elif all(entry.origin for entry in history.entries):
+        parts.append(Text("It has not failed itself, as far as is known."))
     for entry in history.entries:
         parts += _entry(entry, now, traces=traces)
     return Group(*parts)
 
 
 def _facts(history: ActorHistory) -> list[str]:
-    facts = [counted(history.restarts, "restart")] if history.ended_ago_s is None else []
+    facts = _restarts(history) if history.ended_ago_s is None else []
     if history.restart:
         facts.insert(0, history.restart)
     if history.mailbox:
@@ -201,14 +203,29 @@ def _facts(history: ActorHistory) -> list[str]:
     return facts
 
 
+def _restarts(history: ActorHistory) -> list[str]:
+    facts = [counted(history.restarts, "restart")]
+    also = {
+        "its group": history.group_restarts,
+        "its parents": history.parent_restarts,
+        "its host": history.host_restarts,
+    }
+    if any(also.values()):
+        facts[0] += " of its own"
+    return facts + [f"{count:,} with {whose}" for whose, count in also.items() if count]
+
+
 def _entry(entry: HistoryEntry, now: Clock, *, traces: bool) -> list[RenderableType]:
+    whose = f"  {entry.relation} {printable(entry.origin)}," if entry.origin else " "
     line = Text.assemble(
         (_when(entry.ago_s, now), "bold"),
-        f"  incarnation {entry.incarnation}  ",
+        f"{whose} incarnation {entry.incarnation}  ",
         (entry.reason, "red"),
         f"  {printable(entry.message)}",
     )
     decided = entry.decision
+    if entry.relation in {"parent", "host"}:
+        decided = f"the {entry.relation} restarted, and everything on it with it"
     if entry.delay_s:
         decided += f" after {age(entry.delay_s)}"
     parts: list[RenderableType] = [Text(), line, Text(f"  → {decided}", style="cyan")]
