@@ -151,7 +151,7 @@ def tree_of_three(strategy: Strategy) -> TreeSpec:
         (
             TreeSpec(
                 "pair",
-                (ActorSpec("a", props(Fragile)), ActorSpec("b", Props(Fragile))),
+                (ActorSpec("a", props(Fragile)), ActorSpec("b", props(Fragile))),
                 supervisor=supervisor,
             ),
             ActorSpec("other", props(Fragile)),
