@@ -20,9 +20,8 @@ from callboard.messages.control.views import ActorHistory, HistoryEntry, QueryAc
 from callboard.messages.core.errors import UsageError
 
 from .figures import age, counted, paper, printable
-from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Source, cluster_options, query_all
+from .sources import Place, Source, query_all
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]
 
@@ -48,16 +47,7 @@ class Found:
         }
 
 
-@click.command()
-@click.argument("path")
-@json_option
-@click.option("--system", metavar="NAME", help="Search only the system of this name.")
-@click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
-@cluster_options
-@click.pass_context
 def why(
-    context: click.Context,
-    /,
     *,
     path: str,
     as_json: bool,
@@ -66,12 +56,8 @@ def why(
     address: str | None,
     name: str | None,
 ) -> None:
-    """Show the failures of an actor or a host, and what its supervisor did.
-
-    PATH is as `callboard tree` shows it (host-1/reviews/store), without the host
-    (/reviews/store), a registered name, or a host (host-1). Ended actors stay known for a while.
-    Exits with 1 when no system answers, with 2 when PATH is unknown or may mean several.
-    """
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     place = Place(address, name)
     found = asyncio.run(_find_at(place, path, system))
     if found is None:
