@@ -13,6 +13,7 @@ __all__ = [
     "ActorLoad",
     "ActorView",
     "CallboardView",
+    "DriverView",
     "HistoryEntry",
     "HostView",
     "LinkView",
@@ -20,6 +21,7 @@ __all__ = [
     "QueryHost",
     "QueryHostActor",
     "QuerySystem",
+    "StandbyView",
 ]
 
 
@@ -130,6 +132,22 @@ class HostView(Contract, name="callboard.host_view"):
     members: tuple[ActorView, ...] = ()
 
 
+class StandbyView(Contract, name="callboard.standby_view"):
+    """A process that waits to take the slot of a host over."""
+
+    name: str
+    """Its name in Ray's dashboard, which it keeps when it has taken over."""
+    pid: int
+    is_ready: bool
+
+
+class DriverView(Contract, name="callboard.driver_view"):
+    """A driver that is attached to a detached system."""
+
+    slot: int
+    name: str
+
+
 class QueryHost(Request[HostView], name="callboard.query_host"):
     """Ask for a host and its actors.
 
@@ -149,6 +167,11 @@ class CallboardView(Contract, name="callboard.view"):
     restarts: int
     """Hosts that were replaced."""
     standbys: int
+    """Standbys that have loaded the code of the actors, and can take over at once."""
+    standby_processes: "tuple[StandbyView, ...]" = ()
+    """Every standby, also those that still load code."""
+    drivers: "tuple[DriverView, ...]" = ()
+    """The drivers that are attached to a detached system now."""
 
 
 class QuerySystem(Request[CallboardView], name="callboard.query_system"):

@@ -134,6 +134,7 @@ def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
         tuple(_most_first(rows.hosts, by_host)),
         tuple(_most_first(rows.links, by_link)),
         tuple(_most_first(rows.actors, by_actor)),
+        rows.standby_names,
     )
 
 
@@ -169,9 +170,10 @@ def draw(snapshot: Snapshot[SystemRows], sort: str = "messages") -> RenderableTy
     if snapshot.view is None:
         return Text(f"{snapshot.source} {printable(snapshot.problem)}", style="yellow")
     rows = sorted_rows(snapshot.view, sort)
+    names = f" ({', '.join(map(printable, rows.standby_names))})" if rows.standby_names else ""
     facts = [
         counted(len(rows.hosts) - 1, "host"),
-        counted(rows.standbys, "standby"),
+        counted(rows.standbys, "standby") + names,
         f"{counted(rows.hosts_replaced, 'host')} replaced",
     ]
     kind = f"process {snapshot.pid}" if snapshot.pid else "detached"

@@ -25,6 +25,7 @@ from callboard.messages.control.views import (
     ActorHistories,
     ActorHistory,
     CallboardView,
+    DriverView,
     HistoryEntry,
     HostView,
     QueryActor,
@@ -75,6 +76,11 @@ class SystemViews:
             hosts=(own, *views),
             restarts=numbers["lost_hosts"],
             standbys=numbers["standbys"],
+            standby_processes=self._root.standbys.views(),
+            drivers=tuple(
+                DriverView(slot=driver.number, name=driver.name)
+                for driver in self._root.table.attached_drivers.values()
+            ),
         )
 
     async def _view_of(self, slot: Slot, request: QueryHost) -> HostView:

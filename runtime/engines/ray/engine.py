@@ -12,6 +12,7 @@ import os
 import pathlib
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -32,6 +33,7 @@ from ...hosting.memory import GcPause, limit_heaps
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
+from .dashboard import dashboard_notice
 from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
@@ -120,7 +122,9 @@ class RayEngine:
             options["address"] = settings.address
             _use_token()
         limit_heaps()
-        ray.init(**options)
+        context: Any = ray.init(**options)
+        if settings.dashboard:
+            sys.stderr.write(f"{dashboard_notice(context.dashboard_url or '')}\n")
 
     async def _check_address(self, address: str) -> None:
         if address == "auto":
@@ -167,9 +171,12 @@ class RayEngine:
         """Ray's object store."""
         return self._large_values
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         """Start a Ray actor on the next node in turn, or where Ray finds the ordered resources."""
-        what = "host" if order is None else order.name
+        plain = "standby" if is_standby else "host"
+        what = plain if order is None else order.name
         name = f"{self._system}-{what}-{number}"
         await check_order(name, order)
         if self._records is not None:
