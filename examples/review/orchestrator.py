@@ -126,19 +126,19 @@ async def review_tree(
     Raises a `CallboardError` when the review fails. Then nothing is delivered.
     """
     hosts = system.living_hosts
+    view.say("starting the agents")
     # One of each on every host. More could not compute at the same time.
     await asyncio.gather(
         *(system.pool(agent, size=hosts, name=name) for name, agent in SPECIALISTS.items())
     )
     handle = system.submit(review_job(tree, folder, timings), review_request(tree))
     try:
-        with view:
-            await follow(
-                handle.updates(),
-                view,
-                files=len(tree.paths),
-                living_hosts=lambda: system.living_hosts,
-            )
+        await follow(
+            handle.updates(),
+            view,
+            files=len(tree.paths),
+            living_hosts=lambda: system.living_hosts,
+        )
         return await handle.result()
     finally:
         # After Ctrl-C this stops the agents, so that the system can end quickly.

@@ -1,4 +1,7 @@
-"""The updates of a running execution; see `ExecutionHandle.updates`."""
+"""The updates of a running execution; see `ExecutionHandle.updates`.
+
+`StatusLines` shows them where there is no terminal.
+"""
 
 from callboard.messages.jobs.updates import (
     ExecutionMetrics,
@@ -13,6 +16,7 @@ from callboard.messages.jobs.updates import (
     TaskDependency,
     TaskTroubled,
 )
+from callboard.runtime.api.status_lines import StatusLines
 
 __all__ = [
     "ExecutionMetrics",
@@ -24,6 +28,7 @@ __all__ = [
     "PhaseChanged",
     "Progressed",
     "StateChanged",
+    "StatusLines",
     "TaskDependency",
     "TaskTroubled",
 ]
