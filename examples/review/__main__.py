@@ -116,7 +116,7 @@ def _review_in_a_loop(
 
     report = review_sequential(tree.root, show)
     stopwatch.lap("review_s")
-    write_reports(report, folder, stopwatch.read())
+    write_reports(report, folder, stopwatch.read(), root=tree.root)
     return report
 
 

@@ -104,7 +104,7 @@ def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTr
         resolve=settle,
         check=(partial(every_file_was_seen, tree), partial(findings_are_in_the_tree, tree)),
         transform=partial(_report_on, tree),
-        format=partial(_rendered, timings),
+        format=partial(_rendered, timings, tree.root),
         deliver=partial(_write, folder),
         # With thousands of findings these phases take seconds, so they run in threads.
         threads=frozenset(
@@ -277,12 +277,12 @@ def _report_on(tree: SourceTree, settled: Settled) -> Report:
     return build_report(tree, tuple(SPECIALISTS), settled.findings)
 
 
-def _rendered(timings: Timings, report: Report) -> dict[str, bytes]:
+def _rendered(timings: Timings, root: Path, report: Report) -> dict[str, bytes]:
     taken = timings()
     return {
         "report.json": render_json(report, taken),
         "report.sarif": render_sarif(report),
-        "report.html": render_html(report, taken),
+        "report.html": render_html(report, taken, root=root),
     }
 
 
