@@ -47,10 +47,15 @@ class Claim(Generic[V]):
     """
 
     place: Hashable
+    """What the claim is about: claims with equal places are about the same thing."""
     value: V
+    """What the agent claims there."""
     by: str
+    """The name of the agent."""
     confidence: float = 1.0
+    """How sure the agent is, from 0 to 1."""
     severity: int | None = None
+    """How bad it is, in any scale; None when the agent does not say."""
 
     def __post_init__(self) -> None:
         low, high = CONFIDENCE_RANGE
@@ -84,10 +89,15 @@ class Resolution(Generic[V]):
     """
 
     place: Hashable
+    """The place of the claims."""
     winner: Claim[V]
+    """The claim that counts."""
     kept: tuple[Claim[V], ...]
+    """The claims that remain: the winner, or all with `keep_all`."""
     policy: ConflictPolicy
+    """The policy that decided."""
     decided_by: str
+    """The criterion that set the winner apart."""
     agreed: tuple[str, ...]
     """The agents behind the winner, by name."""
     lost: tuple[str, ...]

@@ -3,6 +3,14 @@
 `StatusLines` shows them where there is no terminal.
 """
 
+from callboard.actors.executions.executors import ExecutorFigures
+from callboard.actors.executions.record import ExecutionStatistics
+from callboard.actors.scheduler.statistics import (
+    ExecutorStatistics,
+    SchedulerStatistics,
+    UnservedKind,
+)
+from callboard.messages.jobs.execution import Progress, StateTransition
 from callboard.messages.jobs.updates import (
     ExecutionMetrics,
     ExecutionPhase,
@@ -22,13 +30,20 @@ __all__ = [
     "ExecutionMetrics",
     "ExecutionPhase",
     "ExecutionState",
+    "ExecutionStatistics",
     "ExecutionUpdate",
+    "ExecutorFigures",
+    "ExecutorStatistics",
     "Finished",
     "PartialResult",
     "PhaseChanged",
+    "Progress",
     "Progressed",
+    "SchedulerStatistics",
     "StateChanged",
+    "StateTransition",
     "StatusLines",
     "TaskDependency",
     "TaskTroubled",
+    "UnservedKind",
 ]
