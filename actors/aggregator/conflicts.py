@@ -43,11 +43,12 @@ class Claim(Generic[V]):
     worse; `None` means unknown and ranks below all others.
 
     Raises:
-        SpecError: the confidence is not within 0 and 1.
+        SpecError: the confidence is not within 0 and 1, or the place cannot be hashed.
     """
 
-    place: Hashable
-    """What the claim is about: claims with equal places are about the same thing."""
+    place: Any
+    """What the claim is about, a hashable value: equal places are the same thing. Of any type, so
+    that a program reads its own tuples and texts back without a cast."""
     value: V
     """What the agent claims there."""
     by: str
@@ -64,6 +65,14 @@ class Claim(Generic[V]):
                 f"a claim of {self.by} has the confidence {self.confidence}.",
                 advice="Give a confidence between 0 and 1.",
             )
+        try:
+            hash(self.place)
+        except TypeError:
+            kind = type(self.place).__name__
+            raise SpecError(
+                f"a claim of {self.by} has a place that cannot be hashed: a {kind}.",
+                advice="Give a text, a number or a tuple of them.",
+            ) from None
 
 
 class ConflictPolicy(StrEnum):
@@ -88,7 +97,7 @@ class Resolution(Generic[V]):
     `keep_all` it is what put the winner first.
     """
 
-    place: Hashable
+    place: Any
     """The place of the claims."""
     winner: Claim[V]
     """The claim that counts."""
