@@ -1,17 +1,15 @@
 """The commands that run something: `run`, `sim`."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
-
-from .declaration import command
 
 __all__ = ["ENGINES", "run", "sim"]
 
 ENGINES: Final = ("ray", "inline")
 
 
-@command()
+@click.command()
 @click.argument("target")
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--engine", type=click.Choice(ENGINES), help="Ray, or all in this process.")
@@ -35,7 +33,7 @@ ENGINES: Final = ("ray", "inline")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON line, last.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
-def run() -> None:
+def run(**options: Any) -> None:
     """Run TARGET: a driver script, or a part of a module.
 
     \b
@@ -55,9 +53,12 @@ def run() -> None:
     Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster does not answer,
     4 timeout, 130 Ctrl-C. A script's own exit code is kept.
     """  # noqa: D301 - \b stops click from wrapping the paragraph
+    from ..run import run as perform
+
+    perform(**options)
 
 
-@command()
+@click.command()
 @click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
@@ -69,7 +70,7 @@ def run() -> None:
     help="Break the kernel on purpose, to check that the invariants find it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
-def sim() -> None:
+def sim(**options: Any) -> None:
     """Run whole systems on a virtual clock, with faults drawn from seeds.
 
     Hosts crash, hang and slow down. Links lose, double, reorder and cut frames. Invariants are
@@ -81,3 +82,6 @@ def sim() -> None:
     \b
     Exit codes: 0 all invariants held, 1 a seed broke one, 2 wrong usage or no clone.
     """  # noqa: D301 - \b stops click from wrapping the paragraph
+    from ..sim import sim as perform
+
+    perform(**options)

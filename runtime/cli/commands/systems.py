@@ -1,11 +1,10 @@
 """The commands that show or stop running systems: `tree`, `top`, `why`, `doctor`, `down`."""
 
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from ..options import cluster_options, json_option, timeout_option
-from .declaration import command
 
 __all__ = ["SORTS", "doctor", "down", "top", "tree", "why"]
 
@@ -19,7 +18,7 @@ SORTS: Final = (
 """The names of the columns that `top` sorts by."""
 
 
-@command()
+@click.command()
 @json_option
 @click.option("--watch", is_flag=True, help="Update the tree each second, until Ctrl-C.")
 @click.option(
@@ -31,14 +30,17 @@ SORTS: Final = (
     help="How many actors of each host to show; actors that failed come first.",
 )
 @cluster_options
-def tree() -> None:
+def tree(**options: Any) -> None:
     """Show your running systems: hosts, actors, states, restarts, mailboxes, last failures.
 
     Exits with 1 when there is none, or none that answers.
     """
+    from ..tree import tree as perform
+
+    perform(**options)
 
 
-@command()
+@click.command()
 @json_option
 @click.option("--once", is_flag=True, help="Show one second, and end.")
 @click.option(
@@ -57,43 +59,52 @@ def tree() -> None:
     help="How many actors of each host to show.",
 )
 @cluster_options
-def top() -> None:
+def top(**options: Any) -> None:
     """Show the busiest hosts, links and actors: rates, mailboxes, restarts, lag, processor.
 
     Without --once it runs until Ctrl-C. Exits with 1 when there is no system, or none that answers.
     """
+    from ..top import top as perform
+
+    perform(**options)
 
 
-@command()
+@click.command()
 @click.argument("path")
 @json_option
 @click.option("--system", metavar="NAME", help="Search only the system of this name.")
 @click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
 @cluster_options
-def why() -> None:
+def why(**options: Any) -> None:
     """Show the failures of an actor or a host, and what its supervisor did.
 
     PATH is as `callboard tree` shows it (host-1/reviews/store), without the host
     (/reviews/store), a registered name, or a host (host-1). Ended actors stay known for a while.
     Exits with 1 when no system answers, with 2 when PATH is unknown or may mean several.
     """
+    from ..why import why as perform
+
+    perform(**options)
 
 
-@command()
+@click.command()
 @click.option(
     "--address",
     metavar="HOST:PORT",
     help="Also check the cluster at this address, and look there for dead systems.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def doctor() -> None:
+def doctor(**options: Any) -> None:
     """Check this machine: Python, Ray, token, ports, disk, memory, stray processes.
 
     Starts nothing and changes nothing. Exits with 1 when a check fails, otherwise with 0.
     """
+    from ..doctor import doctor as perform
+
+    perform(**options)
 
 
-@command()
+@click.command()
 @click.argument("name", required=False)
 @click.option(
     "--address",
@@ -103,10 +114,13 @@ def doctor() -> None:
 )
 @timeout_option("How long its actors may take to stop before they are killed.")
 @json_option
-def down() -> None:
+def down(**options: Any) -> None:
     """Stop the detached system NAME; without NAME, list the running systems.
 
     The actors stop in order, newest first, and then all processes. Attached drivers get a notice.
     Systems with a dead root are listed too, and NAME removes what such a system left. Exits with 1
     when there is no such system.
     """
+    from ..down import down as perform
+
+    perform(**options)

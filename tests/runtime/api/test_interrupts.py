@@ -42,7 +42,7 @@ async def main(system: System) -> None:
         print("left", flush=True)
 
 
-run(main, engine=sys.argv[1], hosts=1)
+run(main, engine=sys.argv[1], hosts=1, blocked_s=60.0)
 """
 SHELL: Final = 'trap : INT; "$@"; echo "code $?"'
 """As an interactive shell does: it survives Ctrl-C, and its child gets it."""

@@ -9,6 +9,8 @@ import callboard
 from callboard.runtime.api.status_lines import StatusLines
 from callboard.runtime.cli.progress import ProgressLine
 
+from ..api.test_status_lines import Waited
+
 
 async def final_text(line: ProgressLine) -> str:
     async with callboard.start(engine="inline", hosts=2) as system:
@@ -34,11 +36,9 @@ async def test_short_work_is_silent_without_a_terminal() -> None:
 
 
 async def test_long_work_writes_lines_without_a_terminal() -> None:
-    out = io.StringIO()
+    out = Waited()
     line = ProgressLine(Console(file=out), lines=StatusLines(out, every_s=0.01))
     with line.display("jobs:main: starting"):
         async with callboard.start(engine="inline", hosts=2) as system, line.follow(system):
-            async with asyncio.timeout(10.0):
-                while "2 hosts" not in out.getvalue():  # noqa: ASYNC110 - a thread writes it
-                    await asyncio.sleep(0.01)
+            await asyncio.to_thread(out.until, lambda lines: "2 hosts" in "".join(lines))
     assert "jobs:main: starting" in out.getvalue().splitlines()[0]
