@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -47,6 +48,14 @@ run(main, engine=sys.argv[1], hosts=1, blocked_s=60.0)
 SHELL: Final = 'trap : INT; "$@"; echo "code $?"'
 """As an interactive shell does: it survives Ctrl-C, and its child gets it."""
 GONE_WITHIN_S: Final = 15.0
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works, also in a test run that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize(
