@@ -196,6 +196,8 @@ class HostProcess(Protocol):
 
     name: str
     """The name in Ray's dashboard."""
+    pid: int
+    """Its process; 0 where it has none of its own."""
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """Take over a slot; gives the transport for frames of the control host to it.
@@ -236,8 +238,12 @@ class Engine(Protocol):
     async def start(self) -> None:
         """Connect to the cluster; raises `ClusterUnreachable` within its deadline."""
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         """Start an empty process, with the resources of `order`.
+
+        The name of a standby says that it is one, since Ray cannot rename it later.
 
         Raises `ClusterError`: at once, with the missing resources, when no node has them, and
         within the start timeout when others use them. Cancelling the caller leaves no process

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import assert_never, final
 
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
-from callboard.messages.control.spec import AutoShutdown, Restart, Strategy, SupervisorSpec
+from callboard.messages.control.spec import AutoShutdown, ChildId, Restart, Strategy, SupervisorSpec
 from callboard.messages.core.errors import InternalError
 
 from .effects import (
@@ -250,8 +250,26 @@ class Decisions:
             self.histories = ChildHistories()
         self.histories.record(child.id, child.incarnation, exit_, now, decision, delay_s)
 
+    def _record_group(self, owner: Child, members: list[Child]) -> None:
+        """Record for each other member that this failure restarts it, or ends it."""
+        assert self.histories is not None, "the failure itself was recorded first"
+        taken: list[tuple[ChildId, bool]] = []
+        for member in members:
+            # One that waits for its turn was taken along by an earlier failure.
+            if member is owner or member.state is ChildState.PENDING:
+                continue
+            comes_back = member.spec.restart is not Restart.TEMPORARY
+            taken.append((member.id, comes_back))
+            if comes_back:
+                history = member.history
+                if history is None:
+                    history = member.history = History()
+                history.group_restarts += 1
+        self.histories.record_group(owner.id, taken)
+
     def _restart_group(self, child: Child, resume_at_s: float, effects: list[Effect]) -> None:
         members = restart_group(self.spec.strategy, child, self.tree.newest_first())
+        self._record_group(child, members)
         unfinished = self.sequence
         if unfinished is not None:
             # A start in it failed, or an older sibling ended while it waited: the new group

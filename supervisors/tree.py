@@ -132,11 +132,12 @@ class Goal(IntEnum):
 class History:
     """Restart counts of a child that has been restarted."""
 
-    __slots__ = ("consecutive", "restarts", "started_at_s")
+    __slots__ = ("consecutive", "group_restarts", "restarts", "started_at_s")
 
     def __init__(self) -> None:
         self.consecutive = 0
         self.restarts = 0
+        self.group_restarts = 0
         self.started_at_s: float | None = None
 
 

@@ -39,6 +39,8 @@ class Decision(StrEnum):
 
     RESTARTED = "restarted"
     RESTARTED_GROUP = "restarted with its group"
+    RESTARTED_AS_MEMBER = "restarted because its sibling failed"
+    ENDED_AS_MEMBER = "ended because its sibling failed"
     GAVE_UP = "gave up: one restart too many"
     START_UNDONE = "gave up: a first start failed"
     LEFT_DOWN = "left down"
@@ -49,23 +51,26 @@ class Decision(StrEnum):
 @final
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One exit of one child, and the decision about it."""
+    """One exit of one child, or of a sibling that took the child with it, and the decision."""
 
     at_s: float
     """The time, on the clock of the child's host."""
     incarnation: int
+    """The incarnation that failed: the sibling's, if there is one."""
     kind: ExitReason
     message: str
     traceback: str
     decision: Decision
     delay_s: float
     """The back-off before the restart."""
+    sibling: ChildId = None
+    """The sibling that failed; None if the child itself did."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ChildHistory:
-    """The last exits of one child, oldest first. Empty if it never failed."""
+    """The last exits of one child, and those of siblings that ended it, oldest first."""
 
     id: ChildId
     entries: tuple[HistoryEntry, ...]
@@ -82,6 +87,8 @@ class ChildView:
     incarnation: int
     restarts: int
     """Restarts that this child caused; those that a sibling caused count there."""
+    group_restarts: int
+    """Restarts of this child that a sibling caused."""
     last_exit: Exit | None
 
     @property
@@ -115,5 +122,6 @@ def view_of(child: Child) -> ChildView:
         state=child.state,
         incarnation=child.incarnation,
         restarts=0 if child.history is None else child.history.restarts,
+        group_restarts=0 if child.history is None else child.history.group_restarts,
         last_exit=child.last_exit,
     )

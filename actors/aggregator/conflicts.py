@@ -44,14 +44,20 @@ class Claim(Generic[V]):
     others.
 
     Raises:
-        SpecError: the confidence is not within 0 and 1, or the place is not hashable.
+        SpecError: the confidence is not within 0 and 1, or the place cannot be hashed.
     """
 
     place: Any
+    """What the claim is about, a hashable value: equal places are the same thing. Of any type, so
+    that a program reads its own tuples and texts back without a cast."""
     value: V
+    """What the agent claims there."""
     by: str
+    """The name of the agent."""
     confidence: float = 1.0
+    """How sure the agent is, from 0 to 1."""
     severity: int | None = None
+    """How bad it is, in any scale; None when the agent does not say."""
 
     def __post_init__(self) -> None:
         low, high = CONFIDENCE_RANGE
@@ -93,11 +99,15 @@ class Resolution(Generic[V]):
     """
 
     place: Any
-    """The place of its claims."""
+    """The place of the claims."""
     winner: Claim[V]
+    """The claim that counts."""
     kept: tuple[Claim[V], ...]
+    """The claims that remain: the winner, or all with `keep_all`."""
     policy: ConflictPolicy
+    """The policy that decided."""
     decided_by: str
+    """The criterion that set the winner apart."""
     agreed: tuple[str, ...]
     """The agents behind the winner, by name."""
     lost: tuple[str, ...]

@@ -255,7 +255,9 @@ class Verdict(Generic[V]):
     """The outcome of a vote: `value` is `None` unless the quorum was `reached`."""
 
     value: V | None
+    """The value that won."""
     reached: bool
+    """Whether enough agents voted for it."""
     votes: int
     """The votes for the strongest value, even below the quorum."""
     voters: int

@@ -25,12 +25,19 @@ class ExecutorFigures:
     """The figures of one executor; times in seconds."""
 
     executor: str
+    """Its address: slot and cell."""
     agents: int
+    """Agents behind it."""
     credit: int
+    """Attempts that it may have at once."""
     under_way: int
+    """Attempts sent to it that have no outcome yet."""
     delivered: int
+    """Attempts with an outcome."""
     rate_per_s: float
+    """Outcomes in a second; rises at once, and sinks slowly."""
     round_trip_s: float
+    """Time from the sending of an attempt to its outcome; sinks at once, and rises slowly."""
 
 
 class Delivered(Protocol):

@@ -51,12 +51,19 @@ class ExecutionStatistics:
     """The figures of one execution; `scheduler` is None until there is a plan."""
 
     execution_id: str
+    """The id of the execution."""
     status: ExecutionStatus
+    """The status now."""
     phase: ExecutionPhase
+    """The phase now."""
     elapsed_s: float
+    """Seconds from the start to now, or to the end."""
     results: int
+    """Results that were collected."""
     scheduler: SchedulerStatistics | None
+    """The figures of its plan."""
     executors: tuple[ExecutorFigures, ...]
+    """The figures of each executor that it uses."""
 
 
 class ExecutionRecord:

@@ -20,6 +20,8 @@ __all__ = ["DeadLetters"]
 
 LOGGER: Final = logging.getLogger("callboard.dead_letters")
 CAUSE_CHARS_MAX: Final = 500
+HERE: Final = -1
+"""In place of a slot: the subscriber serves the host itself."""
 LOGGED_MAX: Final = 20
 """Dead letters logged one by one; after that each power of ten, so that no flood fills the log."""
 
@@ -29,21 +31,32 @@ class DeadLetters:
 
     def __init__(self, host_name: str) -> None:
         self._host_name = host_name
-        self._subscribers: list[Callable[[DeadLetter], None]] = []
+        self._subscribers: dict[Callable[[DeadLetter], None], int] = {}
+        """The subscribers, in the order they came, and the slot that each serves."""
         self.counts: Counter[str] = Counter()
         """How many there were, by reason."""
         self.causes: dict[str, str] = {}
         """The newest error of each reason, as text."""
         self._total = 0
 
-    def subscribe(self, subscriber: Callable[[DeadLetter], None]) -> Callable[[], None]:
-        """Call `subscriber` with each new dead letter; returns a function that ends this."""
-        self._subscribers.append(subscriber)
+    def subscribe(
+        self, subscriber: Callable[[DeadLetter], None], slot: int = HERE
+    ) -> Callable[[], None]:
+        """Call `subscriber` with each new dead letter; returns a function that ends this.
+
+        `slot` is the host or driver that it serves, and whose end also ends this.
+        """
+        self._subscribers[subscriber] = slot
 
         def unsubscribe() -> None:
             self._remove(subscriber)
 
         return unsubscribe
+
+    def forget(self, slot: int) -> None:
+        """Remove the subscribers that serve a driver which has left."""
+        for subscriber in [one for one, of in self._subscribers.items() if of == slot]:
+            self._remove(subscriber)
 
     def dead(
         self,
@@ -91,5 +104,4 @@ class DeadLetters:
                 self._remove(subscriber)
 
     def _remove(self, subscriber: Callable[[DeadLetter], None]) -> None:
-        if subscriber in self._subscribers:  # It may have unsubscribed meanwhile.
-            self._subscribers.remove(subscriber)
+        self._subscribers.pop(subscriber, None)  # It may have unsubscribed meanwhile.

@@ -20,8 +20,11 @@ class Props(NamedTuple, Generic[ActorT_co]):
     """
 
     actor: type[ActorT_co]
+    """The class."""
     args: tuple[Any, ...] = ()
+    """Its positional arguments."""
     keywords: dict[str, Any] | None = None
+    """Its keyword arguments; None for none."""
 
 
 Spawnable: TypeAlias = Callable[[], ActorT] | Props[ActorT]

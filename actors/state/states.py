@@ -73,19 +73,25 @@ class StateStatistics:
     """The counts of a manager since it was made."""
 
     stored: int
+    """States that were stored."""
     groups: int
     """Transactions that stored them."""
     conflicts: int
     """Changes refused because the state had changed meanwhile."""
     read_cached: int
+    """Reads that the cache served."""
     read_primary: int
+    """Reads that the primary store served."""
     read_unknown: int
+    """Reads of states that do not exist."""
     cache_failures: int
+    """Calls of the cache that failed; the primary store served instead."""
     undecodable: int
     """Cached values that were no state, and were read from the primary store."""
     notified: int
     """Changes that were published."""
     publish_failures: int
+    """Changes that could not be published; a newer one is tried."""
     pending_notifications: int
     """Executions whose newest change is not published yet."""
 

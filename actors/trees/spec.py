@@ -84,17 +84,25 @@ class ActorSpec:
     """
 
     name: str
+    """Its name, unique among its siblings."""
     actor: Callable[[], Actor] | Props[Actor]
     """A class whose constructor takes no arguments, or `props(Class, ...)`."""
     restart: Restart = Restart.PERMANENT
+    """When its supervisor restarts it."""
     stop_timeout: StopTimeout = STOP_TIMEOUT_DEFAULT
+    """How long it may take to stop."""
     significant: bool = False
+    """Whether its end can end its supervisor."""
     backoff: Backoff | None = None
     """Its own back-off; with None, its supervisor's."""
     size: int | None = None
+    """The agents of a pool; None for one actor."""
     offer: bool = False
+    """Whether the whole system finds it by the contracts that it handles."""
     register: bool = False
+    """Whether the whole system finds it by its name."""
     placement: Placement | None = None
+    """Where it runs; with None, on the host of its supervisor."""
 
     @property
     def props(self) -> Props[Actor]:
@@ -114,13 +122,21 @@ class TreeSpec:
     """
 
     name: str
+    """Its name, unique among its siblings."""
     children: tuple["Node | RemoteChildSpec", ...] = ()
+    """The children, in the order of their start."""
     supervisor: SupervisorSpec = SUPERVISOR_DEFAULT
+    """The policy for the children."""
     restart: Restart = Restart.PERMANENT
+    """When its supervisor restarts it."""
     stop_timeout: StopTimeout = StopTimeout.INFINITY
+    """How long it may take to stop."""
     significant: bool = False
+    """Whether its end can end its supervisor."""
     backoff: Backoff | None = None
+    """Its own back-off; with None, its supervisor's."""
     placement: Placement | None = None
+    """Where it runs; with None, on the host of its supervisor."""
 
     def __post_init__(self) -> None:
         _check_name("TreeSpec", self.name)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+NAME: Final = "review"
+"""The name of the system, and so of its journal, which `callboard ls` lists."""
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_CLUSTER: Final = 3
@@ -89,6 +91,7 @@ def review(
         report = _review_in_a_loop(tree, folder, stopwatch, silent=as_json)
     else:
         options: SettingsOptions = {
+            "name": NAME,
             "engine": engine or "ray",
             "hosts": hosts,
             "address": address,
@@ -113,7 +116,7 @@ def _review_in_a_loop(
 
     report = review_sequential(tree.root, show)
     stopwatch.lap("review_s")
-    write_reports(report, folder, stopwatch.read())
+    write_reports(report, folder, stopwatch.read(), root=tree.root)
     return report
 
 
@@ -137,10 +140,12 @@ def _review_with_agents(
         stopwatch.lap("start_s")
         return await review_tree(system, tree, folder, stopwatch.read, view)
 
-    try:
-        return run(whole, **options)
-    finally:
-        stopwatch.lap("review_s")
+    with view:
+        view.say("starting" if options["engine"] == "inline" else "starting Ray")
+        try:
+            return run(whole, **options)
+        finally:
+            stopwatch.lap("review_s")
 
 
 def _exit_code(error: CallboardError) -> int:

@@ -104,7 +104,7 @@ def review_job(tree: SourceTree, folder: Path, timings: Timings) -> Job[ReviewTr
         resolve=settle,
         check=(partial(every_file_was_seen, tree), partial(findings_are_in_the_tree, tree)),
         transform=partial(_report_on, tree),
-        format=partial(_rendered, timings),
+        format=partial(_rendered, timings, tree.root),
         deliver=partial(_write, folder),
         # With thousands of findings these phases take seconds, so they run in threads.
         threads=frozenset(
@@ -126,19 +126,19 @@ async def review_tree(
     Raises a `CallboardError` when the review fails. Then nothing is delivered.
     """
     hosts = system.living_hosts
+    view.say("starting the agents")
     # One of each on every host. More could not compute at the same time.
     await asyncio.gather(
         *(system.pool(agent, size=hosts, name=name) for name, agent in SPECIALISTS.items())
     )
     handle = system.submit(review_job(tree, folder, timings), review_request(tree))
     try:
-        with view:
-            await follow(
-                handle.updates(),
-                view,
-                files=len(tree.paths),
-                living_hosts=lambda: system.living_hosts,
-            )
+        await follow(
+            handle.updates(),
+            view,
+            files=len(tree.paths),
+            living_hosts=lambda: system.living_hosts,
+        )
         return await handle.result()
     finally:
         # After Ctrl-C this stops the agents, so that the system can end quickly.
@@ -277,12 +277,12 @@ def _report_on(tree: SourceTree, settled: Settled) -> Report:
     return build_report(tree, tuple(SPECIALISTS), settled.findings)
 
 
-def _rendered(timings: Timings, report: Report) -> dict[str, bytes]:
+def _rendered(timings: Timings, root: Path, report: Report) -> dict[str, bytes]:
     taken = timings()
     return {
         "report.json": render_json(report, taken),
         "report.sarif": render_sarif(report),
-        "report.html": render_html(report, taken),
+        "report.html": render_html(report, taken, root=root),
     }
 
 

@@ -1,13 +1,15 @@
 """Live progress: a table on a terminal, a line every few seconds elsewhere, or nothing.
 
 `ReviewProgress` is the progress of a review, computed from the updates of its execution. The views
-only show it. They write to standard error, because standard output is for the result.
+only show it. They begin before Ray starts and end after it has stopped, which takes most of the
+time of a small review. They write to standard error, because standard output is for the result.
 """
 
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, TracebackType
-from typing import Final, Protocol, Self, assert_never
+from typing import Final, Protocol, Self, TextIO, assert_never
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,6 +25,7 @@ from callboard.updates import (
     PhaseChanged,
     Progressed,
     StateChanged,
+    StatusLines,
     TaskTroubled,
 )
 
@@ -40,6 +43,7 @@ __all__ = [
 ]
 
 LINE_EVERY_S: Final = 3.0
+"""At least every so often there is a line, whatever the review does."""
 BAR_WIDTH: Final = 30
 TROUBLES_SHOWN_MAX: Final = 5
 
@@ -121,6 +125,9 @@ class View(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
+    def say(self, text: str) -> None:
+        """Show what happens before or after the review."""
+
     def show(self, progress: ReviewProgress) -> None:
         """Show the progress, unless the last one was shown just before."""
 
@@ -137,6 +144,7 @@ async def follow(
     async for update in updates:
         progress = replace(progress.after(update), hosts=living_hosts())
         view.show(progress)
+    view.say("stopping")
 
 
 class NoView:
@@ -153,32 +161,46 @@ class NoView:
     ) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
     def show(self, progress: ReviewProgress) -> None:
         """Do nothing."""
 
 
-class LinesView(NoView):
-    """A line for the first partial result, and then every few seconds."""
+class LinesView:
+    """A line at once, at the first result and when a host is lost; and one every few seconds."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._next_s = 0.0
-        self._hosts = 0
+    def __init__(self, stream: TextIO, *, every_s: float = LINE_EVERY_S) -> None:
+        self._lines = StatusLines(stream, every_s=every_s)
+        self._known: tuple[bool, int] = (False, 0)
+
+    def __enter__(self) -> Self:
+        self._lines.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lines.__exit__(kind, error, trace)
+
+    def say(self, text: str) -> None:
+        """Print this as the next line."""
+        self._lines.show(text)
 
     def show(self, progress: ReviewProgress) -> None:
-        """Print a line if one is due, or if the number of hosts changed."""
-        is_news = progress.hosts != self._hosts
-        self._hosts = progress.hosts
-        if not progress.by_specialist or (progress.elapsed_s < self._next_s and not is_news):
-            return
-        self._next_s = progress.elapsed_s + LINE_EVERY_S
-        self._console.print(line_of(progress), highlight=False, markup=False, soft_wrap=True)
+        """Print the progress: at once if there is news, otherwise as the next line."""
+        before, self._known = self._known, (bool(progress.by_specialist), progress.hosts)
+        is_news = self._known[0] and self._known != before
+        self._lines.show(line_of(progress), now=is_news)
 
 
 def line_of(progress: ReviewProgress) -> str:
     """The progress in one line."""
     parts = [
-        f"{progress.elapsed_s:5.1f} s",
         f"{progress.phase}",
         f"{progress.sub_tasks_done:,} of {progress.sub_tasks:,} sub-tasks",
         f"{progress.findings:,} findings",
@@ -208,6 +230,10 @@ class TableView:
     ) -> None:
         self._live.stop()
 
+    def say(self, text: str) -> None:
+        """Show this instead of the table."""
+        self._live.update(Text(text, style="bold"), refresh=True)
+
     def show(self, progress: ReviewProgress) -> None:
         """Redraw the table."""
         self._live.update(table_of(progress), refresh=True)
@@ -236,11 +262,12 @@ def table_of(progress: ReviewProgress) -> Group:
             f"{tally.findings:,}",
         )
     troubles = [Text(trouble, style="yellow", overflow="ellipsis") for trouble in progress.troubles]
-    return Group(Text(line_of(progress), style="bold"), table, *troubles)
+    line = f"{progress.elapsed_s:5.1f} s | {line_of(progress)}"
+    return Group(Text(line, style="bold"), table, *troubles)
 
 
 def choose_view(console: Console, *, silent: bool) -> View:
     """The right view for `console`."""
     if silent:
         return NoView()
-    return TableView(console) if console.is_terminal else LinesView(console)
+    return TableView(console) if console.is_terminal else LinesView(sys.stderr)

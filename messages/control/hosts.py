@@ -37,10 +37,12 @@ class HostSpec:
     """The name in `Placement(host=...)` and `callboard tree`. With a count over 1, a number
     follows: `gpu-1`, `gpu-2`."""
     count: int = 1
+    """How many such hosts there are."""
     resources: Resources | None = None
     """The resources that Ray reserves for its process. None reserves nothing, and a standby
     may take the host's place."""
     restart: Restart = Restart.PERMANENT
+    """Whether it comes back when it has ended."""
     stop_timeout: StopTimeout = StopTimeout.INFINITY
     """How long the host may take to stop. If infinite, the timeouts of its actors decide, and
     the host is killed only when its event loop stops answering."""

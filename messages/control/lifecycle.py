@@ -54,8 +54,10 @@ class Exit:
     """One exit of a child: its reason, and plain data (usually an error's) with the details."""
 
     kind: ExitReason
+    """The reason."""
     # Left out of the hash, because a mapping has none; equality still compares it.
     detail: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """The details, as plain data."""
 
     @property
     def is_abnormal(self) -> bool:

@@ -35,8 +35,11 @@ class Exited(Contract, name="callboard.exited"):
     """A linked actor has ended; only an actor with `trap_exits` gets this, and lives on."""
 
     ref: Ref[Any]
+    """The actor that has ended."""
     kind: ExitReason
+    """Why it ended."""
     detail: dict[str, Any]
+    """Details of its end, usually an error as data."""
 
 
 class Offers(Contract, name="callboard.offers"):
@@ -54,6 +57,8 @@ class NameChanged(Contract, name="callboard.name_changed"):
     """The actor that has a name now. A newer one replaces one that still waits."""
 
     name: str
+    """The name."""
     ref: Ref[Any] | None
     """None while no actor has the name."""
     version: int
+    """The version of the directory that has this change."""

@@ -44,8 +44,11 @@ class Resources:
     """
 
     cpus: float = 1.0
+    """Processors; fractions are possible."""
     gpus: float = 0.0
+    """Graphics processors; fractions are possible."""
     memory_bytes: int = 0
+    """Memory, in bytes; 0 reserves none."""
     custom: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Custom resources of the cluster's nodes, such as `{"tpu": 1}`."""
     node_labels: Mapping[str, str] = field(default_factory=dict, hash=False)

@@ -33,12 +33,16 @@ class Routing:
     """
 
     kind: RoutingKind
+    """Which of several offers a message takes."""
     field: str = ""
+    """The field whose value decides, for `consistent_hash` and keyed actors."""
     places: tuple[tuple[int, int], ...] = ()
     """Slots and cells that share the keys of `KEYED`; the root fills them in."""
 
     ROUND_ROBIN: ClassVar[Self]
+    """Takes each offer in turn."""
     LEAST_LOADED: ClassVar[Self]
+    """Takes the offer with the fewest outstanding messages."""
 
     def __post_init__(self) -> None:
         is_keyed = self.kind is RoutingKind.KEYED

@@ -128,9 +128,13 @@ class Backoff:
     """
 
     min_s: float = 0.0
+    """The first wait; 0 for none."""
     max_s: float = 30.0
+    """The longest wait."""
     factor: float = 2.0
+    """By how much each wait is longer than the one before."""
     jitter: float = 0.2
+    """The share of each wait that chance may take away, from 0 to 1."""
 
     def __post_init__(self) -> None:
         _check_number("Backoff.min_s", self.min_s, low=0.0)
@@ -178,7 +182,9 @@ class Intensity:
     """
 
     restarts: int = 3
+    """The most restarts within the period."""
     period_s: float = 5.0
+    """The period."""
 
     def __post_init__(self) -> None:
         _check_number("Intensity.restarts", self.restarts, low=0, high=CHILDREN_MAX)
@@ -199,9 +205,12 @@ class StopTimeout:
     """
 
     INFINITY: ClassVar[Self]
+    """Never kills."""
     KILL: ClassVar[Self]
+    """Kills at once."""
 
     seconds: float
+    """The seconds to wait; infinite for `INFINITY`."""
 
     def __post_init__(self) -> None:
         _check_number("StopTimeout.seconds", self.seconds, low=0.0)
@@ -264,10 +273,15 @@ class SupervisorSpec:
     """The policy of a supervisor for all its children."""
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
+    """Which siblings a failed child takes along."""
     intensity: Intensity = Intensity()
+    """How many restarts it allows."""
     backoff: Backoff = Backoff()
+    """The waits before restarts, of children without their own."""
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    """Whether the end of significant children ends the supervisor."""
     children_max: int = CHILDREN_MAX
+    """The most children at a time."""
 
     def __post_init__(self) -> None:
         _check_type("SupervisorSpec.strategy", self.strategy, Strategy)

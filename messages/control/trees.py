@@ -32,11 +32,15 @@ class DeclaredChild(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    """Its name in the tree."""
     cell: int
+    """The number of its cell."""
     kind: Literal["supervisor", "worker"]
+    """Whether it supervises children of its own."""
     state: str
     """One of the states in docs/supervision.md, in lower case: running, stopping, down, ..."""
     restarts: int
+    """Restarts after its own failures."""
     is_dynamic: bool
     """Whether `AddChild` added it; a restart of its supervisor removes it."""
 
@@ -45,13 +49,21 @@ class SupervisorView(Contract, name="callboard.supervisor_view"):
     """A supervisor and its children in start order, with the counts of `count_children`."""
 
     path: str
+    """The path of the supervisor on its host."""
     state: str
+    """One of the states in docs/supervision.md."""
     strategy: str
+    """Its strategy."""
     children: tuple[DeclaredChild, ...]
+    """Its children, in the order of their start."""
     specs: int
+    """Children that it has a spec of."""
     active: int
+    """Children that run."""
     supervisors: int
+    """Children that are supervisors."""
     workers: int
+    """Children that are actors or pools."""
 
 
 class QuerySupervisor(Request[SupervisorView], name="callboard.query_supervisor"):

@@ -15,6 +15,7 @@ __all__ = [
     "ActorLoad",
     "ActorView",
     "CallboardView",
+    "DriverView",
     "HistoryEntry",
     "HostView",
     "LinkView",
@@ -22,6 +23,7 @@ __all__ = [
     "QueryHost",
     "QueryHostActor",
     "QuerySystem",
+    "StandbyView",
 ]
 
 
@@ -29,11 +31,17 @@ class ActorView(Contract, name="callboard.actor_view"):
     """One actor as `callboard tree` shows it."""
 
     cell: int
+    """The number of its cell, unique in the system."""
     name: str
+    """Its name; `$7` without one."""
     kind: str
+    """The name of its class."""
     lifecycle: str
+    """`starting`, `running`, `stopping` or another state of its life."""
     mailbox: int
+    """Messages that wait in its mailbox."""
     incarnation: int
+    """The number of its start; each restart has a new one."""
     children: int
     """The number of its children; `members` may show fewer."""
     path: str = ""
@@ -41,17 +49,21 @@ class ActorView(Contract, name="callboard.actor_view"):
     running: int = 0
     """The number of its handlers that run or wait now."""
     stash: int = 0
+    """Messages that it has put aside."""
     restart: str = ""
     """Its restart kind; empty when its supervisor has removed it."""
     significant: bool = False
+    """Whether its end can end its supervisor."""
     strategy: str = ""
     """Its strategy as a supervisor; empty while it has no children."""
     restarts: int = 0
     """Restarts after its own failures, without those after failures of siblings."""
     last_failure: str = ""
+    """The reason of its last failure; empty when there is none."""
     failed_ago_s: float | None = None
     """The age of its last failure; None when there is none, or it is forgotten."""
     members: "tuple[ActorView, ...]" = ()
+    """Its children, as far as they are shown."""
     runs_on: int = 0
     """For a placed child of a tree: the slot of its host."""
     runs_as: int = 0
@@ -68,10 +80,15 @@ class LinkView(Contract, name="callboard.link_view"):
     state: str
     """`open`, `connected` (its actors are being started), or `down`."""
     frames_out: int
+    """Frames sent."""
     frames_in: int
+    """Frames received."""
     bytes_out: int
+    """Bytes sent."""
     bytes_in: int
+    """Bytes received."""
     frames_resent: int
+    """Frames sent again, because they may have been lost."""
     waiting: int
     """Messages that wait for the link."""
 
@@ -80,29 +97,42 @@ class ActorLoad(Contract, name="callboard.actor_load"):
     """One of the busiest actors of a host."""
 
     cell: int
+    """The number of its cell."""
     path: str
+    """Its path on its host."""
     kind: str
+    """The name of its class."""
     handled: int
     """Messages that it handled within the host's `busiest_window_s`."""
     mailbox: int
+    """Messages that wait in its mailbox."""
     running: int
+    """The number of its handlers that run or wait now."""
 
 
 class HostView(Contract, name="callboard.host_view"):
     """One host as `callboard tree` and `callboard top` show it."""
 
     slot: int
+    """Its place in the system; 0 is the control host."""
     epoch: int
+    """The number of processes that have had this slot, with the one of now."""
     name: str
+    """Its name, such as `host-1`."""
     pid: int
     """The id of its process; 0 for a host that did not answer."""
     node: str
+    """The name of its machine."""
     actors: int
+    """Actors that run on it."""
     handled: int
+    """Messages that its actors have handled since its start."""
     pending_asks: int
+    """Asks to other hosts that have no outcome yet."""
     dead_letters: dict[str, int]
-    """How many, by reason."""
+    """Messages that no handler got, by reason, since its start."""
     memory_bytes: int
+    """The resident memory of its process, in bytes; pages that processes share count in each."""
     state: str = "up"
     """`up`; or, without a reply, `down` (no process has the slot) or `silent`."""
     problem: str = ""
@@ -112,11 +142,15 @@ class HostView(Contract, name="callboard.host_view"):
     dead_letter_causes: dict[str, str] = Field(default_factory=dict)
     """The newest error of each reason."""
     uptime_s: float = 0.0
+    """Seconds since its start."""
     is_stopping: bool = False
+    """Whether it stops in order."""
     top_level: int = 0
     """The number of actors without a parent; `members` may show fewer."""
     strategy: str = ""
+    """The strategy of its guardian, which supervises its top-level actors."""
     restarts: int = 0
+    """Restarts of actors since its start."""
     deaths: int = 0
     """Abnormal exits of actors, failed starts included."""
     mailbox: int | None = None
@@ -128,11 +162,35 @@ class HostView(Contract, name="callboard.host_view"):
     lag_mean_s: float | None = None
     """The mean delay of the event loop's timers over the last seconds; None if not measured."""
     lag_max_s: float | None = None
+    """The longest such delay; None if not measured."""
     links: tuple[LinkView, ...] = ()
+    """Its links to other hosts and drivers, if the query asked for them."""
     busiest: tuple[ActorLoad, ...] = ()
+    """Its busiest actors, if the query asked for them."""
     busiest_window_s: float = 0.0
     """The seconds that `ActorLoad.handled` covers; 0 when this query has begun the counting."""
     members: tuple[ActorView, ...] = ()
+    """Its top-level actors, as far as they are shown."""
+
+
+class StandbyView(Contract, name="callboard.standby_view"):
+    """A process that waits to take the slot of a host over."""
+
+    name: str
+    """Its name in Ray's dashboard, which it keeps when it has taken over."""
+    pid: int
+    """The id of its process; 0 where it has none of its own."""
+    is_ready: bool
+    """Whether it has loaded the code of the actors."""
+
+
+class DriverView(Contract, name="callboard.driver_view"):
+    """A driver that is attached to a detached system."""
+
+    slot: int
+    """Its place in the system; never used again."""
+    name: str
+    """Its name, for people."""
 
 
 class QueryHost(Request[HostView], name="callboard.query_host"):
@@ -150,10 +208,17 @@ class CallboardView(Contract, name="callboard.view"):
     """The whole system."""
 
     name: str
+    """The name of the system."""
     hosts: tuple[HostView, ...]
+    """Its hosts: the control host first, then one for each slot."""
     restarts: int
     """Hosts that were replaced."""
     standbys: int
+    """Standbys that have loaded the code of the actors, and can take over at once."""
+    standby_processes: "tuple[StandbyView, ...]" = ()
+    """Every standby, also those that still load code."""
+    drivers: "tuple[DriverView, ...]" = ()
+    """The drivers that are attached to a detached system now."""
 
 
 class QuerySystem(Request[CallboardView], name="callboard.query_system"):
@@ -164,10 +229,11 @@ class QuerySystem(Request[CallboardView], name="callboard.query_system"):
 
 
 class HistoryEntry(Contract, name="callboard.history_entry"):
-    """One failure of an actor or a host."""
+    """One failure of an actor or a host, or of another that took it along."""
 
     ago_s: float
     incarnation: int
+    """The incarnation that failed: that of `origin`, if there is one."""
     reason: str
     message: str
     traceback: str = ""
@@ -175,6 +241,10 @@ class HistoryEntry(Contract, name="callboard.history_entry"):
     """The decision of the supervisor."""
     delay_s: float = 0.0
     """The back-off before the restart, in seconds."""
+    relation: str = ""
+    """What failed: `sibling`, `parent` (the parent or one of its own), `host`; empty for itself."""
+    origin: str = ""
+    """The path of the sibling, the parent or the host that failed; empty for itself."""
 
 
 class ActorHistory(Contract, name="callboard.actor_history"):
@@ -189,6 +259,13 @@ class ActorHistory(Contract, name="callboard.actor_history"):
     incarnation: int = 0
     mailbox: int = 0
     restarts: int = 0
+    """Restarts after its own failures."""
+    group_restarts: int = 0
+    """Restarts after failures of siblings, with its group."""
+    parent_restarts: int = 0
+    """Restarts of its parent, and of the parents of that; everything below starts anew."""
+    host_restarts: int = 0
+    """How often another process has taken its host's slot over."""
     restart: str = ""
     supervision: str = ""
     """The policy of its supervisor: strategy, and restarts within a period."""

@@ -86,13 +86,16 @@ class Contract(BaseModel):
     )
 
     contract_name: ClassVar[str] = "callboard.Contract"
+    """The name that it is registered by."""
     contract_version: ClassVar[int] = 1
+    """Its version, from 1."""
     contract_caches: ClassVar[bool] = False
     """Whether it has cached properties, which lie among the fields and do not travel."""
     contract_info: ClassVar["ContractInfo | None"] = None
     """Made at the first use. It is read once per message sent, and lies on the class itself, so
     that a class that is collected takes it with it. A derived class has its own."""
     upcasters: ClassVar[Mapping[int, Upcaster]] = {}
+    """For a version, the function that makes fields of the next version of its fields."""
 
     def __init_subclass__(
         cls, *, name: str | None = None, version: int = 1, **keywords: Any

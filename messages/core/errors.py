@@ -55,6 +55,9 @@ MESSAGE_CHARS_MAX: Final = 4_000
 DETAIL_CHARS_MAX: Final = 20_000
 """A longer text among the details is cut when the error travels; a traceback is shorter."""
 
+REMOTE: Final = "Where it was raised:"
+"""Stands above the traceback of another actor, at the end of an error's own."""
+
 DETAILS_DEPTH_MAX: Final = 8
 """Details that nest deeper are replaced by their text."""
 
@@ -64,7 +67,9 @@ class CallboardError(Exception):
 
     `message` says what failed and where, and `advice` says what to do. `details` holds
     plain values: str, int, float, bool, None, and lists or dicts of them. A message or an advice
-    of more than 4,000 characters is cut, and what has no encoding in them is escaped.
+    of more than 4,000 characters is cut, and what has no encoding in them is escaped. The
+    traceback of an error of another actor is a note of this one, so that an uncaught error
+    shows where it was raised.
     """
 
     code: ClassVar[str] = "callboard"
@@ -75,6 +80,7 @@ class CallboardError(Exception):
         self.advice: Final = _cut(advice)
         super().__init__(self.message)
         self.details: Final = details
+        _note_traceback(self)
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}" if self.advice else self.message
@@ -103,7 +109,14 @@ class CallboardError(Exception):
         )
         if isinstance(details, Mapping):
             error.details.update((str(key), value) for key, value in details.items())
+            _note_traceback(error)
         return error
+
+
+def _note_traceback(error: CallboardError) -> None:
+    trace = error.details.get("remote_traceback")
+    if trace:
+        error.add_note(f"{REMOTE}\n{trace}")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -184,10 +184,15 @@ class StateTransition:
     """
 
     from_status: ExecutionStatus | TaskStatus
+    """The status before."""
     to: ExecutionStatus | TaskStatus
+    """The status after."""
     timestamp: float
+    """Seconds since 1970."""
     trigger: StateTransitionTrigger
+    """What caused it."""
     metadata: Mapping[str, Any] = field(default_factory=dict)  # plain values for a reader
+    """Further plain values, for a reader."""
 
     def __post_init__(self) -> None:
         allowed: frozenset[ExecutionStatus] | frozenset[TaskStatus]
@@ -208,14 +213,23 @@ class Progress:
     """The number of an execution's sub-tasks in each status."""
 
     waiting: int = 0
+    """Sub-tasks that wait for others."""
     ready: int = 0
+    """Sub-tasks that could run and wait for an agent."""
     running: int = 0
+    """Sub-tasks that run on an agent."""
     backing_off: int = 0
+    """Sub-tasks that wait for their next attempt."""
     in_doubt: int = 0
+    """Sub-tasks that wait for a decision, because an attempt may have run."""
     done: int = 0
+    """Sub-tasks with a result."""
     failed: int = 0
+    """Sub-tasks that have failed for good."""
     cancelled: int = 0
+    """Sub-tasks that were cancelled."""
     skipped: int = 0
+    """Sub-tasks that cannot run, because one that they need has no result."""
 
     @property
     def ended(self) -> int:

@@ -97,7 +97,9 @@ class JobContext:
     """The context of an execution, for the job's `enrich`."""
 
     execution_id: str
+    """The id of the execution."""
     job: str
+    """The name of the job."""
     attributes: Mapping[str, Any]
     """The attributes that the caller submitted with the request."""
     started_at: float
@@ -115,7 +117,9 @@ class Route:
     """
 
     plan_maker: str | None = None
+    """The name of one of `Job.plan_makers`; None for `Job.decompose`."""
     agents: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """For a contract of sub-tasks, the pool that must run them."""
 
 
 Decompose = Callable[[RequestT], Plan | Iterable[SubTask]]
@@ -168,6 +172,7 @@ class Job(Generic[RequestT, ResultT]):
     """
 
     name: str = "job"
+    """Its name in the journal, in `callboard ls`, and in resumed drivers."""
 
     # --- the parts, in order ---------------------------------------------------------------
     validate: Sequence[Callable[[RequestT], None]] = ()
@@ -210,6 +215,7 @@ class Job(Generic[RequestT, ResultT]):
     concurrency_max_by_kind: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     """The same limit for one contract or pool, by its name."""
     on_failure: OnFailure = OnFailure.FAIL_FAST
+    """What happens to the other sub-tasks when one fails for good."""
     timeout_s: float | None = None
     """The time limit of the whole execution, in seconds."""
     task_timeout_s: float | None = None
@@ -224,6 +230,7 @@ class Job(Generic[RequestT, ResultT]):
     result_bytes_max: int = RESULT_BYTES_MAX
     """A larger result of a sub-task is not written into the journal; see `large_results`."""
     large_results: LargeResults = LargeResults.FAIL
+    """What happens to a result above `result_bytes_max`."""
     stored_bytes_max: int = STORED_BYTES_MAX
     """A larger result is not stored as a blob either: its sub-task fails at once."""
     unserved_grace_s: float = UNSERVED_GRACE_S

@@ -65,17 +65,29 @@ class SubTask(NamedTuple):
     """
 
     id: str
+    """Its id, unique in the plan."""
     request: Any  # a contract object; neither plan nor scheduler looks into it
+    """The request for an agent: a contract."""
     needs: tuple[str, ...] = ()
+    """The ids of the sub-tasks whose end it waits for."""
     bind: Mapping[str, str | tuple[str, ...]] = _BINDS_NOTHING
+    """Fields of the request, and the sub-tasks whose results fill them."""
     priority: int = 0
+    """Higher ones start first."""
     timeout_s: float | None = None
+    """The limit of each attempt, in seconds; None for that of the job."""
     retry: RetryPolicy = RETRY_DEFAULT
+    """How often, and when, it is tried again."""
     weight: float = 1.0
+    """The expected cost, in any unit."""
     optional: bool = False
+    """Whether the execution goes on without its result."""
     agent: str | None = None
+    """The pool or agent that must run it; None for any that offers the contract."""
     key: str | None = None
+    """Sub-tasks of one key run on one host."""
     non_idempotent: bool = False
+    """Whether an attempt that may have run must not be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,7 @@ class Plan:
     """
 
     sub_tasks: tuple[SubTask, ...]
+    """The sub-tasks, in the order in which they were given."""
 
     def __init__(self, sub_tasks: Iterable[SubTask] = ()) -> None:
         object.__setattr__(self, "sub_tasks", tuple(sub_tasks))

@@ -119,12 +119,19 @@ class RetryPolicy:
     """
 
     attempts_max: int = 3
+    """The most attempts, the first included."""
     backoff_min_s: float = 0.5
+    """The wait before the first retry."""
     factor: float = 2.0
+    """By how much each wait is longer than the one before."""
     backoff_max_s: float = 30.0
+    """The longest wait."""
     jitter: float = 0.2
+    """The share of each wait that chance may take away, from 0 to 1."""
     host_losses_max: int = 10
+    """How many attempts may be lost with their host."""
     retry_on: frozenset[str] | None = None
+    """The codes or exception names that are retried; None for all that may be."""
 
     def __post_init__(self) -> None:
         problems = [

@@ -56,16 +56,20 @@ class NewEvent(NamedTuple):
     kind: str
     """The kind of the event: usually the name of a contract."""
     data: bytes
+    """Its fields, encoded."""
     schema: int = 1
     """The version of the kind in `data`."""
     metadata: bytes = b""
+    """Further encoded values that do not belong to the event itself."""
 
 
 class Append(NamedTuple):
     """Events to append to one stream, all of them or none."""
 
     stream: str
+    """The name of the stream."""
     events: tuple[NewEvent, ...]
+    """The events, in their order."""
     expected: int = ANY
     """The expected version of the stream, `NO_STREAM`, or `ANY`."""
     follows: bytes = b""
@@ -89,13 +93,21 @@ class RecordedEvent(NamedTuple):
     """An event in the log."""
 
     position: int
+    """Its number in the log, from 1, without gaps."""
     stream: str
+    """The name of its stream."""
     version: int
+    """Its number in the stream, from 1."""
     id: bytes
+    """Its own id, 16 bytes."""
     kind: str
+    """Its kind: usually the name of a contract."""
     schema: int
+    """The version of the kind in `data`."""
     data: bytes
+    """Its fields, encoded."""
     metadata: bytes
+    """Further encoded values."""
     recorded_at: float
     """When it was committed, in seconds since 1970 by the writer's wall clock."""
 

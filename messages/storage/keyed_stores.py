@@ -29,8 +29,11 @@ class EncodedState(Contract, name="callboard.encoded_state"):
     version: int
     """The version of the contract."""
     fingerprint: int
+    """A number that tells two schemas of the same version apart."""
     body: bytes
+    """The fields, encoded."""
     buffers: tuple[bytes, ...] = ()
+    """Large values of the fields, apart from the body."""
     writer: str = ""
     """The id of the writer: one incarnation of one activation."""
 

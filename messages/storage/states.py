@@ -70,7 +70,9 @@ class IntermediateResult(Contract, name="callboard.agent.intermediate_result"):
     """The result of a part of the task so far. Store a large value, and put a reference here."""
 
     task_id: str
+    """The sub-task that it belongs to."""
     value: Any
+    """The result: plain values or a contract."""
     timestamp: float
     """Seconds since 1970."""
 
@@ -79,21 +81,29 @@ class AgentExecutionState(Contract, name="callboard.agent.execution_state"):
     """The state of an agent's work on an execution, as it is stored and cached."""
 
     execution_id: str = Field(min_length=1)
+    """The id of the execution."""
     agent_id: str
     """The agent that works, or the host that runs the execution."""
     task_id: str
     """The sub-task, or the job for the execution as a whole."""
     status: ExecutionStatus = ExecutionStatus.PENDING
+    """The status now."""
     start_time: AwareDatetime
+    """When the work began, with its time zone."""
     current_phase: ExecutionPhase = ExecutionPhase.VALIDATING
+    """The phase now."""
     context: dict[str, Any] = Field(default_factory=dict)
     """The attributes that the caller submitted with the request."""
     intermediate_results: tuple[IntermediateResult, ...] = Field(
         default=(), max_length=INTERMEDIATE_RESULTS_MAX
     )
+    """Results of parts of the task so far."""
     metrics: ExecutionMetrics | None = None
+    """The figures of the execution, if it has some."""
     dependencies: tuple[TaskDependency, ...] = ()
+    """Sub-tasks that need others and have not ended."""
     end_time: AwareDatetime | None = None
+    """When the work ended; None before."""
     transitions: tuple[StateChanged, ...] = ()
     """All transitions of the status, the first one first."""
     error: dict[str, Any] | None = None
@@ -130,7 +140,9 @@ class AgentStateChanged(Contract, name="agent.state.changed"):
     """A state was stored: read it for the details."""
 
     execution_id: str
+    """The id of the execution."""
     status: ExecutionStatus
+    """The status that was stored."""
     timestamp: float
     """Seconds since 1970, by the clock of the process that stored it."""
     version: int

@@ -10,9 +10,11 @@ class StateRow(NamedTuple):
     """A state as the primary store keeps it."""
 
     id: str
+    """The id of the execution."""
     version: int
     """Grows with every change; only a row with a higher version replaces another."""
     data: bytes
+    """The state, as the codec encodes it."""
 
 
 class StateStore(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, Unpack
 
 from ..hosting.memory import tune_gc
 from ..hosting.settings import Settings, SettingsOptions
+from .interrupts import end_in_one_line
 from .start import start
 from .system import System
 
@@ -26,7 +27,8 @@ def run(
     `options` are the fields of `Settings`, such as `hosts=4`, `engine="inline"` or
     `address="10.0.0.1:6379"`. For an option that is left out or None, the environment counts
     (`CALLBOARD_HOSTS` and others; `callboard run` sets them). Ctrl-C stops everything within
-    5 seconds and raises `KeyboardInterrupt`.
+    5 seconds and raises `KeyboardInterrupt`. A script that does not catch it ends with one line
+    instead of a traceback, and with the exit code 130 of a shell.
 
     Raises the errors of `main`, and those of `start`.
     """
@@ -36,8 +38,12 @@ def run(
             tune_gc()
             return await main(system)
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(whole())
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(whole())
+    except KeyboardInterrupt as interrupt:
+        end_in_one_line(interrupt)
+        raise
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -61,21 +61,29 @@ class LocalStatistics:
     """The contents of the cache, and its counters since it was made."""
 
     entries: int
+    """Entries now."""
     bytes: int
+    """Their size."""
     hits: int
+    """Reads that found an entry."""
     misses: int
+    """Reads that found none."""
     writes: int
+    """Entries that were written."""
     deletes: int
+    """Entries that were deleted on request."""
     expired: int
     """Reads that found an expired entry."""
     evicted: int
     """Entries that made room for others."""
     too_large: int
+    """Values refused because they would take too much of the cache."""
     refused_older: int
     """Values refused because a newer one was there."""
     distrusted: int
     """Reads that found an entry too old to trust (see `TieredCache`)."""
     flushes: int
+    """How often everything was dropped."""
 
 
 class LocalCache:

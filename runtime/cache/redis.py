@@ -51,20 +51,29 @@ class RedisStatistics:
     """The state of the circuit, and the counters of calls to Redis."""
 
     state: CircuitState
+    """The state of the circuit now."""
     opened: int
+    """How often the circuit opened: calls are skipped then."""
     probes: int
+    """Calls that tested whether the server answers again."""
     closed: int
     """How often the circuit closed again."""
     hits: int
+    """Reads that found a value."""
     misses: int
+    """Reads that found none."""
     writes: int
+    """Values that were written."""
     deletes: int
+    """Values that were deleted."""
     timeouts: int
+    """Calls without an answer in time."""
     failures: int
     """Calls that failed other than by a timeout."""
     skipped: int
     """Calls skipped because the circuit was open."""
     refused_older: int
+    """Values refused because a newer one was there."""
     owed: int
     """Keys to delete when Redis is back."""
     repaid: int

@@ -54,6 +54,7 @@ class TieredStatistics:
     """The figures of both tiers, and of the messages between nodes."""
 
     local: LocalStatistics
+    """The tier in this process."""
     redis: RedisStatistics | None
     """None without a second tier."""
     is_confirmed: bool
@@ -63,12 +64,17 @@ class TieredStatistics:
     heard: int
     """Messages received from other nodes."""
     subscriptions: int
+    """How often the messages of other nodes were subscribed to."""
     subscriptions_lost: int
+    """How often that subscription ended."""
     overtaken: int
     """Values not stored here because another write came in between."""
     loads: int
+    """Values that were loaded from behind the cache."""
     loads_shared: int
+    """Reads that waited for the load of another."""
     loads_failed: int
+    """Loads that failed."""
 
 
 class TieredCache:

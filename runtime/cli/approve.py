@@ -14,22 +14,11 @@ from callboard.messages.jobs.job import Decision
 
 from .figures import echo, hint
 from .logs import Found, find, history_of, open_logs
-from .options import journal_option, json_option, take_over_option, timeout_option
 from .steer import change, command_fields, wait_until
 
 __all__ = ["approve"]
 
 
-@click.command()
-@click.argument("execution_id", metavar="ID")
-@click.argument("step")
-@click.option(
-    "--fail", "fails", is_flag=True, help="Count the step as failed: do not run it again."
-)
-@timeout_option("How long a running system may take.")
-@json_option
-@take_over_option
-@journal_option
 def approve(
     *,
     execution_id: str,
@@ -40,12 +29,7 @@ def approve(
     take_over: bool,
     url: str | None,
 ) -> None:
-    """Let STEP of the execution ID run again, or fail, when an attempt may have run.
-
-    First check, outside of Callboard, whether the step had its effect. A running system gets the
-    decision at once. Otherwise the command writes it into the journal, and `callboard resume`
-    continues from there. Exits with 4 when a running system does not act in time.
-    """
+    """Perform the command; `commands/` declares it."""
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)

@@ -9,25 +9,15 @@ from callboard.messages.jobs.commands import CancelExecution
 
 from .figures import echo
 from .logs import catch_up, find, history_of, open_logs
-from .options import journal_option, json_option, take_over_option, timeout_option
 from .steer import change, command_fields, wait_until
 
 __all__ = ["cancel"]
 
 
-@click.command()
-@click.argument("execution_id", metavar="ID")
-@timeout_option("How long a running system may take.")
-@json_option
-@take_over_option
-@journal_option
 def cancel(
     *, execution_id: str, timeout_s: float, as_json: bool, take_over: bool, url: str | None
 ) -> None:
-    """Cancel the execution ID, through its running system or in the journal.
-
-    Exits with 4 when a running system does not end it in time.
-    """
+    """Perform the command; `commands/` declares it."""
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)

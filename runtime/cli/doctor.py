@@ -133,19 +133,9 @@ def _print_table(checks: Sequence[Check], console: Console) -> None:
     console.print(f"\n{verdicts[worst(checks)]}")
 
 
-@click.command()
-@click.option(
-    "--address",
-    metavar="HOST:PORT",
-    help="Also check the cluster at this address, and look there for dead systems.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.pass_context
-def doctor(context: click.Context, /, *, address: str | None, as_json: bool) -> None:
-    """Check this machine: Python, Ray, token, ports, disk, memory, stray processes.
-
-    Starts nothing and changes nothing. Exits with 1 when a check fails, otherwise with 0.
-    """
+def doctor(*, address: str | None, as_json: bool) -> None:
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     checks = run_checks(address=address)
     ready = worst(checks) is not Status.FAIL
     if as_json:

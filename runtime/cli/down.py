@@ -12,7 +12,6 @@ import click
 from callboard.messages.core.names import shell_command
 
 from .figures import echo
-from .options import json_option, timeout_option
 from .outcome import ExitCode
 
 __all__ = ["down"]
@@ -20,32 +19,15 @@ __all__ = ["down"]
 ADDRESS_DEFAULT = "auto"
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option(
-    "--address",
-    metavar="HOST:PORT",
-    envvar="CALLBOARD_ADDRESS",
-    help="The cluster that it runs on (default: the cluster of this machine).",
-)
-@timeout_option("How long its actors may take to stop before they are killed.")
-@json_option
-@click.pass_context
 def down(
-    context: click.Context,
-    /,
     *,
     name: str | None,
     address: str | None,
     timeout_s: float,
     as_json: bool,
 ) -> None:
-    """Stop the detached system NAME; without NAME, list the running systems.
-
-    The actors stop in order, newest first, and then all processes. Attached drivers get a notice.
-    Systems with a dead root are listed too, and NAME removes what such a system left. Exits with 1
-    when there is no such system.
-    """
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     if name is None:
         names, leftovers = asyncio.run(_list(address))
         if as_json:

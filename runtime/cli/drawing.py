@@ -30,6 +30,8 @@ def draw(snapshot: Snapshot[CallboardView]) -> Tree:
         counted(sum(host.actors for host in view.hosts), "actor"),
         counted(view.standbys, "standby"),
     ]
+    if view.drivers:
+        facts.append(counted(len(view.drivers), "attached driver"))
     if view.restarts:
         facts.append(f"{counted(view.restarts, 'host')} replaced")
     name = (printable(view.name), "bold")
@@ -48,6 +50,12 @@ def draw(snapshot: Snapshot[CallboardView]) -> Tree:
                         branch, remote_child.model_copy(update={"name": remote_child.path}), placed
                     )
         _add_hidden(branch, host.top_level - len(host.members), "actor", host.members)
+    for standby in view.standby_processes:
+        line = Text.assemble((printable(standby.name), "dim cyan"), "  standby")
+        if standby.pid:
+            line.append(f", process {standby.pid}")
+        line.append(", waits for a host to fail" if standby.is_ready else ", loads its code")
+        drawn.add(line)
     return drawn
 
 

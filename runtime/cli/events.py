@@ -12,27 +12,13 @@ from callboard.messages.storage.events import RecordedEvent
 
 from .figures import echo, printable
 from .logs import Log, find, open_logs, plain
-from .options import journal_option
 
 __all__ = ["events", "line_of", "to_data"]
 
-LIMIT_DEFAULT: Final = 100
 TEXT_MAX: Final = 160
 KINDS: Final = frozenset(map(str, Kind))
 
 
-@click.command()
-@click.argument("stream", required=False)
-@click.option(
-    "--all",
-    "all_streams",
-    is_flag=True,
-    help="Events of all streams, in the order of their commit.",
-)
-@click.option("--after", type=click.IntRange(min=0), default=0, help="Begin after this event.")
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
-@journal_option
 def events(
     *,
     stream: str | None,
@@ -42,10 +28,7 @@ def events(
     as_json: bool,
     url: str | None,
 ) -> None:
-    """Print the events of STREAM, or of an execution by its id, oldest first.
-
-    --after takes a version of the stream; with --all, a position in the log.
-    """
+    """Perform the command; `commands/` declares it."""
     if (stream is None) != all_streams:
         raise UsageError("name a stream, or use --all.", advice="Give one of the two.")
     with open_logs(url) as logs:

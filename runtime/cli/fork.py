@@ -10,24 +10,13 @@ from callboard.messages.jobs.commands import ForkExecution
 
 from .figures import echo, hint
 from .logs import find, history_of, open_logs
-from .options import journal_option, json_option, take_over_option
 from .steer import change, command_fields, writer_name
 
 __all__ = ["fork"]
 
 
-@click.command()
-@click.argument("execution_id", metavar="ID")
-@click.option("--from", "step", required=True, metavar="STEP", help="The sub-task to run again.")
-@json_option
-@take_over_option
-@journal_option
 def fork(*, execution_id: str, step: str, as_json: bool, take_over: bool, url: str | None) -> None:
-    """Make a new execution from ID: STEP, all that needs it, and all that it added run again.
-
-    The fork shares all other results and copies nothing. `callboard resume` runs it. If a running
-    system writes the journal, that system records the fork.
-    """
+    """Perform the command; `commands/` declares it."""
     new_id = uuid4().hex
     with open_logs(url) as logs:
         found = find(logs, execution_id)

@@ -10,33 +10,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from callboard.messages.jobs.execution import ExecutionStatus
-
 from .execution_report import approval
 from .figures import age, echo, hint, printable, short
 from .listing import Row, chosen, count_done, find_doubts, rows_of
 from .logs import open_logs
-from .options import journal_option, json_option
 
 __all__ = ["draw", "ls"]
 
-LIMIT_DEFAULT: Final = 20
 DOUBTS_MAX: Final = 5
 """Steps in doubt that are listed for one execution. `show` lists more."""
 STYLES: Final = {"running": "cyan", "completed": "green", "failed": "red", "interrupted": "yellow"}
 
 
-@click.command()
-@click.option("--status", type=click.Choice([*ExecutionStatus, "interrupted"]))
-@click.option("--job", metavar="NAME", help="List only executions of this job.")
-@click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
-@json_option
-@journal_option
 def ls(*, status: str | None, job: str | None, limit: int, as_json: bool, url: str | None) -> None:
-    """List executions, newest first, with their status, and which ones can be resumed.
-
-    An execution is interrupted when it has not ended, but its system no longer runs.
-    """
+    """Perform the command; `commands/` declares it."""
     with open_logs(url) as logs:
         by_url = {log.url: log for log in logs}
         rows = [row for log in logs for row in rows_of(log)]

@@ -25,12 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> int:
     import click
 
-    from .commands import command
+    from .commands.group import group
     from .outcome import ExitCode, failure_of, print_failure
 
     try:
         # Standalone, click would exit with 1 on Ctrl-C.
-        code = command.main(arguments, prog_name="callboard", standalone_mode=False)
+        code = group.main(arguments, prog_name="callboard", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return ExitCode.USAGE

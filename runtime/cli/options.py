@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["journal_option", "json_option", "take_over_option", "timeout_option"]
+__all__ = ["cluster_options", "journal_option", "json_option", "take_over_option", "timeout_option"]
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 TIMEOUT_DEFAULT_S: Final = 10.0
@@ -35,3 +35,18 @@ def timeout_option(what: str) -> Callable[[CommandT], CommandT]:
         metavar="S",
         help=what,
     )
+
+
+def cluster_options(command: CommandT) -> CommandT:
+    """Give a command `--address` and `--name`, the fields of its `Place`."""
+    address = click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Query the detached systems of this cluster ('auto': this machine's cluster).",
+    )
+    name = click.option(
+        "--name",
+        metavar="NAME",
+        help="Query only this detached system; without --address, on this machine's cluster.",
+    )
+    return address(name(command))

@@ -24,6 +24,7 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
+from ..api.interrupts import INTERRUPTED
 from .figures import printable
 
 __all__ = ["ExitCode", "Failure", "failure_of", "print_failure"]
@@ -73,8 +74,7 @@ def failure_of(error: BaseException) -> Failure:
             code = _exit_code(error)
             return Failure(code, error.code, error.message, error.advice, details)
         case KeyboardInterrupt() | click.Abort():
-            message = "Interrupted; everything has been stopped."
-            return Failure(ExitCode.INTERRUPTED, "interrupted", message)
+            return Failure(ExitCode.INTERRUPTED, "interrupted", INTERRUPTED)
         case TimeoutError():
             message = str(error) or f"a timeout passed{_place(error.__traceback__)}."
             return Failure(ExitCode.TIMEOUT, "timeout", message, VERBOSE_ADVICE, details)

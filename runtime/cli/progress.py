@@ -1,6 +1,7 @@
-"""A line on the terminal that shows the progress of the work.
+"""A line that shows the progress of the work.
 
-It goes to stderr, and only if that is a terminal, so that stdout can be piped.
+It goes to stderr, so that stdout can be piped. On a terminal it is redrawn in place; elsewhere it
+is a new line every few seconds, and none for work that is short.
 """
 
 import asyncio
@@ -16,36 +17,37 @@ from rich.spinner import Spinner
 
 from callboard.messages.core.errors import CallboardError
 
+from ..api.status_lines import StatusLines
+
 if TYPE_CHECKING:
     from ..api.system import System
 
 __all__ = ["ProgressLine"]
 
 QUERY_EVERY_S: Final = 0.5
+SILENT_S: Final = 2.0
+"""Work that takes no longer writes no line where there is no terminal."""
 REFRESH_PER_SECOND: Final = 8
 
 
 class ProgressLine:
-    """The line. It writes nothing when stderr is no terminal."""
+    """The line. `lines` are those for a stderr that is no terminal."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, lines: StatusLines | None = None) -> None:
         self._console = Console(stderr=True) if console is None else console
+        self._lines = StatusLines(first_after_s=SILENT_S) if lines is None else lines
         self._spinner = Spinner("dots")
         self._began = time.monotonic()
         self.text = ""
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether the line is on a terminal."""
-        return self._console.is_terminal
-
     @contextlib.contextmanager
     def display(self, text: str) -> Iterator[None]:
         """Show the line, with this text first, and remove it at the end."""
-        if not self.is_shown:
-            yield
-            return
         self.update(text)
+        if not self._console.is_terminal:
+            with self._lines:
+                yield
+            return
         live = Live(
             self._spinner,
             console=self._console,
@@ -60,14 +62,12 @@ class ProgressLine:
     def update(self, text: str) -> None:
         """Change the text."""
         self.text = f"{text}  {time.monotonic() - self._began:.1f} s"
+        self._lines.show(text)
         self._spinner.update(text=self.text)
 
     @contextlib.asynccontextmanager
     async def follow(self, system: "System") -> AsyncIterator[None]:
         """Show how many messages the system has handled, until the block ends."""
-        if not self.is_shown:
-            yield
-            return
         task = asyncio.get_running_loop().create_task(self._poll(system))
         try:
             yield

@@ -79,6 +79,7 @@ class SystemRows:
     hosts: tuple[HostRow, ...]
     links: tuple[LinkRow, ...]
     actors: tuple[ActorRow, ...]
+    standby_names: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """The rows for machines."""
@@ -97,6 +98,7 @@ class Trend:
         before = self._snapshots[-1] if self._snapshots else {}
         self._snapshots.append(now)
         names = {host.slot: host.name for host in view.hosts}
+        names |= {driver.slot: driver.name for driver in view.drivers}
         hosts, links, actors = [], [], []
         for host in view.hosts:
             last = _same(host, before.get(host.slot))
@@ -117,7 +119,13 @@ class Trend:
                 for actor in host.busiest
             ]
         return SystemRows(
-            view.name, view.standbys, view.restarts, tuple(hosts), tuple(links), tuple(actors)
+            view.name,
+            view.standbys,
+            view.restarts,
+            tuple(hosts),
+            tuple(links),
+            tuple(actors),
+            tuple(standby.name for standby in view.standby_processes),
         )
 
     def _oldest(self, host: HostView) -> HostView | None:

@@ -20,7 +20,6 @@ from callboard.messages.jobs.execution import ExecutionStatus
 from ..executions.executions import RESUME_VARIABLE
 from .figures import echo, hint
 from .logs import Found, catch_up, find, history_of, open_logs
-from .options import journal_option, take_over_option
 from .outcome import ExitCode
 from .steer import ask_owner, check_free, command_fields
 
@@ -30,21 +29,9 @@ POLL_S: Final = 0.2
 WITH_VALUE: Final = frozenset({"-W", "-X", "--check-hash-based-pycs"})
 
 
-@click.command()
-@click.argument("execution_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, last.")
-@take_over_option
-@journal_option
-@click.pass_context
-def resume(
-    context: click.Context, /, *, execution_id: str, as_json: bool, take_over: bool, url: str | None
-) -> None:
-    """Continue the execution ID: start its driver again, with the same command line.
-
-    Finished sub-tasks do not run again. The command passes on the driver's output and exit code. It
-    exits with 1 when the driver succeeds, but the execution has not ended. If a running system
-    writes the journal, that system continues the execution, and this command waits for the end.
-    """
+def resume(*, execution_id: str, as_json: bool, take_over: bool, url: str | None) -> None:
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)

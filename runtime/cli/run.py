@@ -28,7 +28,7 @@ from callboard.messages.core.errors import UsageError
 
 from ..api.run import run as run_driver
 from ..api.system import System
-from ..hosting.settings import ENGINES, FROM_ENVIRONMENT
+from ..hosting.settings import FROM_ENVIRONMENT
 from .outcome import ExitCode, Failure, failure_of, print_failure
 from .progress import ProgressLine
 from .target import Function, Script, Target, actor_in, find_target, request_for
@@ -38,54 +38,10 @@ __all__ = ["run"]
 UNTIL_CTRL_C_S: Final = 365 * 24 * 3600.0
 """Without --timeout a request has no limit. An ask needs a deadline, so this one is far away."""
 
-HELP: Final = """Run TARGET: a driver script, or a part of a module.
 
-\b
-  callboard run driver.py --address 192.0.2.10:6379 -- --its-own option
-  callboard run jobs:main
-  callboard run jobs:Reviewer --request '{"path": "a.py"}'
-
-A script runs as with `python driver.py`. An `async def` function gets the running system. An actor
-class is started and gets the request, and the command prints the reply. ARGS become the target's
-sys.argv.
-
---engine, --hosts, --address, --name and --journal apply where the code sets nothing. The variables
-CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS, CALLBOARD_NAME and CALLBOARD_JOURNAL do the
-same.
-
-\b
-Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster does not answer,
-4 timeout, 130 Ctrl-C. A script's own exit code is kept.
-"""
-
-
-@click.command(help=HELP)
-@click.argument("target")
-@click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--engine", type=click.Choice(ENGINES), help="Ray, or all in this process.")
-@click.option("--hosts", type=click.IntRange(min=1), help="Hosts (default: one per processor).")
-@click.option("--address", metavar="HOST:PORT", help="A running cluster (default: start Ray here).")
-@click.option("--name", help="The system's name in `callboard tree` and the dashboard.")
-@click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")
-@click.option(
-    "--request", "fields", metavar="JSON", help="The fields of the request; - reads stdin."
-)
-@click.option(
-    "--contract", metavar="NAME", help="The request's name, if the actor answers several."
-)
-@click.option(
-    "--pool",
-    "pools",
-    metavar="CLASS[=SIZE]",
-    multiple=True,
-    help="Also start a pool of agents for the actor; may be repeated.",
-)
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON line, last.")
-@click.option("--verbose", is_flag=True, help="Show tracebacks.")
-@click.pass_context
-def run(context: click.Context, /, **options: Any) -> None:
-    """Run a target and exit with the code of its outcome."""
+def run(**options: Any) -> None:
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     began = time.monotonic()
     result, failure = _outcome(options)
     elapsed_s = round(time.monotonic() - began, 3)

@@ -11,21 +11,11 @@ from .chart import timeline
 from .execution_report import draw, to_data
 from .figures import echo
 from .logs import find, history_of, open_logs
-from .options import journal_option, json_option
 from .page import page
 
 __all__ = ["show"]
 
 
-@click.command()
-@click.argument("execution_id", metavar="ID")
-@click.option("--all", "shows_all", is_flag=True, help="Show every sub-task and every attempt.")
-@click.option(
-    "--timeline", "as_timeline", is_flag=True, help="Show the executors over time, as bars."
-)
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write an HTML page.")
-@json_option
-@journal_option
 def show(
     *,
     execution_id: str,
@@ -35,10 +25,7 @@ def show(
     as_json: bool,
     url: str | None,
 ) -> None:
-    """Show the execution ID: its phases, its graph, attempts, times and errors.
-
-    A large plan is shown as counts of sub-tasks by kind, with the newest attempts.
-    """
+    """Perform the command; `commands/` declares it."""
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         history = history_of(found)

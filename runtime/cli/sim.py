@@ -65,22 +65,7 @@ def load_built_in(module: str) -> Any:
     return importlib.import_module(f"{PACKAGE}.{module}")
 
 
-@click.command()
-@click.option("--seeds", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--scenario", "name", default="mixed", show_default=True, help="The scenario to simulate."
-)
-@click.option(
-    "--defect",
-    metavar="NAME",
-    help="Break the kernel on purpose, to check that the invariants find it.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line at the end.")
-@click.pass_context
 def sim(
-    context: click.Context,
-    /,
     *,
     seeds: int,
     first_seed: int,
@@ -88,17 +73,8 @@ def sim(
     defect: str | None,
     as_json: bool,
 ) -> None:
-    """Run whole systems on a virtual clock, with faults drawn from seeds.
-
-    Hosts crash, hang and slow down. Links lose, double, reorder and cut frames. Invariants are
-    checked after every step. The same seed gives the same run on every machine.
-
-    The scenarios come with a clone of the repository. Simulate your own actors with
-    callboard.testing.
-
-    \b
-    Exit codes: 0 all invariants held, 1 a seed broke one, 2 wrong usage or no clone.
-    """  # noqa: D301 - \b stops click from wrapping the paragraph
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     scenarios = load_built_in("scenarios").SCENARIOS
     mutations = load_built_in("mutations").MUTATIONS
     run_seeds = load_built_in("run").run_seeds

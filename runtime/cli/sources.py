@@ -8,9 +8,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-import click
 from pydantic import ValidationError
 
 from callboard.messages.core.contract import Request
@@ -25,7 +24,6 @@ __all__ = [
     "Place",
     "Snapshot",
     "Source",
-    "cluster_options",
     "local_executors",
     "local_systems",
     "query_all",
@@ -34,7 +32,6 @@ __all__ = [
 ReplyT = TypeVar("ReplyT")
 COMMAND_TIMEOUT_S: Final = 10.0
 """The limit for commands, which may read a whole history. Queries are faster."""
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ADDRESS_DEFAULT: Final = "auto"
 SILENT_ADVICE: Final = "Its driver may be busy or stopped; try again."
 NOTHING_RUNS: Final = Failure(
@@ -107,21 +104,6 @@ class Place:
             names = await detached.list_systems() if self.name is None else [self.name]
             found = [Source(0, (await detached.admin_client(name)).ask, name) for name in names]
             yield lambda: found
-
-
-def cluster_options(command: CommandT) -> CommandT:
-    """Give a command `--address` and `--name`, the fields of its `Place`."""
-    address = click.option(
-        "--address",
-        metavar="HOST:PORT",
-        help="Query the detached systems of this cluster ('auto': this machine's cluster).",
-    )
-    name = click.option(
-        "--name",
-        metavar="NAME",
-        help="Query only this detached system; without --address, on this machine's cluster.",
-    )
-    return address(name(command))
 
 
 def local_systems() -> list[Source]:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import click
-
 from callboard.actors.executions.history.events import Kind, Moved, read
 from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.errors import StoreDamaged
@@ -15,26 +13,14 @@ from callboard.messages.storage.events import EventStore
 
 from ..stores.blobs import MemoryBlobStore
 from .figures import echo
-from .options import json_option
 
-__all__ = ["store"]
+__all__ = ["blobs", "check", "migrate"]
 
 PAGE: Final = 4_096
 
 
-@click.group()
-def store() -> None:
-    """Maintain a store: a file, sqlite:///path, or postgresql://..."""
-
-
-@store.command()
-@click.argument("url", metavar="URL")
-@json_option
 def check(*, url: str, as_json: bool) -> None:
-    """Read the whole store at URL, and report any damage.
-
-    Exits with 1 when it is damaged. A writer may be at work. A file stays unchanged.
-    """
+    """Perform the command; `commands/` declares it."""
     from ..stores.sqlite import SqliteEventStore  # Only this command needs it.
 
     with _found(url, reads_only=True) as journal:
@@ -50,11 +36,8 @@ def check(*, url: str, as_json: bool) -> None:
     )
 
 
-@store.command()
-@click.argument("url", metavar="URL")
-@json_option
 def migrate(*, url: str, as_json: bool) -> None:
-    """Migrate the tables of the store at URL to this release. Make a copy first."""
+    """Perform the command; `commands/` declares it."""
     with _found(url) as journal:
         journal.open()
         head = journal.head()
@@ -62,24 +45,8 @@ def migrate(*, url: str, as_json: bool) -> None:
     _print(data, f"{journal.name} has this release's tables: {head:,} events.", as_json=as_json)
 
 
-@store.command()
-@click.argument("url", metavar="URL")
-@click.option("--blobs", "place", default="auto", help="The folder, if it is not next to the file.")
-@click.option("--drop", is_flag=True, help="Delete the blobs that no event refers to.")
-@click.option(
-    "--older-than",
-    "hours",
-    default=24.0,
-    show_default=True,
-    type=click.FloatRange(min=0.0),
-    help="Spare blobs younger than these hours: an event may be about to refer to them.",
-)
-@json_option
 def blobs(*, url: str, place: str, drop: bool, hours: float, as_json: bool) -> None:
-    """List the large results stored with the journal at URL, and those that nothing needs.
-
-    An execution in the journal needs its results, even after its end. A writer may be at work.
-    """
+    """Perform the command; `commands/` declares it."""
     from ..stores.choose import blob_store
 
     blob_folder = blob_store(place, url)

@@ -18,7 +18,6 @@ from .event_text import words_of
 from .events import line_of, to_data
 from .figures import echo
 from .logs import Found, find, history_of, open_logs
-from .options import journal_option
 from .outcome import ExitCode
 
 __all__ = ["tail"]
@@ -27,19 +26,8 @@ POLL_S: Final = 0.2
 EVENTS_AT_ONCE: Final = 256
 
 
-@click.command()
-@click.argument("execution_id", metavar="ID")
-@click.option(
-    "--for", "for_s", type=click.FloatRange(min=0), metavar="S", help="Stop after so many seconds."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
-@journal_option
 def tail(*, execution_id: str, for_s: float | None, as_json: bool, url: str | None) -> None:
-    """Print the events of the execution ID, past ones first, until it ends.
-
-    The command reads the journal five times a second. It exits with 4 when --for is over first.
-    With --json it prints each event as recorded in the journal.
-    """
+    """Perform the command; `commands/` declares it."""
     ends_s = None if for_s is None else time.monotonic() + for_s
     with open_logs(url) as logs:
         found = find(logs, execution_id)

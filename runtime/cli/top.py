@@ -19,16 +19,13 @@ from rich.text import Text
 from callboard.messages.control.views import CallboardView, QuerySystem
 
 from .figures import counted, paper, printable, rate, size
-from .options import json_option
 from .outcome import ExitCode, print_failure
 from .rates import ActorRow, HostRow, LinkRow, SystemRows, Trend
-from .sources import Place, Snapshot, Source, cluster_options, query_all
+from .sources import Place, Snapshot, Source, query_all
 
 __all__ = ["SORTS", "Watcher", "draw", "sorted_rows", "top"]
 
 QUERY_EVERY_S: Final = 1.0
-BUSIEST_DEFAULT: Final = 15
-BUSIEST_MAX: Final = 1_000
 MS: Final = 1000.0
 SORTS: Final[Mapping[str, tuple[str, str, str]]] = {
     "messages": ("messages_per_s", "frames_out_per_s", "messages_per_s"),
@@ -73,29 +70,7 @@ def _identity(view: CallboardView) -> str:
     return f"{view.name}/{view.hosts[0].epoch}/{view.hosts[0].at_s - view.hosts[0].uptime_s:.3f}"
 
 
-@click.command()
-@json_option
-@click.option("--once", is_flag=True, help="Show one second, and end.")
-@click.option(
-    "--sort",
-    type=click.Choice(list(SORTS)),
-    default="messages",
-    show_default=True,
-    help="The column to sort by.",
-)
-@click.option(
-    "--actors",
-    "busiest_max",
-    type=click.IntRange(1, BUSIEST_MAX),
-    default=BUSIEST_DEFAULT,
-    show_default=True,
-    help="How many actors of each host to show.",
-)
-@cluster_options
-@click.pass_context
 def top(
-    context: click.Context,
-    /,
     *,
     as_json: bool,
     once: bool,
@@ -104,10 +79,8 @@ def top(
     address: str | None,
     name: str | None,
 ) -> None:
-    """Show the busiest hosts, links and actors: rates, mailboxes, restarts, lag, processor.
-
-    Without --once it runs until Ctrl-C. Exits with 1 when there is no system, or none that answers.
-    """
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     place = Place(address, name)
     try:
         snapshots = asyncio.run(_watch(place, busiest_max, sort, as_json=as_json, once=once))
@@ -161,6 +134,7 @@ def sorted_rows(rows: SystemRows, sort: str) -> SystemRows:
         tuple(_most_first(rows.hosts, by_host)),
         tuple(_most_first(rows.links, by_link)),
         tuple(_most_first(rows.actors, by_actor)),
+        rows.standby_names,
     )
 
 
@@ -196,9 +170,10 @@ def draw(snapshot: Snapshot[SystemRows], sort: str = "messages") -> RenderableTy
     if snapshot.view is None:
         return Text(f"{snapshot.source} {printable(snapshot.problem)}", style="yellow")
     rows = sorted_rows(snapshot.view, sort)
+    names = f" ({', '.join(map(printable, rows.standby_names))})" if rows.standby_names else ""
     facts = [
         counted(len(rows.hosts) - 1, "host"),
-        counted(rows.standbys, "standby"),
+        counted(rows.standbys, "standby") + names,
         f"{counted(rows.hosts_replaced, 'host')} replaced",
     ]
     kind = f"process {snapshot.pid}" if snapshot.pid else "detached"

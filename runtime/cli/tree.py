@@ -19,34 +19,16 @@ from callboard.messages.control.views import CallboardView, QuerySystem
 
 from .drawing import draw
 from .figures import paper
-from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Snapshot, Source, cluster_options, query_all
+from .sources import Place, Snapshot, Source, query_all
 
 __all__ = ["to_data", "tree"]
 
 WATCH_EVERY_S: Final = 1.0
-ACTORS_DEFAULT: Final = 20
-ACTORS_MAX: Final = 10_000
 TreeSnapshot = Snapshot[CallboardView]
 
 
-@click.command()
-@json_option
-@click.option("--watch", is_flag=True, help="Update the tree each second, until Ctrl-C.")
-@click.option(
-    "--actors",
-    "actors_max",
-    type=click.IntRange(0, ACTORS_MAX),
-    default=ACTORS_DEFAULT,
-    show_default=True,
-    help="How many actors of each host to show; actors that failed come first.",
-)
-@cluster_options
-@click.pass_context
 def tree(
-    context: click.Context,
-    /,
     *,
     as_json: bool,
     watch: bool,
@@ -54,10 +36,8 @@ def tree(
     address: str | None,
     name: str | None,
 ) -> None:
-    """Show your running systems: hosts, actors, states, restarts, mailboxes, last failures.
-
-    Exits with 1 when there is none, or none that answers.
-    """
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     place = Place(address, name)
     if watch:
         # Ctrl-C is the normal way to leave.

@@ -20,9 +20,8 @@ from callboard.messages.control.views import ActorHistory, HistoryEntry, QueryAc
 from callboard.messages.core.errors import UsageError
 
 from .figures import age, counted, paper, printable
-from .options import json_option
 from .outcome import ExitCode, print_failure
-from .sources import Place, Source, cluster_options, query_all
+from .sources import Place, Source, query_all
 
 __all__ = ["Found", "draw", "find", "full_path", "why"]
 
@@ -48,16 +47,7 @@ class Found:
         }
 
 
-@click.command()
-@click.argument("path")
-@json_option
-@click.option("--system", metavar="NAME", help="Search only the system of this name.")
-@click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
-@cluster_options
-@click.pass_context
 def why(
-    context: click.Context,
-    /,
     *,
     path: str,
     as_json: bool,
@@ -66,12 +56,8 @@ def why(
     address: str | None,
     name: str | None,
 ) -> None:
-    """Show the failures of an actor or a host, and what its supervisor did.
-
-    PATH is as `callboard tree` shows it (host-1/reviews/store), without the host
-    (/reviews/store), a registered name, or a host (host-1). Ended actors stay known for a while.
-    Exits with 1 when no system answers, with 2 when PATH is unknown or may mean several.
-    """
+    """Perform the command; `commands/` declares it."""
+    context = click.get_current_context()
     place = Place(address, name)
     found = asyncio.run(_find_at(place, path, system))
     if found is None:
@@ -185,13 +171,15 @@ def draw(found: Found, *, traces: bool = True, now: Clock = _now) -> RenderableT
     parts += [Text(f"not asked: {printable(text)}", style="yellow") for text in found.silent]
     if not history.entries:
         parts.append(Text("No failure is known."))
+    elif all(entry.origin for entry in history.entries):
+        parts.append(Text("It has not failed itself, as far as is known."))
     for entry in history.entries:
         parts += _entry(entry, now, traces=traces)
     return Group(*parts)
 
 
 def _facts(history: ActorHistory) -> list[str]:
-    facts = [counted(history.restarts, "restart")] if history.ended_ago_s is None else []
+    facts = _restarts(history) if history.ended_ago_s is None else []
     if history.restart:
         facts.insert(0, history.restart)
     if history.mailbox:
@@ -201,14 +189,29 @@ def _facts(history: ActorHistory) -> list[str]:
     return facts
 
 
+def _restarts(history: ActorHistory) -> list[str]:
+    facts = [counted(history.restarts, "restart")]
+    also = {
+        "its group": history.group_restarts,
+        "its parents": history.parent_restarts,
+        "its host": history.host_restarts,
+    }
+    if any(also.values()):
+        facts[0] += " of its own"
+    return facts + [f"{count:,} with {whose}" for whose, count in also.items() if count]
+
+
 def _entry(entry: HistoryEntry, now: Clock, *, traces: bool) -> list[RenderableType]:
+    whose = f"  {entry.relation} {printable(entry.origin)}," if entry.origin else " "
     line = Text.assemble(
         (_when(entry.ago_s, now), "bold"),
-        f"  incarnation {entry.incarnation}  ",
+        f"{whose} incarnation {entry.incarnation}  ",
         (entry.reason, "red"),
         f"  {printable(entry.message)}",
     )
     decided = entry.decision
+    if entry.relation in {"parent", "host"}:
+        decided = f"the {entry.relation} restarted, and everything on it with it"
     if entry.delay_s:
         decided += f" after {age(entry.delay_s)}"
     parts: list[RenderableType] = [Text(), line, Text(f"  → {decided}", style="cyan")]

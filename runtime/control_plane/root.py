@@ -141,9 +141,10 @@ class Root:
                 await self.isolated.stop()
                 await self.hosts.stop()
         except TimeoutError:
-            LOGGER.warning(
-                "not all actors stopped within %.1f s; their hosts are killed", timeout_s
-            )
+            # After Ctrl-C the time is short on purpose, and the end of handlers is no news.
+            is_short = timeout_s < self._settings.stop_timeout_s
+            text = "not all actors stopped within %.1f s; their hosts are killed"
+            LOGGER.log(logging.INFO if is_short else logging.WARNING, text, timeout_s)
         for slot in self.table.slots.values():
             slot.is_up = False
             slot.process = None

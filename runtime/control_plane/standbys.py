@@ -9,6 +9,7 @@ import logging
 from typing import Final
 
 from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.views import StandbyView
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import Engine, HostProcess
 
@@ -39,6 +40,13 @@ class Standbys:
         """The number of standbys that have loaded their code."""
         return sum(process not in self._warming for process in self.spares)
 
+    def views(self) -> tuple[StandbyView, ...]:
+        """Every standby, for people."""
+        return tuple(
+            StandbyView(name=process.name, pid=process.pid, is_ready=process not in self._warming)
+            for process in self.spares
+        )
+
     @property
     def are_missing(self) -> bool:
         """Whether fewer standbys wait than wanted, without those that start."""
@@ -49,13 +57,17 @@ class Standbys:
         self._numbered += 1
         return self._numbered
 
-    async def start_process(self) -> HostProcess:
+    async def start_process(self, *, is_standby: bool = False) -> HostProcess:
         """Start a process that reserves nothing. Raises `ClusterError`."""
-        return await self._engine.start_process(self.next_number())
+        number = self.next_number()
+        if not is_standby:
+            return await self._engine.start_process(number)
+        return await self._engine.start_process(number, is_standby=True)
 
     async def gather(self, hosts: int) -> None:
         """Start the processes of `hosts` hosts, and the standbys, all at once."""
-        starts = (self.start_process() for _ in range(hosts + self._wanted))
+        starts = [self.start_process() for _ in range(hosts)]
+        starts += [self.start_process(is_standby=True) for _ in range(self._wanted)]
         for process in await asyncio.gather(*starts):
             self.keep(process)
 
@@ -73,7 +85,7 @@ class Standbys:
         while not self._closed and self._starting + len(self.spares) < self._wanted:
             self._starting += 1
             try:
-                process = await self.start_process()
+                process = await self.start_process(is_standby=True)
                 self._warm(process, tuple(self._codes))
                 self.keep(process)
             except CallboardError as error:

@@ -7,14 +7,16 @@ host that does not answer, the view shows what the root knows.
 import asyncio
 import difflib
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from callboard.actors.kernel.inspection.history import (
     MATCHES_MAX,
     NEAR_MAX,
     entries_of,
     histories_of,
+    newest_of,
     supervision_of,
+    taken_along,
 )
 from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 from callboard.actors.kernel.inspection.views import view_host
@@ -23,6 +25,8 @@ from callboard.messages.control.views import (
     ActorHistories,
     ActorHistory,
     CallboardView,
+    DriverView,
+    HistoryEntry,
     HostView,
     QueryActor,
     QueryHost,
@@ -73,6 +77,11 @@ class SystemViews:
             hosts=(own, *views),
             restarts=numbers["lost_hosts"],
             standbys=numbers["standbys"],
+            standby_processes=self._root.standbys.views(),
+            drivers=tuple(
+                DriverView(slot=driver.number, name=driver.name)
+                for driver in self._root.table.attached_drivers.values()
+            ),
         )
 
     async def _view_of(self, slot: Slot, request: QueryHost) -> HostView:
@@ -180,8 +189,26 @@ class SystemViews:
             f"{slot.name} has been taken over {_times(slot.epoch - 1)}; the history of the actor "
             f"before that is lost. `{command}` shows the history of the host."
         )
-        matches = tuple(match.model_copy(update={"note": note}) for match in histories.matches)
+        of_host = taken_along(self._host_entries(slot), "host", slot.name)
+        matches = tuple(
+            match.model_copy(
+                update={
+                    "note": note,
+                    "host_restarts": slot.epoch - 1,
+                    "entries": newest_of(match.entries, of_host),
+                }
+            )
+            for match in histories.matches
+        )
         return histories.model_copy(update={"matches": matches})
+
+    def _host_entries(self, slot: Slot) -> tuple[HistoryEntry, ...]:
+        def name_of(number: Any) -> str:
+            found = self._root.table.slots.get(number)
+            return f"slot {number}" if found is None else found.name
+
+        history = self._root.supervisor_of(slot).history(slot.number)
+        return entries_of(history.entries, self._host.now(), name_of)
 
     def _host_history(self, number: int) -> ActorHistory:
         if number == CONTROL_SLOT:
@@ -194,13 +221,14 @@ class SystemViews:
             )
         slot = self._root.table.slots[number]
         children = self._root.isolated if slot.is_isolated else self._root.hosts
-        restarts, restart = 0, ""
+        restarts, group_restarts, restart = 0, 0, ""
         try:
             child = children.supervisor.child(number)
         except ActorNotFound:
             pass  # The supervisor has given it up.
         else:
             restarts, restart = child.restarts, child.spec.restart.value
+            group_restarts = child.group_restarts
         return ActorHistory(
             host=slot.name,
             path="",
@@ -208,9 +236,10 @@ class SystemViews:
             lifecycle="running" if slot.is_up else "down",
             incarnation=slot.epoch,
             restarts=restarts,
+            group_restarts=group_restarts,
             restart=restart,
             supervision=supervision_of(children.spec),
-            entries=entries_of(children.supervisor.history(number).entries, self._host.now()),
+            entries=self._host_entries(slot),
         )
 
 

@@ -105,7 +105,7 @@ def check_strays(processes: Iterable[ProcessSeen]) -> Check:
         Status.WARN,
         f"{len(strays)} without a living driver: {shown}{more}",
         "If they belong to a cluster started by `ray start`, leave them. Otherwise a killed driver "
-        "left them: stop them by `ray stop`, or by `kill` with these ids.",
+        "left them: stop them by `kill` with these ids. (`ray stop` would end every Ray of yours.)",
     )
 
 

@@ -201,6 +201,6 @@ def check_port(
         name,
         Status.WARN,
         f"in use by {who}, so {purpose} cannot have it",
-        "If it is your Ray, use it by --address or stop it (ray stop). A local run takes other "
-        "ports by itself; `ray start --head` needs another --port.",
+        "If it is your Ray, use it by --address, or end that process (`ray stop` would end every "
+        "Ray of yours). A local run takes other ports; `ray start --head` needs another --port.",
     )

@@ -73,8 +73,11 @@ class InlineCarrier:
 class InlineProcess:
     """Takes the place of a process; a kill drops its host without an orderly stop."""
 
-    def __init__(self, engine: "InlineEngine", number: int) -> None:
-        self.name = f"{engine.settings.name}-inline-{number}"
+    pid = 0
+    """None of its own: it shares this process."""
+
+    def __init__(self, engine: "InlineEngine", number: int, what: str = "inline") -> None:
+        self.name = f"{engine.settings.name}-{what}-{number}"
         self.host: Host | None = None
         self._engine = engine
         self._watchdog: Watchdog | None = None
@@ -179,9 +182,11 @@ class InlineEngine:
         """Guard the event loop, which is the driver's; there is no cluster."""
         self._unguard = guard(asyncio.get_running_loop())
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         """Make one more `InlineProcess`; all share the resources of this process."""
-        process = InlineProcess(self, number)
+        process = InlineProcess(self, number, "standby" if is_standby else "inline")
         self._processes[process] = None
         return process
 

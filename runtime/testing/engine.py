@@ -149,7 +149,9 @@ class SimulatedEngine:
     async def start(self) -> None:
         """Do nothing: the world is ready."""
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         """Start one more process; it takes virtual time."""
         started = asyncio.get_running_loop().create_future()
         after_s = START_MIN_S + START_SPREAD_S * self.world.random.random()

@@ -59,6 +59,7 @@ class Crash(_Timed):
     """The process of a host dies without notice."""
 
     host: int
+    """The number of the host."""
 
 
 @final
@@ -67,7 +68,9 @@ class Hang(_Timed):
     """The process of a host does nothing for a while."""
 
     host: int
+    """The number of the host."""
     for_s: float
+    """For how long, in seconds."""
 
 
 @final
@@ -76,8 +79,11 @@ class Slow(_Timed):
     """Each step of a host's process takes `step_s` for a while."""
 
     host: int
+    """The number of the host."""
     for_s: float
+    """For how long, in seconds."""
     step_s: float = 0.001
+    """How long each step takes, in seconds."""
 
 
 @final
@@ -86,9 +92,13 @@ class Cut(_Timed):
     """Nothing passes from one host to another for a while; host 0 is the driver."""
 
     host: int
+    """The number of the host that sends."""
     other: int
+    """The number of the host that receives."""
     for_s: float
+    """For how long, in seconds."""
     both: bool = True
+    """Whether the other direction is cut, too."""
 
 
 @final
@@ -97,9 +107,13 @@ class Storm(_Timed):
     """The network loses, repeats and reorders shares of all frames for a while."""
 
     for_s: float
+    """For how long, in seconds."""
     loss: float = 0.1
+    """The share of frames that are lost, from 0 to 1."""
     double: float = 0.1
+    """The share of frames that arrive twice."""
     reorder: float = 0.1
+    """The share of frames that arrive late, after others."""
 
     def __post_init__(self) -> None:
         _Timed.__post_init__(self)
@@ -118,6 +132,7 @@ class FailStarts(_Timed):
     """The next `count` process starts fail."""
 
     count: int = 1
+    """How many starts fail."""
 
 
 Fault: TypeAlias = Crash | Hang | Slow | Cut | Storm | FailStarts
@@ -130,6 +145,7 @@ class FaultPlan:
     """The faults of a run, in any order."""
 
     faults: tuple[Fault, ...] = ()
+    """The faults."""
 
     def __post_init__(self) -> None:
         if len(self.faults) > FAULTS_MAX:

@@ -60,6 +60,9 @@ class ProcessEngine(Protocol):
 class SimulatedProcess:
     """One process: an event loop, and a host once it has become one."""
 
+    pid = 0
+    """None of its own: the world has all processes in one."""
+
     def __init__(self, engine: ProcessEngine, number: int) -> None:
         world = engine.world
         self.name = f"{engine.settings.name}-process-{number}"

@@ -1,6 +1,6 @@
 """The states of executions and agents: stored, cached, and changed by known transitions."""
 
-from callboard.actors.state.states import AgentStateManager
+from callboard.actors.state.states import AgentStateManager, StateStatistics
 from callboard.messages.jobs.execution import StateTransitionTrigger
 from callboard.messages.storage.states import (
     AgentExecutionState,
@@ -16,6 +16,7 @@ __all__ = [
     "AgentStateManager",
     "IntermediateResult",
     "StateRow",
+    "StateStatistics",
     "StateTransitionTrigger",
     "open_states",
 ]

@@ -15,11 +15,13 @@ from callboard.messages.control.spec import (
     Strategy,
     SupervisorSpec,
 )
+from callboard.messages.control.trees import DeclaredChild, SupervisorView
 
 __all__ = [
     "ActorSpec",
     "AutoShutdown",
     "Backoff",
+    "DeclaredChild",
     "Down",
     "Exit",
     "ExitReason",
@@ -31,6 +33,7 @@ __all__ = [
     "StopTimeout",
     "Strategy",
     "SupervisorSpec",
+    "SupervisorView",
     "TreeRef",
     "TreeSpec",
     "Watch",

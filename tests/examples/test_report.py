@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -20,12 +21,14 @@ from examples.review.report import (
     Report,
     build_report,
     canonical,
+    excerpts,
     prepare_output,
     print_summary,
     render_json,
     summary_line,
     write_reports,
 )
+from examples.review.report.excerpts import LINE_CHARS_MAX
 from examples.review.report.html import render_html
 from examples.review.report.output import REPORT_NAMES, write_atomically
 from examples.review.report.sarif import render_sarif
@@ -61,12 +64,19 @@ def report_of(*findings: Finding, name: str = "tree") -> Report:
     return build_report(tree, ("ruff", "text"), findings)
 
 
+def finding(*, path: str, line: int, severity: Severity = Severity.LOW) -> Finding:
+    return Finding(
+        path=path, line=line, topic="t", rule="text/r", message="m", severity=severity,
+        confidence=0.5, agents=("text",),
+    )  # fmt: skip
+
+
 def hostile_report() -> Report:
-    finding = Finding(
+    hostile = Finding(
         path=f"{HOSTILE}/a.py", line=1, topic="hostile", rule=f"text/{HOSTILE}", message=HOSTILE,
         severity=Severity.HIGH, confidence=0.5, agents=("text",), exoneration=HOSTILE,
     )  # fmt: skip
-    return report_of(*resolve([finding]), name=HOSTILE)
+    return report_of(*resolve([hostile]), name=HOSTILE)
 
 
 # --- the whole way ------------------------------------------------------------------
@@ -214,7 +224,7 @@ def embedded(page: str) -> list[list[object]]:
 def test_html_escapes_hostile_content() -> None:
     page = render_html(hostile_report()).decode()
     assert "alert(1)</script>" not in page
-    assert page.count("<script") == 2
+    assert page.count("<script") == 3
     assert "<!-- {{" not in page
     ((path, *_),) = embedded(page)
     assert path == f"{HOSTILE}/a.py"
@@ -233,6 +243,44 @@ def test_html_holds_every_finding(sample_tree: Path) -> None:
     report = review_sequential(sample_tree)
     rows = embedded(render_html(report, {"total_s": 2.0}).decode())
     assert [row[0] for row in rows] == [finding.path for finding in report.findings]
+
+
+def sources_in(page: str) -> dict[str, tuple[str, dict[str, str]]]:
+    match = re.search(
+        r'<script type="application/json" id="sources">(.*?)</script>', page, re.DOTALL
+    )
+    assert match is not None
+    found: dict[str, tuple[str, dict[str, str]]] = json.loads(match[1])
+    return found
+
+
+def test_html_shows_the_lines_of_each_finding_and_links_its_file(tmp_path: Path) -> None:
+    text = "".join(f"line_{number} = '</script><b>&{number}'\t# {HOSTILE}\n" for number in range(9))
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "#1?.py").write_text(text + "x" * 5_000 + "\n")
+    findings = [finding(path="a b/#1?.py", line=line) for line in (1, 5, 10, 999)]
+    report = report_of(*findings, finding(path="gone.py", line=1))
+    page = render_html(report, root=tmp_path).decode()
+    assert "</script><b>" not in page
+    found = sources_in(page)
+    link, lines = found["a b/#1?.py"]
+    assert unquote(urlsplit(link).path) == str(tmp_path / "a b" / "#1?.py")
+    assert urlsplit(link)[::4] == ("file", "")
+    assert list(lines) == ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"]
+    assert lines["5"].startswith("line_4 = '</script><b>&4'")
+    assert len(lines["10"]) == LINE_CHARS_MAX
+    assert found["gone.py"][1] == {}
+
+
+def test_the_lines_in_the_page_are_bounded_and_the_worst_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(excerpts, "LINES_MAX", 5)
+    (tmp_path / "a.py").write_text("x = 1\n" * 100)
+    mild = [finding(path="a.py", line=line, severity=Severity.LOW) for line in range(1, 40)]
+    report = report_of(*mild, finding(path="a.py", line=50, severity=Severity.HIGH))
+    _, lines = sources_in(render_html(report, root=tmp_path).decode())["a.py"]
+    assert list(lines) == ["48", "49", "50", "51", "52"]
 
 
 # --- the terminal -----------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Live progress: what is shown follows from the updates, and only on standard error."""
 
 import io
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 from rich.console import Console
 
@@ -75,19 +76,34 @@ def test_a_line_says_how_far_it_is_and_who_lives() -> None:
     for update in (phase(ExecutionPhase.RUNNING), progressed(1.25, retries=7)):
         progress = progress.after(update)
     line = line_of(progress)
-    assert line == "  1.2 s | running | 3 of 6 sub-tasks | 0 findings | 2 hosts | 7 retries"
+    assert line == "running | 3 of 6 sub-tasks | 0 findings | 2 hosts | 7 retries"
 
 
-def test_lines_begin_with_the_first_result_and_then_keep_their_distance() -> None:
+def test_a_first_line_comes_at_once_and_another_with_the_first_result() -> None:
     text = io.StringIO()
-    view = LinesView(Console(file=text, width=80))
-    progress = ReviewProgress(files=4).after(progressed(0.1))
-    view.show(progress)
-    assert lines_of(text) == []
-    for elapsed_s in (0.2, 0.3, 3.1, 3.3, 5.0):
-        progress = progress.after(partial(("text", 1, 1))).after(progressed(elapsed_s))
-        view.show(progress)
-    assert [line.strip()[:3] for line in lines_of(text)] == ["0.2", "3.3"]
+    with LinesView(text, every_s=3_600.0) as view:
+        view.say("starting Ray")
+        until(text, lambda lines: len(lines) == 1)
+        progress = ReviewProgress(files=4)
+        for update in (progressed(0.1), partial(("text", 1, 1)), progressed(0.2), progressed(0.3)):
+            progress = progress.after(update)
+            view.show(progress)
+        until(text, lambda lines: len(lines) == 2)
+    assert ["Ray" in line for line in lines_of(text)] == [True, False]
+    assert "3 of 6 sub-tasks" in lines_of(text)[1]
+
+
+def test_lines_come_though_there_is_no_news() -> None:
+    text = io.StringIO()
+    with LinesView(text, every_s=0.01) as view:
+        view.show(ReviewProgress(files=4).after(progressed(0.1)))
+        until(text, lambda lines: len(lines) >= 3)
+
+
+def until(text: io.StringIO, holds: Callable[[list[str]], bool]) -> None:
+    deadline_s = time.monotonic() + 10.0
+    while not holds(lines_of(text)):
+        assert time.monotonic() < deadline_s, text.getvalue()
 
 
 async def test_a_lost_host_is_printed_at_once() -> None:
@@ -96,12 +112,14 @@ async def test_a_lost_host_is_printed_at_once() -> None:
 
     async def updates() -> AsyncIterator[ExecutionUpdate]:
         yield partial(("text", 1, 1))
+        until(text, lambda lines: len(lines) == 1)
         yield progressed(0.2)
         yield progressed(0.3)
+        until(text, lambda lines: len(lines) == 2)
         yield Finished(execution_id="1", status=ExecutionStatus.COMPLETED, elapsed_s=0.4)
 
-    view = LinesView(Console(file=text, width=80))
-    await follow(updates(), view, files=1, living_hosts=lambda: next(living))
+    with LinesView(text, every_s=3_600.0) as view:
+        await follow(updates(), view, files=1, living_hosts=lambda: next(living))
     assert ["2 hosts" in line for line in lines_of(text)] == [True, False]
 
 
@@ -112,6 +130,8 @@ def test_a_table_has_a_row_for_each_specialist_and_leaves_nothing_behind() -> No
         execution_id="1", task_id="ruff/3", attempt=1, code="c", message="[oops", retried=True
     )
     with TableView(console) as view:
+        view.say("starting Ray")
+        assert "starting Ray" in text.getvalue()
         view.show(
             ReviewProgress(files=4).after(partial(("text", 2, 1), ("ruff", 4, 5))).after(trouble)
         )

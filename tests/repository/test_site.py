@@ -41,6 +41,24 @@ def test_every_public_name_has_an_entry(site: Path) -> None:
     assert sorted(public - entries(site)) == []
 
 
+def test_the_fields_of_records_have_entries(site: Path) -> None:
+    """What a progress bar needs, and what people read of a system; test_fields.py has the texts."""
+    records = {
+        "updates": ("Progressed", "Finished", "TaskTroubled", "ExecutionState", "Progress"),
+        "telemetry": ("CallboardView", "HostView", "ActorView"),
+        "reducers": ("Claim",),
+        "events": ("ProjectorStatistics",),
+    }
+    fields = set()
+    for topic, names in records.items():
+        module = importlib.import_module(f"callboard.{topic}")
+        for name in names:
+            own = vars(getattr(module, name))["__annotations__"]
+            fields |= {f"callboard.{topic}.{name}.{field}" for field in own}
+    assert len(fields) > 80
+    assert sorted(fields - entries(site)) == []
+
+
 def test_the_pages_outside_docs_are_on_the_site(site: Path) -> None:
     for page in ("index.html", "architecture.html", "contributing.html", "changelog.html"):
         assert (site / page).is_file(), page

@@ -9,6 +9,8 @@ from callboard.supervisors.core import SupervisorCore
 from callboard.supervisors.history import (
     CHILDREN_KEPT,
     ENTRIES_KEPT,
+    GROUPS_KEPT,
+    MEMBERS_KEPT,
     TEXT_CHARS_MAX,
     ChildHistories,
 )
@@ -57,7 +59,63 @@ def test_history_says_group_and_forgotten(
     world = world_of(strategy, kind).started()
     world.exits("b", CRASH)
     assert decisions(world, "b") == [decision]
-    assert decisions(world, "a") == []
+
+
+@pytest.mark.parametrize(
+    ("strategy", "taken_along"),
+    [(Strategy.ONE_FOR_ALL, "ac"), (Strategy.REST_FOR_ONE, "c"), (Strategy.ONE_FOR_ONE, "")],
+)
+def test_members_of_a_group_know_the_sibling_that_failed(
+    strategy: Strategy, taken_along: str
+) -> None:
+    world = world_of(strategy, intensity=Intensity(9, 60.0)).started()
+    for _ in range(2):
+        world.exits("b", CRASH)
+        world.now += 1
+    (_, failed) = world.core.history("b").entries
+    for child in "ac":
+        entries = world.core.history(child).entries
+        if child not in taken_along:
+            assert (entries, world.core.child(child).group_restarts) == ((), 0)
+            continue
+        assert (world.core.child(child).group_restarts, world.core.child(child).restarts) == (2, 0)
+        assert [entry.sibling for entry in entries] == ["b", "b"]
+        assert [entry.decision for entry in entries] == [Decision.RESTARTED_AS_MEMBER] * 2
+        assert entries[1].at_s == failed.at_s
+        assert (entries[1].message, entries[1].incarnation) == ("boom", failed.incarnation)
+    assert world.core.child("b").group_restarts == 0
+
+
+def test_a_temporary_member_ends_because_of_its_sibling() -> None:
+    world = world_of(Strategy.ONE_FOR_ALL).started()
+    world.perform(world.core.add_child(ChildSpec("once", restart=Restart.TEMPORARY), world.now))
+    world.exits("b", CRASH)
+    assert decisions(world, "once") == [Decision.ENDED_AS_MEMBER]
+    assert "once" not in world.core
+
+
+def test_a_member_that_waits_for_its_group_is_counted_once() -> None:
+    patient = Backoff(jitter=0.0)
+    world = world_of(Strategy.REST_FOR_ONE, intensity=PATIENT, backoff=patient).started()
+    world.exits("b", CRASH)
+    world.exits("b", CRASH)  # Now b and c wait for the back-off.
+    world.exits("a", CRASH)  # The new group takes them over.
+    assert [entry.sibling for entry in world.core.history("c").entries] == ["b", "b"]
+    assert world.core.child("c").group_restarts == 2
+    assert set(world.running) == set("abcd")
+
+
+def test_a_group_removes_no_history_of_a_child_that_failed() -> None:
+    histories = ChildHistories()
+    histories.record("culprit", 1, Exit(ExitReason.FAILED), 1.0, Decision.RESTARTED_GROUP)
+    for number in range(GROUPS_KEPT + 1):
+        histories.record("b", number, Exit(ExitReason.FAILED), 2.0 + number, Decision.RESTARTED)
+        members = ((child, True) for child in range(MEMBERS_KEPT + 1))
+        histories.record_group("b", [("last", True)] if number == GROUPS_KEPT else members)
+    assert len(histories.of("culprit").entries) == 1
+    assert histories.of("last").entries[0].at_s == 2.0 + GROUPS_KEPT
+    assert histories.of(0).entries == ()  # One of the older groups, which had to go.
+    assert histories.of(MEMBERS_KEPT).entries == ()
 
 
 def test_history_of_a_first_start_that_failed() -> None:

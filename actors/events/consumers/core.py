@@ -61,6 +61,7 @@ class ConsumersLimits:
     backoff_s_min: float = 0.2
     """The wait before the first retry; it doubles up to `backoff_s_max`."""
     backoff_s_max: float = 30.0
+    """The longest wait before a retry."""
     history_max: int = 20
     """The number of last attempts whose reasons are kept."""
 

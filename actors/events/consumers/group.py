@@ -62,20 +62,29 @@ class ConsumersStatistics:
     """The figures of a group; counts are since it was opened."""
 
     checkpoint: int
+    """Every event up to this position is done or parked, and that is saved."""
     head: int
+    """The position of the log's last event, as far as is known."""
     lag_positions: int
     """How many positions the checkpoint is behind the log's head."""
     open: int
     """Events that were taken in and are neither done nor parked."""
     parked: int
+    """Events that failed too often, and wait for a person."""
     consumers: int
+    """Consumers that are connected."""
     acks: int
+    """Deliveries that were acknowledged."""
     nacks: int
+    """Deliveries that a consumer refused."""
     timeouts: int
+    """Deliveries without an answer in time."""
     late: int
     """Acknowledgements that came too late."""
     parkings: int
+    """Events that were parked."""
     save_failures: int
+    """Failures to save the checkpoint; it is tried again."""
 
 
 class ConsumerGroup:

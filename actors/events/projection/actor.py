@@ -34,17 +34,27 @@ class ProjectorView(Contract, name="callboard.projection.view"):
     """The state and figures of a projector; see `ProjectorStatistics`."""
 
     model: str
+    """The name of its read model in the store."""
     state: ProjectorState
+    """What it does now."""
     position: int
+    """Every event up to this position is in the model."""
     head: int
+    """The position of the log's last event, as far as is known."""
     lag_positions: int
+    """How many positions the model is behind the log's head."""
     lag_s: float
+    """The approximate age of the oldest event that is not in the model, in seconds."""
     events: int
     """Events since the start of this incarnation."""
     overtaken: int
+    """Pages that another projector had applied first."""
     failures: int
+    """Attempts to fold an event that failed."""
     store_failures: int
+    """Failures of the log or the store that were waited out."""
     skipped: int
+    """Unknown events that the codec skipped."""
 
 
 class QueryProjector(Request[ProjectorView], name="callboard.projection.query"):

@@ -40,10 +40,15 @@ class ProjectorStatistics:
     """The figures of a projector; counts are since it was made."""
 
     name: str
+    """The name of the projection."""
     model: str
+    """The name of its read model in the store."""
     state: ProjectorState
+    """What it does now."""
     position: int
+    """Every event up to this position is in the model."""
     head: int
+    """The position of the log's last event, as far as is known."""
     lag_positions: int
     """How many positions the model is behind the log's head."""
     lag_s: float

@@ -27,16 +27,21 @@ class SubscriptionStatistics:
     """The figures of a subscription."""
 
     mode: Mode
+    """Where it reads: the store, or the tail that live subscriptions share."""
     seen: int
     """All events up to this position were read."""
     head: int
+    """The position of the log's last event, as far as is known."""
     lag_positions: int
     """The number of positions in the log that were not read yet."""
     buffered: int
     """Events that were read and that the reader has not taken."""
     delivered: int
+    """Events that the reader has taken."""
     fallbacks: int
+    """How often it fell behind the shared tail and read the store again."""
     failures: int
+    """Failures of the store that were waited out."""
 
 
 class Subscription:

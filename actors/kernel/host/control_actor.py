@@ -297,14 +297,13 @@ class ControlActor(Actor):
         subscriber = request.subscriber.address
 
         def forward(letter: DeadLetter) -> None:
-            link = self._host.links.get(subscriber.slot)
-            if link is not None and link.outbox.closed_by is not None:
-                unsubscribe()  # The subscriber's driver has left.
+            if self._host.membership.has_ended(subscriber.slot):
+                unsubscribe()
             # The dead letter of a dead letter would start an endless loop.
             elif letter.contract != DeadLetter.contract_name:
                 self._tell(subscriber, letter)
 
-        unsubscribe = self._host.dead_letters.subscribe(forward)
+        unsubscribe = self._host.dead_letters.subscribe(forward, subscriber.slot)
         return SubscribedDeadLetters(before=dict(self._host.dead_letters.counts))
 
     def _tell(self, address: Address, message: Contract) -> None:

@@ -68,8 +68,6 @@ ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
 """Frames kept for incarnations that this host does not know yet."""
-FORGOTTEN_MAX: Final = 1_024
-"""Slots of left drivers that the host remembers, so that no message waits for them."""
 TIMEOUT_S_MAX: Final = 1e9
 """About 30 years: a longer timeout is a mistake, and its arithmetic loses milliseconds."""
 
@@ -133,7 +131,9 @@ class Host:
         self._extensions: Final = Extensions(self, extensions)
         self.monitors: Final = Monitors(self, self._extensions)
         self.cleanup: Final = Cleanup(self, self.notices, self.timers, self.subscriptions)
-        self.membership: Final = Membership(slot, self.links, lambda other: Link(self, other))
+        self.membership: Final = Membership(
+            slot, self.links, lambda other: Link(self, other), self.loop.call_later
+        )
         self.spawner: Final = Spawner(self, on_failed)
         self.termination: Final = Termination(
             self, self.dispatcher.workers, self.cleanup, self.tell
@@ -142,7 +142,6 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closed = False
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
-        self._forgotten: deque[int] = deque()
         self._correlation = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline_at_s = 0.0
@@ -364,16 +363,14 @@ class Host:
             found = self.membership.make_link(slot)
         return found
 
-    def forget(self, slot: int, error: CallboardError) -> None:
-        """A slot has ended and is never used again: refuse messages to it."""
-        self.link(slot).close(error)
-        self._forgotten.append(slot)
-        if len(self._forgotten) > FORGOTTEN_MAX:
-            self.links.pop(self._forgotten.popleft(), None)
+    def forget(self, slot: int, error: HostLost) -> None:
+        """A driver has left and never comes back: refuse messages to it, and keep nothing of it."""
+        self.membership.forget(slot, error)
+        self.dead_letters.forget(slot)
 
     def has_forgotten(self, slot: int) -> bool:
         """Whether the slot was forgotten: news of it come too late."""
-        return slot in self._forgotten
+        return self.membership.has_departed(slot)
 
     def receive(self, data: bytes, references: Sequence[Any] = ()) -> Link | None:
         """Take a frame; returns its link, or None for a frame of an unknown incarnation.

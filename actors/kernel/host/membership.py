@@ -3,27 +3,58 @@
 A slot may be stopped: its host has ended, and only its group may start it again. Messages to
 it are refused until then. A number below the newest one that is not in the report is never
 used again, so a host need not remember the ended slots one by one.
+
+The slots of drivers are in no report: a driver is known by its link, from its first connection
+until it has left. A link to a driver that does not come within `UNKNOWN_DRIVER_S` is given up.
+
+Invariant: a driver that has left costs its number, and that only until `DEPARTED_MAX` others have.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any, Final
 
-from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
 from callboard.messages.core.errors import HostLost
 
 from ..link.link import Link
 
-__all__ = ["Membership"]
+__all__ = ["DEPARTED_MAX", "UNKNOWN_DRIVER_S", "Membership"]
+
+DEPARTED_MAX: Final = 1_024
+"""Numbers of left drivers that a host remembers, so that no message waits for them."""
+UNKNOWN_DRIVER_S: Final = 60.0
+"""How long messages wait for a driver that this host has never heard of: a reference may arrive
+before its driver does, or long after it has left."""
+
+CallLater = Callable[[float, Callable[[], None]], Any]
 
 
 class Membership:
     """The slots of one system, as one of its hosts knows them."""
 
-    __slots__ = ("_links", "_make_link", "_newest_slot", "_places", "_slot")
+    __slots__ = (
+        "_call_later",
+        "_departed",
+        "_links",
+        "_make_link",
+        "_newest_slot",
+        "_places",
+        "_slot",
+    )
 
-    def __init__(self, slot: int, links: dict[int, Link], make_link: Callable[[int], Link]) -> None:
+    def __init__(
+        self,
+        slot: int,
+        links: dict[int, Link],
+        make_link: Callable[[int], Link],
+        call_later: CallLater,
+    ) -> None:
         self._slot = slot
         self._links = links
         self._make_link = make_link
+        self._call_later = call_later
+        self._departed: dict[int, None] = {}
+        """Drivers that have left, the newest at the end."""
         self._places: Mapping[int, int] = {}
         self._newest_slot = 0
 
@@ -35,7 +66,31 @@ class Membership:
             link.close(_has_ended(slot))
         if final_epoch is not None:
             self._links[slot] = link
+            if is_driver_slot(slot):
+                self._call_later(UNKNOWN_DRIVER_S, lambda: self._give_up(slot, link))
         return link
+
+    def _give_up(self, slot: int, link: Link) -> None:
+        if not link.epoch and self._links.get(slot) is link:
+            del self._links[slot]
+            link.close(_has_ended(slot))
+
+    def forget(self, slot: int, error: HostLost) -> None:
+        """A driver has left and never comes back: refuse all messages to it."""
+        self._departed[slot] = None
+        if len(self._departed) > DEPARTED_MAX:
+            del self._departed[next(iter(self._departed))]
+        link = self._links.pop(slot, None)
+        if link is not None:
+            link.close(error)
+
+    def has_departed(self, slot: int) -> bool:
+        """Whether the driver at this slot has left: news of it come too late."""
+        return slot in self._departed
+
+    def has_ended(self, slot: int) -> bool:
+        """Whether the slot has ended for good, and its number is never used again."""
+        return self._final_epoch(slot) is None
 
     def update(self, places: Mapping[int, int], newest_slot: int) -> None:
         """Take over a report of the root."""
@@ -52,12 +107,21 @@ class Membership:
 
     def _final_epoch(self, slot: int) -> int | None:
         """0 for a slot that has or will have a host; None when it has ended for good."""
+        if slot in self._departed:
+            return None
         if slot in (CONTROL_SLOT, self._slot) or slot > self._newest_slot:
             return 0  # A slot that is not reported yet may start.
         return self._places.get(slot)
 
 
 def _has_ended(slot: int) -> HostLost:
+    if is_driver_slot(slot):
+        return HostLost(
+            "the driver has left.",
+            advice="Its actors have ended with it: get a reference from the driver of now.",
+            may_have_run=False,
+            slot=slot,
+        )
     return HostLost(
         f"host {slot} has ended and is not restarted by itself.",
         advice="Its actors have ended with it: spawn them again.",

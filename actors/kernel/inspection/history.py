@@ -1,4 +1,7 @@
-"""The history of an actor: its place, its supervision, and each of its failures.
+"""The history of an actor: its place, its supervision, its failures, and what took it along.
+
+A failure of a sibling may restart an actor with its group, and a failure of its parent starts
+everything below anew. Such entries name the one that failed.
 
 A query names an actor by its path. Each part of a path is a name, or `$` (or `#`) and the
 number of an actor without a name. Actors that ended for good are found as long as the host
@@ -6,7 +9,7 @@ has their record.
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -24,13 +27,28 @@ from ..cell import Cell
 from ..ports import CellHost, Children
 from .ended_actors import Ended
 
-__all__ = ["MATCHES_MAX", "NEAR_MAX", "entries_of", "histories_of", "supervision_of"]
+__all__ = [
+    "MATCHES_MAX",
+    "NEAR_MAX",
+    "RESTARTS",
+    "entries_of",
+    "histories_of",
+    "newest_of",
+    "supervision_of",
+    "taken_along",
+]
 
 MATCHES_MAX: Final = 20
 NEAR_MAX: Final = 5
 NEAR_COMPARED_MAX: Final = 2_000
 """Names compared for similarity: with many more, a query would block the host."""
 PARTS_MAX: Final = 100
+ENTRIES_MAX: Final = 32
+"""Entries of one history, with those of its parents and its host."""
+RESTARTS: Final = frozenset(
+    {"restarted", "restarted with its group", "restarted because its sibling failed"}
+)
+"""The decisions of a supervisor after which a child runs again."""
 
 
 def histories_of(host: CellHost[Cell], request: QueryHostActor) -> ActorHistories:
@@ -108,19 +126,26 @@ def _near(host: CellHost[Cell], parts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _history(host: CellHost[Cell], cell: Cell) -> ActorHistory:
-    children = host.spawner.guardian if cell.parent is None else cell.parent.children
-    restarts, restart = 0, ""
+    children = _siblings(host, cell)
+    restart, supervision = "", ""
+    restarts = group_restarts = parent_restarts = 0
     entries: tuple[HistoryEntry, ...] = ()
-    supervision = ""
     if children is not None:
         supervision = supervision_of(children.spec)
-        entries = entries_of(children.supervisor.history(cell.id).entries, host.now())
+        entries = _entries(host, cell, children)
         try:
             child = children.supervisor.child(cell.id)
         except ActorNotFound:
             pass  # Its supervisor has removed it; its cell is about to follow.
         else:
             restarts, restart = child.restarts, child.spec.restart.value
+            group_restarts = child.group_restarts
+    parent = cell.parent
+    while parent is not None:
+        count, taken_along = _restarts_of_parent(host, parent)
+        parent_restarts += count
+        entries = newest_of(entries, taken_along)
+        parent = parent.parent
     return ActorHistory(
         host=host.name,
         path=cell.path,
@@ -130,10 +155,69 @@ def _history(host: CellHost[Cell], cell: Cell) -> ActorHistory:
         incarnation=cell.incarnation,
         mailbox=len(cell.mailbox or ()),
         restarts=restarts,
+        group_restarts=group_restarts,
+        parent_restarts=parent_restarts,
         restart=restart,
         supervision=supervision,
         entries=entries,
     )
+
+
+def _siblings(host: CellHost[Cell], cell: Cell) -> Children[Cell] | None:
+    return host.spawner.guardian if cell.parent is None else cell.parent.children
+
+
+def _entries(
+    host: CellHost[Cell], cell: Cell, children: Children[Cell]
+) -> tuple[HistoryEntry, ...]:
+    def path_of(sibling: Any) -> str:
+        found = children.cells.get(sibling)
+        prefix = "" if cell.parent is None else cell.parent.path
+        return f"{prefix}/${sibling}" if found is None else found.path
+
+    return entries_of(children.supervisor.history(cell.id).entries, host.now(), path_of)
+
+
+def _restarts_of_parent(host: CellHost[Cell], parent: Cell) -> tuple[int, tuple[HistoryEntry, ...]]:
+    """How often a parent was restarted, and the failures that did it."""
+    children = _siblings(host, parent)
+    if children is None:
+        return 0, ()
+    try:
+        child = children.supervisor.child(parent.id)
+    except ActorNotFound:
+        return 0, ()
+    entries = taken_along(_entries(host, parent, children), "parent", parent.path)
+    return child.restarts + child.group_restarts, entries
+
+
+def taken_along(
+    entries: Sequence[HistoryEntry], relation: str, path: str
+) -> tuple[HistoryEntry, ...]:
+    """The restarts among the entries of a parent or a host, as those of what is below it."""
+    return tuple(
+        entry.model_copy(
+            update={"relation": relation, "origin": path, "message": _with_cause(entry)}
+        )
+        for entry in entries
+        if entry.decision in RESTARTS
+    )
+
+
+def _with_cause(entry: HistoryEntry) -> str:
+    if not entry.origin:
+        return entry.message
+    return f"{entry.relation} {entry.origin} failed: {entry.message}"
+
+
+def newest_of(*histories: Sequence[HistoryEntry]) -> tuple[HistoryEntry, ...]:
+    """The entries of several histories in one, oldest first; at most `ENTRIES_MAX` of them."""
+    entries = sorted((entry for some in histories for entry in some), key=_age)
+    return tuple(reversed(entries[:ENTRIES_MAX]))
+
+
+def _age(entry: HistoryEntry) -> float:
+    return entry.ago_s
 
 
 def _history_of_ended(host: CellHost[Cell], ended: Ended) -> ActorHistory:
@@ -146,7 +230,7 @@ def _history_of_ended(host: CellHost[Cell], ended: Ended) -> ActorHistory:
         incarnation=ended.incarnation,
         ended_ago_s=host.now() - ended.at_s,
         ended=_rendered(ended.reason),
-        entries=entries_of(ended.history, host.now()),
+        entries=entries_of(ended.history, host.now(), _number),
     )
 
 
@@ -155,8 +239,14 @@ def _rendered(reason: Exit) -> str:
     return f"{reason.kind.value}: {message}" if message else reason.kind.value
 
 
-def entries_of(history: Sequence[Any], now: float) -> tuple[HistoryEntry, ...]:
-    """A supervisor's history of a child, as contracts."""
+def _number(sibling: Any) -> str:
+    return f"${sibling}"
+
+
+def entries_of(
+    history: Sequence[Any], now: float, path_of: Callable[[Any], str]
+) -> tuple[HistoryEntry, ...]:
+    """A supervisor's history of a child, as contracts; `path_of` names a sibling by its id."""
     return tuple(
         HistoryEntry(
             ago_s=max(0.0, now - entry.at_s),
@@ -166,6 +256,8 @@ def entries_of(history: Sequence[Any], now: float) -> tuple[HistoryEntry, ...]:
             traceback=entry.traceback,
             decision=entry.decision.value,
             delay_s=entry.delay_s,
+            relation="" if entry.sibling is None else "sibling",
+            origin="" if entry.sibling is None else path_of(entry.sibling),
         )
         for entry in history
     )

@@ -127,6 +127,7 @@ class RemoteChildView:
     state: RemoteChildState
     incarnation: int
     restarts: int
+    group_restarts: int
     last_exit: Exit | None
 
     @property
@@ -333,6 +334,7 @@ class RemoteChildSupervisor:
             state=self._remote_child_state,
             incarnation=self._incarnation,
             restarts=max(0, self._incarnation - 1),
+            group_restarts=0,
             last_exit=self._last_exit,
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..finding import Finding, Severity
+from .excerpts import sources_of
 from .model import Report
 
 __all__ = ["render_html"]
@@ -21,8 +22,10 @@ __all__ = ["render_html"]
 _ASSETS: Final = Path(__file__).parent
 
 
-def render_html(report: Report, timings: Mapping[str, float] | None = None) -> bytes:
-    """The report as one self-contained page."""
+def render_html(
+    report: Report, timings: Mapping[str, float] | None = None, *, root: Path | None = None
+) -> bytes:
+    """The report as one self-contained page, with source lines and links if `root` is the tree."""
     script = (_ASSETS / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     placeholders = {
@@ -37,7 +40,8 @@ def render_html(report: Report, timings: Mapping[str, float] | None = None) -> b
         "files": _bars(report.summary.top_files, "path"),
         "policies": _policies(report),
         "style": (_ASSETS / "page.css").read_text(encoding="utf-8"),
-        "data": _embedded(report),
+        "data": _embedded([_row(finding) for finding in report.findings]),
+        "sources": _embedded({} if root is None else sources_of(report.findings, root)),
         "script": script,
     }
     page = (_ASSETS / "page.html").read_text(encoding="utf-8")
@@ -97,10 +101,9 @@ def _policies(report: Report) -> str:
     )
 
 
-def _embedded(report: Report) -> str:
-    """The findings as JSON that is safe inside a script element."""
-    rows = [_row(finding) for finding in report.findings]
-    text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+def _embedded(data: object) -> str:
+    """JSON that is safe inside a script element."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     # With these escaped, the data cannot form a tag, a comment or a line separator.
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")

@@ -64,17 +64,22 @@ def write_atomically(target: Path, data: bytes) -> None:
 
 
 def write_reports(
-    report: Report, folder: Path | str, timings: Mapping[str, float] | None = None
+    report: Report,
+    folder: Path | str,
+    timings: Mapping[str, float] | None = None,
+    *,
+    root: Path | None = None,
 ) -> tuple[Path, ...]:
     """Write `report.json`, `report.sarif` and `report.html`. Gives their paths.
 
+    The page shows source lines if `root` is the tree.
     Raises OutputError when one cannot be written.
     """
     place = prepare_output(folder)
     contents = {
         "report.json": render_json(report, timings),
         "report.sarif": render_sarif(report),
-        "report.html": render_html(report, timings),
+        "report.html": render_html(report, timings, root=root),
     }
     for name, data in contents.items():
         write_atomically(place / name, data)

@@ -8,8 +8,10 @@
     "exonerated": "the author’s excuse",
     "exoneration-overruled": "a more severe claim, against the author’s excuse",
   };
+  const AROUND = 2;
   const LEVELS = ["info", "low", "medium", "high", "critical"];
   const byId = (id) => document.getElementById(id);
+  const sources = new Map(Object.entries(JSON.parse(byId("sources").textContent)));
   // The order of a row is fixed by html.py.
   const findings = JSON.parse(byId("data").textContent).map((row, index) => {
     const [path, line, column, rank, confidence, topic, rule, message, agents, policy, why, claims,
@@ -46,13 +48,36 @@
     return element;
   };
 
+  const place = (finding) => {
+    const column = finding.column ? `:${finding.column}` : "";
+    const text = `${finding.path}:${finding.line}${column}`;
+    const [link] = sources.get(finding.path) || [""];
+    const element = make(link ? "a" : "span", "place", text);
+    if (link) element.setAttribute("href", link);
+    return element;
+  };
+
+  const excerpt = (finding) => {
+    const [, lines] = sources.get(finding.path) || ["", {}];
+    if (lines[finding.line] === undefined) return null;
+    const element = make("pre", "excerpt");
+    for (let number = finding.line - AROUND; number <= finding.line + AROUND; number += 1) {
+      if (lines[number] === undefined) continue;
+      const row = make("code", number === finding.line ? "here" : "");
+      row.append(make("span", "number", String(number)), lines[number], "\n");
+      element.append(row);
+    }
+    return element;
+  };
+
   const item = (finding) => {
     const entry = make("li", LEVELS[finding.rank]);
     const top = make("div", "top");
     top.append(make("span", "severity", LEVELS[finding.rank]));
-    const column = finding.column ? `:${finding.column}` : "";
-    top.append(make("span", "place", `${finding.path}:${finding.line}${column}`));
+    top.append(place(finding));
     entry.append(top, make("p", "message", finding.message));
+    const source = excerpt(finding);
+    if (source) entry.append(source);
     const excused = finding.excuse ? ` · excused by ${finding.excuse}` : "";
     entry.append(make("div", "meta",
       `${finding.topic} · ${finding.rule} · ${finding.agents.join(", ")} · ` +

@@ -76,7 +76,7 @@ def cluster_address(address: str | None) -> str | None:
         return None
     raise SpecError(
         "a detached system needs a cluster that outlives its driver.",
-        advice="Start one (on this machine: `ray start --head`) and give its address: "
+        advice="Start one (on this machine: `ray start --head --block`) and give its address: "
         'address="auto" for a cluster of this machine, or "host:port".',
         field="address",
     )

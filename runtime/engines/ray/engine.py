@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -30,6 +31,7 @@ from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
+from .dashboard import dashboard_notice
 from .embedded import AgentWatch, on_loopback
 from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
@@ -121,8 +123,12 @@ class RayEngine:
             return
         with on_loopback() as more:
             # "local" never joins another cluster on this machine.
-            ray.init(**options, **more, address="local", include_dashboard=settings.dashboard)
+            context: Any = ray.init(
+                **options, **more, address="local", include_dashboard=settings.dashboard
+            )
         self._agent_watch.start()
+        if settings.dashboard:
+            sys.stderr.write(f"{dashboard_notice(context.dashboard_url or '')}\n")
 
     async def _check_address(self, address: str) -> None:
         if address == "auto":
@@ -170,9 +176,12 @@ class RayEngine:
         """Ray's object store."""
         return self._large_values
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         """Start a Ray actor on the next node in turn, or where Ray finds the ordered resources."""
-        what = "host" if order is None else order.name
+        plain = "standby" if is_standby else "host"
+        what = plain if order is None else order.name
         name = f"{self._system}-{what}-{number}"
         await check_order(name, order)
         if self._records is not None:

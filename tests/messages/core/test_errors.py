@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import traceback
 from typing import Any, Final
 
 import msgpack
@@ -176,3 +177,13 @@ def test_data_of_any_shape_becomes_an_error(data: Any, code: str) -> None:
         assert isinstance(error, CallboardError)
         assert str(error) is not None
         pickle.dumps(error)
+
+
+def test_an_uncaught_error_shows_where_another_actor_raised_it() -> None:
+    trace = 'Traceback (most recent call last):\n  File "agent.py", line 7\nValueError: x'
+    error = errors.HandlerFailed("it failed.", remote_traceback=trace)
+    for one in (error, pickle.loads(pickle.dumps(error)), error_from_data(error.to_data())):
+        shown = "".join(traceback.format_exception(one))
+        assert 'File "agent.py", line 7' in shown
+        assert shown.count("ValueError: x") == 1
+    assert not hasattr(errors.HandlerFailed("it failed."), "__notes__")

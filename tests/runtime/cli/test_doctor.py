@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from callboard.runtime.cli.doctor import doctor, run_checks
+from callboard.runtime.cli.commands.systems import doctor
+from callboard.runtime.cli.doctor import run_checks
 from callboard.runtime.doctor.check import Check, Status
 from callboard.runtime.doctor.network import RAY_PORTS
 

@@ -1,16 +1,24 @@
 """The command as a whole: its help, its version, and Ctrl-C at any moment."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+import click
 import pytest
 
 import callboard as package
+from callboard.messages.jobs.execution import ExecutionStatus
 from callboard.runtime.cli import main as entry
+from callboard.runtime.cli.commands import executions, running, systems
+from callboard.runtime.cli.commands.group import group
 from callboard.runtime.cli.outcome import ExitCode
+from callboard.runtime.cli.top import SORTS
+from callboard.runtime.hosting.settings import ENGINES
 
 
 @pytest.mark.parametrize("name", ["run", "tree", "doctor"])
@@ -36,15 +44,50 @@ def test_wrong_usage_exits_2_and_names_help(
     assert "--help" in ended.err
 
 
-def test_help_needs_no_ray_and_no_time() -> None:
+def command_lines() -> list[list[str]]:
+    """Each command and each command of a group, and none at all."""
+    found: list[list[str]] = [[]]
+    for name, command in group.commands.items():
+        found.append([name])
+        if isinstance(command, click.Group):
+            found += [[name, below] for below in command.commands]
+    return found
+
+
+@pytest.mark.parametrize("words", command_lines(), ids=" ".join)
+def test_the_help_of_a_command_needs_nothing_that_the_command_needs(words: list[str]) -> None:
+    heavy = ("ray", "numpy", "pydantic", "redis", "msgpack", "rich.table", "asyncio.events")
     code = (
         "import sys; from callboard.runtime.cli.main import main\n"
-        "try: main(['--help'])\n"
-        "finally: assert 'ray' not in sys.modules, 'ray was imported'"
+        f"try: main({[*words, '--help']!r})\n"
+        f"finally: print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
     )
     began = time.monotonic()
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    assert time.monotonic() - began < 10.0  # A fifth of it on a free machine; Ray alone takes 1 s.
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert time.monotonic() - began < 10.0  # 0.1 s on a free machine.
+    assert "Usage: callboard" in ended.stdout
+    assert ended.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("words", command_lines()[1:], ids=" ".join)
+def test_each_declared_command_has_a_body_that_takes_its_options(words: list[str]) -> None:
+    command: click.Command = group
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    if isinstance(command, click.Group):
+        return
+    module = importlib.import_module(f"callboard.runtime.cli.{words[0]}")
+    parameters = inspect.signature(getattr(module, words[-1])).parameters
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    names = {parameter.name for parameter in command.params}
+    assert takes_any or set(parameters) == names
+
+
+def test_the_choices_are_those_of_the_code() -> None:
+    assert set(systems.SORTS) == set(SORTS)
+    assert running.ENGINES == ENGINES
+    assert (*ExecutionStatus, "interrupted") == executions.STATUSES
 
 
 def test_ctrl_c_outside_of_any_work_exits_130(

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from callboard.messages.control.views import ActorLoad, CallboardView, HostView, LinkView
+from callboard.messages.control.control_plane import FIRST_DRIVER_SLOT
+from callboard.messages.control.views import (
+    ActorLoad,
+    CallboardView,
+    DriverView,
+    HostView,
+    LinkView,
+    StandbyView,
+)
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.rates import HostRow, SystemRows, Trend
 from callboard.runtime.cli.sources import Snapshot, Source
@@ -207,3 +215,17 @@ def test_nothing_running_exits_1(callboard: Run, monkeypatch: pytest.MonkeyPatch
     assert ended.code == ExitCode.FAILED
     assert json.loads(ended.out) == {"systems": []}
     assert "callboard run" in ended.err
+
+
+def test_a_link_to_a_driver_and_a_standby_have_their_names() -> None:
+    slot = FIRST_DRIVER_SLOT + 671_522_035
+    to_driver = link().model_copy(update={"slot": slot})
+    view = system(host(1.0, links=(to_driver,))).model_copy(
+        update={
+            "drivers": (DriverView(slot=slot, name="main.py"),),
+            "standby_processes": (StandbyView(name="s-standby-3", pid=7, is_ready=True),),
+        }
+    )
+    rows = Trend().add(view)
+    assert [one.peer for one in rows.links] == ["main.py"]
+    assert "1 standby (s-standby-3)" in drawn(Snapshot(7, rows))

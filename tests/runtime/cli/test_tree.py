@@ -16,8 +16,15 @@ from rich.console import Console
 
 from callboard import Actor, Contract, handler
 from callboard.actors.trees.spec import ActorSpec, TreeSpec
+from callboard.messages.control.control_plane import FIRST_DRIVER_SLOT
 from callboard.messages.control.placement import Placement
-from callboard.messages.control.views import ActorView, CallboardView, HostView
+from callboard.messages.control.views import (
+    ActorView,
+    CallboardView,
+    DriverView,
+    HostView,
+    StandbyView,
+)
 from callboard.runtime.admin.unix_socket import SYSTEM, admin_sockets
 from callboard.runtime.api.start import start as start_system
 from callboard.runtime.cli.drawing import draw
@@ -333,3 +340,25 @@ async def test_placed_children_of_a_running_tree_are_drawn_in_their_order() -> N
         "Idle d  running on host-1",
         "Idle e  running",
     ]
+
+
+def test_standbys_and_attached_drivers_are_named_as_such() -> None:
+    view = system_view(host_view()).view
+    assert view is not None
+    waiting = (
+        StandbyView(name="s-standby-3", pid=77, is_ready=True),
+        StandbyView(name="s-standby-4", pid=78, is_ready=False),
+    )
+    drivers = (DriverView(slot=FIRST_DRIVER_SLOT + 5, name="main.py"),)
+    shown = view.model_copy(update={"standby_processes": waiting, "drivers": drivers})
+    text = drawn(Snapshot(1, shown))
+    assert "s-standby-3  standby, process 77, waits for a host to fail" in text
+    assert "s-standby-4  standby, process 78, loads its code" in text
+    assert "1 attached driver" in text
+
+
+async def test_a_view_names_its_standbys() -> None:
+    async with start_system(engine="inline", hosts=2, standbys=1, name="s") as system:
+        view = await system.view()
+    assert [standby.name for standby in view.standby_processes] == ["s-standby-3"]
+    assert view.drivers == ()

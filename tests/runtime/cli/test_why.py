@@ -13,8 +13,11 @@ import pytest_asyncio
 from rich.console import Console
 
 from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.inspection.history import RESTARTS
+from callboard.actors.kernel.props import props
+from callboard.actors.trees.spec import ActorSpec, TreeSpec
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.control.spec import Restart
+from callboard.messages.control.spec import Intensity, Restart, Strategy, SupervisorSpec
 from callboard.messages.control.views import ActorHistory, HistoryEntry
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import ActorStopped, HandlerFailed, UsageError
@@ -26,6 +29,7 @@ from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.sources import Source
 from callboard.runtime.cli.why import Found, draw, find, full_path
 from callboard.runtime.control_plane import views as control_views
+from callboard.supervisors.views import Decision
 
 Run = Callable[..., Any]
 
@@ -135,7 +139,92 @@ async def test_hosts_have_histories_too(system: System) -> None:
     assert (history.restarts, history.entries[0].reason) == (1, "killed")
     actor = (await find([source_of(system)], "referee")).history
     assert "taken over once" in actor.note
-    assert actor.entries == ()
+    (entry,) = actor.entries  # Its host's: what it had before is lost.
+    assert (entry.relation, entry.origin, entry.reason) == ("host", "host-1", "killed")
+    assert (actor.restarts, actor.host_restarts) == (0, 1)
+
+
+def tree_of_three(strategy: Strategy) -> TreeSpec:
+    supervisor = SupervisorSpec(strategy=strategy, intensity=Intensity(1, 60.0))
+    return TreeSpec(
+        "svc",
+        (
+            TreeSpec(
+                "pair",
+                (ActorSpec("a", props(Fragile)), ActorSpec("b", props(Fragile))),
+                supervisor=supervisor,
+            ),
+            ActorSpec("other", props(Fragile)),
+        ),
+    )
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL])
+async def test_a_restart_by_the_group_names_the_sibling_that_failed(
+    system: System, strategy: Strategy
+) -> None:
+    tree = await system.start_tree(tree_of_three(strategy))
+    source = source_of(system)
+    await crash(system, tree["pair/a"])
+    await crash_is_over(system, "svc/pair/b", 1)
+    found = await find([source], "svc/pair/b")
+    (entry,) = found.history.entries
+    assert (entry.relation, entry.origin) == ("sibling", "/svc/pair/a")
+    assert (entry.reason, entry.decision) == ("failed", Decision.RESTARTED_AS_MEMBER.value)
+    assert "on purpose" in entry.message
+    assert (found.history.restarts, found.history.group_restarts) == (0, 1)
+    text = drawn(found)
+    assert "0 restarts of its own, 1 with its group" in text
+    assert "sibling /svc/pair/a," in text
+    assert "has not failed itself" in text
+    assert "No failure is known" not in text
+    untouched = (await find([source], "svc/other")).history
+    assert (untouched.group_restarts, untouched.entries) == (0, ())
+
+
+async def test_a_restart_by_the_parent_names_the_parent(system: System) -> None:
+    tree = await system.start_tree(tree_of_three(Strategy.ONE_FOR_ONE))
+    source = source_of(system)
+    await crash(system, tree["pair/a"])
+    await crash(system, tree["pair/a"])  # One too many: the pair fails, and starts anew.
+    async with asyncio.timeout(10.0):
+        while not (await find([source], "svc/pair/b")).history.parent_restarts:  # noqa: ASYNC110 - the restart has no event
+            await asyncio.sleep(0)
+    found = await find([source], "svc/pair/b")
+    entry = found.history.entries[-1]
+    assert (entry.relation, entry.origin) == ("parent", "/svc/pair")
+    assert "on purpose" in entry.message
+    assert "1 with its parents" in drawn(found)
+    assert "the parent restarted" in drawn(found)
+
+
+def test_the_decisions_that_restart_are_those_of_supervisors() -> None:
+    restarts = (Decision.RESTARTED, Decision.RESTARTED_GROUP, Decision.RESTARTED_AS_MEMBER)
+    assert {decision.value for decision in restarts} == RESTARTS
+
+
+async def crash_is_over(system: System, path: str, group_restarts: int) -> None:
+    async with asyncio.timeout(10.0):
+        while (await find([source_of(system)], path)).history.group_restarts < group_restarts:  # noqa: ASYNC110 - the restart has no event
+            await asyncio.sleep(0)
+
+
+async def test_an_actor_that_a_sibling_ended_says_so(system: System) -> None:
+    spec = TreeSpec(
+        "brief",
+        (
+            ActorSpec("a", props(Fragile)),
+            ActorSpec("once", props(Fragile), restart=Restart.TEMPORARY),
+        ),
+        supervisor=SupervisorSpec(strategy=Strategy.ONE_FOR_ALL),
+    )
+    tree = await system.start_tree(spec)
+    await crash(system, tree["a"])
+    async with asyncio.timeout(10.0):
+        while (await find([source_of(system)], "brief/once")).history.lifecycle != "ended":  # noqa: ASYNC110 - the end has no event
+            await asyncio.sleep(0)
+    (entry,) = (await find([source_of(system)], "brief/once")).history.entries
+    assert (entry.relation, entry.decision) == ("sibling", Decision.ENDED_AS_MEMBER.value)
 
 
 async def test_a_host_that_hangs_is_reported_and_hides_no_other(

@@ -89,6 +89,10 @@ async def test_killed_host_comes_back_at_the_same_references() -> None:
         view = await system.view(actors_max=0)
         assert view.restarts == 1
         assert [host.name for host in view.hosts] == ["driver", "host-1", "host-2"]
+        (standby,) = view.standby_processes
+        assert "-standby-" in standby.name
+        assert standby.is_ready
+        assert standby.pid not in {host.pid for host in view.hosts}
 
 
 async def test_a_pool_that_was_resized_comes_back_as_it_was() -> None:
@@ -194,7 +198,7 @@ async def test_standby_killed_while_it_takes_over() -> None:
     async with running() as system:
         refs = await system.spawn_many([actors.Counter] * 2_000, host=1)
         spare = root_of(system).standbys.spares[0]
-        spare_pid = spare.pid  # type: ignore[attr-defined]
+        spare_pid = spare.pid
         await kill(system, 1)
         async with asyncio.timeout(20.0):
             while root_of(system).table.slots[1].process is not spare:
@@ -207,7 +211,7 @@ async def test_standby_killed_while_it_takes_over() -> None:
 async def test_dead_standby_is_replaced_before_it_is_needed() -> None:
     async with running() as system:
         spare = root_of(system).standbys.spares[0]
-        os.kill(spare.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        os.kill(spare.pid, signal.SIGKILL)
         async with asyncio.timeout(30.0):
             while spare in root_of(system).standbys.spares:
                 await system.view(actors_max=0)

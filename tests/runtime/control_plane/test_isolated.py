@@ -43,7 +43,9 @@ class Scarce(InlineEngine):
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         if order is not None:
             self.orders.append(order)
             if self.problem:
@@ -51,7 +53,7 @@ class Scarce(InlineEngine):
             if not self.gate.is_set():
                 order.on_waiting("waits for the gate")
                 await self.gate.wait()
-        return await super().start_process(number, order)
+        return await super().start_process(number, order, is_standby=is_standby)
 
 
 @asynccontextmanager
@@ -112,10 +114,12 @@ async def test_pool_of_isolated_agents_is_there_whole_or_not_at_all() -> None:
     async with running() as (system, engine):
         start_process = engine.start_process
 
-        async def third_fails(number: int, order: ProcessOrder | None = None) -> HostProcess:
+        async def third_fails(
+            number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        ) -> HostProcess:
             if len(engine.orders) == 2:
                 engine.problem = "no GPU left"
-            return await start_process(number, order)
+            return await start_process(number, order, is_standby=is_standby)
 
         engine.start_process = third_fails  # type: ignore[method-assign]
         with pytest.raises(ClusterError, match="no GPU left"):

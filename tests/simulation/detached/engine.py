@@ -181,7 +181,9 @@ class DetachedSimulatedEngine(SimulatedEngine):
         self.control = None
         self.records = records
 
-    async def start_process(self, number: int, order: ProcessOrder | None = None) -> HostProcess:
+    async def start_process(
+        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+    ) -> HostProcess:
         """Start one more process, even when the root dies meanwhile."""
         world = self.world
         own = self._own

@@ -1,0 +1,126 @@
+"""The commands that show or stop running systems: `tree`, `top`, `why`, `doctor`, `down`."""
+
+from typing import Any, Final
+
+import click
+
+from ..options import cluster_options, json_option, timeout_option
+
+__all__ = ["SORTS", "doctor", "down", "top", "tree", "why"]
+
+ACTORS_DEFAULT: Final = 20
+ACTORS_MAX: Final = 10_000
+BUSIEST_DEFAULT: Final = 15
+BUSIEST_MAX: Final = 1_000
+SORTS: Final = (
+    "messages", "mailbox", "restarts", "lag", "cpu", "memory", "frames", "bytes", "asks", "name",
+)  # fmt: skip
+"""The names of the columns that `top` sorts by."""
+
+
+@click.command()
+@json_option
+@click.option("--watch", is_flag=True, help="Update the tree each second, until Ctrl-C.")
+@click.option(
+    "--actors",
+    "actors_max",
+    type=click.IntRange(0, ACTORS_MAX),
+    default=ACTORS_DEFAULT,
+    show_default=True,
+    help="How many actors of each host to show; actors that failed come first.",
+)
+@cluster_options
+def tree(**options: Any) -> None:
+    """Show your running systems: hosts, actors, states, restarts, mailboxes, last failures.
+
+    Exits with 1 when there is none, or none that answers.
+    """
+    from ..tree import tree as perform
+
+    perform(**options)
+
+
+@click.command()
+@json_option
+@click.option("--once", is_flag=True, help="Show one second, and end.")
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default="messages",
+    show_default=True,
+    help="The column to sort by.",
+)
+@click.option(
+    "--actors",
+    "busiest_max",
+    type=click.IntRange(1, BUSIEST_MAX),
+    default=BUSIEST_DEFAULT,
+    show_default=True,
+    help="How many actors of each host to show.",
+)
+@cluster_options
+def top(**options: Any) -> None:
+    """Show the busiest hosts, links and actors: rates, mailboxes, restarts, lag, processor.
+
+    Without --once it runs until Ctrl-C. Exits with 1 when there is no system, or none that answers.
+    """
+    from ..top import top as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("path")
+@json_option
+@click.option("--system", metavar="NAME", help="Search only the system of this name.")
+@click.option("--traceback/--no-traceback", "traces", default=True, help="Show the tracebacks.")
+@cluster_options
+def why(**options: Any) -> None:
+    """Show the failures of an actor or a host, and what its supervisor did.
+
+    PATH is as `callboard tree` shows it (host-1/reviews/store), without the host
+    (/reviews/store), a registered name, or a host (host-1). Ended actors stay known for a while.
+    Exits with 1 when no system answers, with 2 when PATH is unknown or may mean several.
+    """
+    from ..why import why as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Also check the cluster at this address, and look there for dead systems.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(**options: Any) -> None:
+    """Check this machine: Python, Ray, token, ports, disk, memory, stray processes.
+
+    Starts nothing and changes nothing. Exits with 1 when a check fails, otherwise with 0.
+    """
+    from ..doctor import doctor as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    envvar="CALLBOARD_ADDRESS",
+    help="The cluster that it runs on (default: the cluster of this machine).",
+)
+@timeout_option("How long its actors may take to stop before they are killed.")
+@json_option
+def down(**options: Any) -> None:
+    """Stop the detached system NAME; without NAME, list the running systems.
+
+    The actors stop in order, newest first, and then all processes. Attached drivers get a notice.
+    Systems with a dead root are listed too, and NAME removes what such a system left. Exits with 1
+    when there is no such system.
+    """
+    from ..down import down as perform
+
+    perform(**options)
