@@ -3,7 +3,7 @@
 Each supervisor keeps them for people who ask why a child was restarted. A child that never
 fails has no history of its own. The history of a forgotten child stays until newer ones need the
 room. A group restart is recorded once, with the numbers of its members: so it removes no history
-of a child that failed, and a member is told which sibling took it down.
+of a child that failed, and the history of a member names the sibling that took it down.
 
 Invariant: at most `CHILDREN_KEPT` histories of at most `ENTRIES_KEPT` exits each, at most
 `GROUPS_KEPT` group restarts with `MEMBERS_KEPT` members in all, and no text in them is longer than

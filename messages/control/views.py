@@ -263,7 +263,7 @@ class ActorHistory(Contract, name="callboard.actor_history"):
     group_restarts: int = 0
     """Restarts after failures of siblings, with its group."""
     parent_restarts: int = 0
-    """Restarts of its parent, and of the parents of that; everything below starts anew."""
+    """Restarts of its parent, and of the parents of that; everything below starts again."""
     host_restarts: int = 0
     """How often another process has taken its host's slot over."""
     restart: str = ""

@@ -1,7 +1,7 @@
 """The history of an actor: its place, its supervision, its failures, and what took it along.
 
 A failure of a sibling may restart an actor with its group, and a failure of its parent starts
-everything below anew. Such entries name the one that failed.
+everything below again. Such entries name the one that failed.
 
 A query names an actor by its path. Each part of a path is a name, or `$` (or `#`) and the
 number of an actor without a name. Actors that ended for good are found as long as the host

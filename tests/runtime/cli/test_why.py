@@ -186,7 +186,7 @@ async def test_a_restart_by_the_parent_names_the_parent(system: System) -> None:
     tree = await system.start_tree(tree_of_three(Strategy.ONE_FOR_ONE))
     source = source_of(system)
     await crash(system, tree["pair/a"])
-    await crash(system, tree["pair/a"])  # One too many: the pair fails, and starts anew.
+    await crash(system, tree["pair/a"])  # One too many: the pair fails, and starts again.
     async with asyncio.timeout(10.0):
         while not (await find([source], "svc/pair/b")).history.parent_restarts:  # noqa: ASYNC110 - the restart has no event
             await asyncio.sleep(0)
