@@ -116,7 +116,9 @@ class Supervisor:
         """Perform nothing more: the children were killed. Cancels the timers."""
         self._is_abandoned = True
         self._waiting.clear()
-        self._cancel_timers()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
 
     def child(self, child: ChildId) -> Any:
         """The core's view of one child."""
@@ -186,15 +188,9 @@ class Supervisor:
             case SupervisorStarted():
                 runner.supervisor_started()
             case SupervisorStopped(reason) | Escalate(reason):
-                self._cancel_timers()
                 runner.supervisor_stopped(reason)
             case _:
                 assert_never(effect)
-
-    def _cancel_timers(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
 
     def _fire(self, child: ChildId, incarnation: int) -> None:
         self._timers.pop((child, incarnation), None)
