@@ -165,8 +165,8 @@ def test_what_it_is_asked_for_goes_to_its_core(runner: Runner) -> None:
     supervisor.add_child(ChildSpec("e"))
     supervisor.child_start_failed("e", 78, CRASH)
     runner.crash("b")
-    assert [len(supervisor.history(name).exits) for name in "ab"] == [0, 1]
+    assert [len(supervisor.history(name).entries) for name in "ab"] == [0, 1]
     newer = Runner().supervisor
     newer.inherit(supervisor)
-    assert len(newer.history("b").exits) == 1
+    assert len(newer.history("b").entries) == 1
     assert newer.statistics().starts == supervisor.statistics().starts
