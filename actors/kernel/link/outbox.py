@@ -101,14 +101,10 @@ class Outbox:
         if self.closed_by is not None:
             self._refuse(item, self.closed_by)
             return
-        is_limited = item.is_limited
-        if not is_limited and not self.is_open and not self._paused:
-            self._backlog.put(item)  # The usual case: the host is not connected yet.
-            return
         queue = self._paused.queue_of(item.target, item.message)
         # While there is a backlog, older messages for the same actor may be in it.
         is_next = queue is not None and not self._backlog
-        if is_limited:
+        if item.is_limited:
             # Messages for full mailboxes count apart: they use up no room of others.
             tells = 0 if is_next else self._backlog.tells
             if queue is not None:

@@ -123,11 +123,12 @@ class Mailbox:
 class Wire:
     """The carrier of one direction."""
 
+    is_stream = False
+
     def __init__(self) -> None:
         self.frames: deque[tuple[bytes, Sequence[Any]]] = deque()
         self.writes = True
         """Whether a frame can be handed over without waiting."""
-        self.is_stream = False
         self.answers: deque[tuple[bytes, asyncio.Future[tuple[bytes, Sequence[Any]]]]] = deque()
         """The deliveries that are under way."""
         self.is_closed = False
