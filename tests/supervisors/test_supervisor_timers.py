@@ -78,7 +78,7 @@ class Runner:
         self.events.append("started")
 
     def supervisor_stopped(self, reason: Exit) -> None:
-        self.events.append("stopped")
+        self.events.append(f"stopped: {reason.kind.value}")
 
     def set_timer(self, at_s: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(at_s, callback)
@@ -138,7 +138,7 @@ def test_a_supervisor_that_stops_or_gives_up_has_no_timer_any_more(runner: Runne
         runner.supervisor.child_exited(*runner.stopping.pop(), Exit(ExitReason.SHUTDOWN))
     assert runner.waiting == []
     assert runner.supervisor._timers == {}
-    assert runner.events == ["started", "stopped"]
+    assert runner.events == ["started", "stopped: shutdown"]
 
 
 def test_an_abandoned_supervisor_has_no_timer_and_hears_nothing(runner: Runner) -> None:
