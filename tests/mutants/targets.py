@@ -65,6 +65,7 @@ TARGETS: Final = (
         ("actors/kernel/cell.py", "actors/kernel/dispatcher.py"),
         (
             f"{_KERNEL}/test_cell.py",
+            f"{_KERNEL}/test_cell_turns.py",
             f"{_KERNEL}/test_actor.py",
             f"{_KERNEL}/test_deadlines.py",
             f"{_KERNEL}/test_stash.py",
