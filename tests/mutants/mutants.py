@@ -198,6 +198,8 @@ def _noise_of(node: ast.AST) -> Iterator[ast.AST]:
             yield node
         case ast.If(test=ast.Name(id="TYPE_CHECKING")):
             yield node
+        case ast.Call(func=ast.Name(id="assert_never")):
+            yield node
         case ast.Call(func=ast.Name(id="cast" | "TypeVar"), args=[type_, *_]):
             yield type_
         case ast.Call(func=ast.Name(id="isinstance"), args=[_, type_]):

@@ -107,7 +107,7 @@ def digest(tree: Path) -> str:
 def test_what_the_tests_notice_is_found_and_the_rest_is_shown(
     tree: Path, try_all: Callable[..., tuple[Summary, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial, "MARGIN_S", 3.0)
+    monkeypatch.setattr(trial, "MARGIN_S", 4.0)
     before = digest(tree)
     summary, lines = try_all()
     assert digest(tree) == before

@@ -34,7 +34,7 @@ LISTED: Final = "equivalent.toml"
 MARGIN_S: Final = 15.0
 TIMES: Final = 4.0
 """A trial may work this many times as long as its tests take without a change, and the margin."""
-WAITS: Final = 5.0
+WAITS: Final = 10.0
 """A busy machine takes so many seconds for one of work."""
 BASELINE_S: Final = 600.0
 MEMORY_KB: Final = 6 * 1024 * 1024

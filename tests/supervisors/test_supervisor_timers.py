@@ -134,12 +134,10 @@ def test_a_child_that_is_removed_meanwhile_has_no_timer_any_more(runner: Runner)
 def test_a_supervisor_that_stops_or_gives_up_has_no_timer_any_more(runner: Runner) -> None:
     runner.crash("b")
     runner.supervisor.stop()
+    while runner.stopping:
+        runner.supervisor.child_exited(*runner.stopping.pop(), Exit(ExitReason.SHUTDOWN))
     assert runner.waiting == []
     assert runner.supervisor._timers == {}
-    for child, incarnation in iter(
-        lambda: runner.stopping.pop(0) if runner.stopping else None, None
-    ):
-        runner.supervisor.child_exited(child, incarnation, Exit(ExitReason.SHUTDOWN))
     assert runner.events == ["started", "stopped: shutdown"]
 
 
@@ -167,8 +165,8 @@ def test_what_it_is_asked_for_goes_to_its_core(runner: Runner) -> None:
     supervisor.add_child(ChildSpec("e"))
     supervisor.child_start_failed("e", 78, CRASH)
     runner.crash("b")
-    assert [len(supervisor.history(name).exits) for name in "ab"] == [0, 1]
+    assert [len(supervisor.history(name).entries) for name in "ab"] == [0, 1]
     newer = Runner().supervisor
     newer.inherit(supervisor)
-    assert len(newer.history("b").exits) == 1
+    assert len(newer.history("b").entries) == 1
     assert newer.statistics().starts == supervisor.statistics().starts

@@ -28,20 +28,17 @@ ERROR_BYTES_MAX: Final = 60_000
 
 
 def encode_error(error: CallboardError) -> bytes:
-    """An error for the wire, without the details that cannot be encoded or are too large."""
+    """An error for the wire, without its large details when it would be too large."""
     data = error.to_data()
-    try:
-        packed: bytes = msgpack.packb(data, unicode_errors="backslashreplace")
-        if len(packed) <= ERROR_BYTES_MAX:
-            return packed
-    except (TypeError, ValueError, OverflowError):
-        pass
-    plain = {
-        str(key): value
-        for key, value in error.details.items()
+    packed: bytes = msgpack.packb(data)
+    if len(packed) <= ERROR_BYTES_MAX:
+        return packed
+    small = {
+        key: value
+        for key, value in data["details"].items()
         if isinstance(value, str | int | float | bool) and len(str(value)) < ERROR_BYTES_MAX // 4
     }
-    return bytes(msgpack.packb({**data, "details": plain}, unicode_errors="backslashreplace"))
+    return bytes(msgpack.packb({**data, "details": small}))
 
 
 def decode_error(body: bytes) -> CallboardError:

@@ -150,3 +150,12 @@ def test_a_core_without_executors_waits_for_one() -> None:
     core.executor_lost("h1", 6.0)
     core.dispatch(7.0)
     assert core.statistics().unserved[0].since == 7.0
+
+
+def test_only_kinds_that_nobody_offers_and_that_are_ready_are_unserved() -> None:
+    core = started(task("a"), task("b"), task("c", agent="nobody"), credit=1)
+    core.dispatch(1.0)
+    assert core.progress().ready == 2
+    assert [each.kind for each in core.statistics().unserved] == ["nobody"]
+    core.cancel("c", 2.0)
+    assert core.statistics().unserved == ()

@@ -216,6 +216,18 @@ def test_a_broken_transport_sends_the_frame_again_under_its_number(pair: Pair) -
     assert pair.there.link.core.duplicates >= 1
 
 
+def test_a_frame_for_a_lost_incarnation_is_not_sent_to_the_next(pair: Pair) -> None:
+    here, newer = pair.here, Wire()
+    here.wire.writes = False
+    here.tell(1)
+    pair.step()
+    here.wire.answer(here.wire.frames[0][0], TransportBroken("cut."))
+    here.link.connect(2, newer)
+    pair.step(5.0)
+    assert not newer.frames
+    assert len(here.wire.frames) == 1
+
+
 def test_a_dead_peer_of_a_delivery_is_lost(pair: Pair) -> None:
     here = pair.here
     here.wire.writes = False
@@ -339,6 +351,23 @@ def test_a_frame_without_acknowledgement_is_sent_again_once_it_is_overdue(pair: 
     pair.settle()
     pair.step(5 * RESEND_AFTER_S)
     assert here.link.frames_resent == 1
+
+
+def test_only_a_frame_that_is_overdue_is_sent_again(pair: Pair) -> None:
+    here = pair.here
+    here.tell(1)
+    pair.settle()
+    pair.step(RESEND_AFTER_S * 0.7)
+    pair.settle()
+    here.tell(2)
+    pair.step()
+    here.wire.frames.clear()
+    # The timer of the first frame comes, and the second is not old enough.
+    pair.step(RESEND_AFTER_S * 0.5)
+    assert here.link.core.unacknowledged
+    assert here.link.frames_resent == 0
+    pair.step(RESEND_AFTER_S * 2.0)
+    assert here.link.frames_resent >= 1
 
 
 def test_a_repeat_says_that_an_acknowledgement_was_lost(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -83,6 +84,31 @@ def test_no_more_frames_are_sealed_than_may_be_under_way(pair: Pair) -> None:
     assert pair.here.kinds() == [[Kind.TELL] * 3, [Kind.TELL] * 3]
     pair.settle()
     assert pair.box.numbers == list(range(8))
+
+
+def test_what_is_sealed_has_its_credit_taken() -> None:
+    pair = Pair(replace(LIMITS, link_credit=9))
+    pair.here.wire.writes = False
+    for number in range(10):
+        pair.here.tell(number)
+    # Six are under way, three are sealed, and the last one has no credit.
+    assert len(pair.here.link.outbox._sealed) == 1
+    assert pair.here.link.outbox.waiting == 1
+    pair.close()
+
+
+def test_a_backlog_is_sealed_as_far_as_frames_may_be_under_way() -> None:
+    pair = Pair(replace(LIMITS, link_credit=100, link_backlog_max=100))
+    lose(pair)
+    pair.here.wire.writes = False
+    for number in range(30):
+        pair.here.tell(number)
+    come_back(pair)
+    assert len(pair.here.link.outbox._sealed) == LIMITS.link_frames_in_flight
+    assert pair.here.link.outbox.waiting == 30 - 4 * LIMITS.frame_messages_soft
+    pair.settle()
+    assert pair.box.numbers == list(range(30))
+    pair.close()
 
 
 def test_the_control_plane_waits_for_nothing(pair: Pair) -> None:
@@ -262,6 +288,11 @@ def test_a_lost_link_sends_nothing_that_was_written_for_the_dead(pair: Pair) -> 
     pair.settle()
     assert pair.box.numbers == [2]
     assert pair.here.link.core.sent == 1
+    # All of its credit is there.
+    for number in range(LIMITS.link_credit - 1):
+        pair.here.tell(number)
+    pair.step()
+    assert pair.here.link.outbox.waiting == 0
 
 
 def test_control_envelopes_need_a_connection_and_no_credit(pair: Pair) -> None:

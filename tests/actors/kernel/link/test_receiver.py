@@ -56,16 +56,17 @@ def room(pair: Pair) -> int:
 
 def test_every_envelope_that_needs_credit_gives_it_back_once(pair: Pair) -> None:
     core = pair.there.link.core
-    pair.box.most = 2
+    pair.box.most = 1
     for number in range(3):
         pair.here.tell(number)
     pair.here.tell(3, target=99)
     asked = pair.here.ask(4, target=99)
     pair.settle()
-    assert pair.box.numbers == [0, 1]
+    assert pair.box.numbers == [0]
     assert (core.admitted, core.held) == (5, 0)
-    assert [letter.reason for letter in pair.there.letters] == ["mailbox_full", "no_actor"]
-    assert [letter.target for letter in pair.there.letters] == ["cell-7", "2/99"]
+    reasons = [letter.reason for letter in pair.there.letters]
+    assert reasons == ["mailbox_full", "mailbox_full", "no_actor"]
+    assert [letter.target for letter in pair.there.letters] == ["cell-7", "cell-7", "2/99"]
     error = asked.error
     assert isinstance(error, ActorNotFound)
     assert (error.may_have_run, error.details["cell"]) == (False, 99)
@@ -247,6 +248,15 @@ def test_a_cancel_stops_the_ask_and_its_error_goes_back(pair: Pair) -> None:
     pair.settle()
 
 
+def test_messages_after_a_control_envelope_of_the_same_frame_arrive(pair: Pair) -> None:
+    pair.here.link.outbox.control(Kind.CANCEL, 0, 999, encode_error(Cancelled("enough.")))
+    pair.here.tell(1)
+    pair.step()
+    assert pair.here.kinds() == [[Kind.CANCEL, Kind.TELL]]
+    pair.settle()
+    assert pair.box.numbers == [1]
+
+
 def test_a_flow_key_that_does_not_decode_pauses_nothing(
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -408,6 +418,20 @@ def test_a_bounced_ask_may_be_large(pair: Pair) -> None:
     pair.settle()
     assert not asked.done()
     assert pair.here.link.outbox.waiting == 1
+
+
+def test_an_ask_that_cannot_go_back_fails_and_says_that_its_host_restarts(pair: Pair) -> None:
+    def full(body: bytes, buffers: Sequence[Any]) -> Any:
+        raise OSError("no space left")
+
+    pair.there.is_restarting = True
+    asked = pair.here.ask(1, LARGE)
+    pair.settle()
+    pair.there.large_values.put = full  # type: ignore[method-assign]
+    pair.box.items.pop().fail(stopped(pair, may_have_run=False))
+    pair.settle()
+    assert isinstance(asked.error, HostLost)
+    assert not asked.error.may_have_run
 
 
 def test_a_bounced_ask_that_does_not_decode_fails_as_not_run(pair: Pair) -> None:
