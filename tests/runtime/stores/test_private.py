@@ -15,7 +15,7 @@ import callboard
 from callboard import Agent, Contract, Job, Request, SubTask, System, handler
 from callboard.jobs import LargeResults
 from callboard.messages.storage.errors import StoreUnavailable
-from callboard.runtime.cli.main import main as command_line
+from callboard.runtime.cli.commands.group import group
 from callboard.runtime.executions.journals import FileLock, open_journal
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.blobs import FileBlobStore
@@ -118,7 +118,7 @@ def test_a_page_of_an_execution_is_for_its_owner(umask: int, tmp_path: Path) -> 
 
     callboard.run(main, engine="inline", hosts=1, journal=str(journal))
     arguments = ["show", "x", "--journal", str(journal), "--html", str(html)]
-    assert CliRunner().invoke(command_line, arguments).exit_code == 0
+    assert CliRunner().invoke(group, arguments).exit_code == 0
     assert mode_of(html) == 0o600
 
 
