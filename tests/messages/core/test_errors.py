@@ -176,3 +176,15 @@ def test_data_of_any_shape_becomes_an_error(data: Any, code: str) -> None:
         assert isinstance(error, CallboardError)
         assert str(error) is not None
         pickle.dumps(error)
+
+
+def test_message_advice_and_details_are_cut_and_can_be_encoded() -> None:
+    long = "a" * 1_000_000
+    error = CallboardError(long, advice=long, text=long, inner={"text": [long]})
+    assert (len(error.message), len(error.advice)) == (MESSAGE_CHARS_MAX, MESSAGE_CHARS_MAX)
+    data = error.to_data()
+    assert len(msgpack.packb(data)) < 60_000
+    assert error_from_data({**data, "advice": long}).advice == error.advice
+    odd = CallboardError("x\ud800", advice="y\ud800")
+    assert (odd.message, odd.advice) == ("x\\ud800", "y\\ud800")
+    assert str(odd).encode()
