@@ -187,3 +187,15 @@ def test_an_uncaught_error_shows_where_another_actor_raised_it() -> None:
         assert 'File "agent.py", line 7' in shown
         assert shown.count("ValueError: x") == 1
     assert not hasattr(errors.HandlerFailed("it failed."), "__notes__")
+
+
+def test_message_advice_and_details_are_cut_and_can_be_encoded() -> None:
+    long = "a" * 1_000_000
+    error = CallboardError(long, advice=long, text=long, inner={"text": [long]})
+    assert (len(error.message), len(error.advice)) == (MESSAGE_CHARS_MAX, MESSAGE_CHARS_MAX)
+    data = error.to_data()
+    assert len(msgpack.packb(data)) < 60_000
+    assert error_from_data({**data, "advice": long}).advice == error.advice
+    odd = CallboardError("x\ud800", advice="y\ud800")
+    assert (odd.message, odd.advice) == ("x\\ud800", "y\\ud800")
+    assert str(odd).encode()

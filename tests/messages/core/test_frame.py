@@ -43,7 +43,7 @@ SMALL: Final = small()
 
 def framed(rest: bytes) -> bytes:
     """Bytes behind a valid prefix, to test the decoding after the checksum."""
-    return PREFIX.pack(MAGIC, zlib.crc32(rest)) + rest
+    return PREFIX.pack(MAGIC, zlib.crc32(rest), len(rest)) + rest
 
 
 def packed(value: Any) -> bytes:
@@ -69,7 +69,7 @@ def test_what_the_writer_took_comes_out() -> None:
     keys=st.lists(st.builds(ContractKey, st.text(), NUMBERS, NUMBERS), min_size=1, max_size=5),
     envelopes=st.lists(
         st.tuples(
-            st.integers(0, Kind.KINDS - 1),
+            st.integers(0, Kind.BOUNCE),
             NUMBERS,
             NUMBERS,
             st.integers(-1, 4),
@@ -78,19 +78,32 @@ def test_what_the_writer_took_comes_out() -> None:
             st.lists(st.binary(), max_size=3).map(tuple),
             st.integers(-1, 10),
             st.text(),
+            NUMBERS,
         ),
         max_size=8,
     ),
+    parts=st.lists(st.tuples(NUMBERS, NUMBERS, st.binary()), max_size=4),
 )
 def test_any_frame_comes_back(
-    header: FrameHeader, keys: list[ContractKey], envelopes: list[tuple[Any, ...]]
+    header: FrameHeader,
+    keys: list[ContractKey],
+    envelopes: list[tuple[Any, ...]],
+    parts: list[tuple[int, int, bytes]],
 ) -> None:
     writer = FrameWriter()
     numbers = [writer.contract(key) for key in keys]
-    for kind, target, correlation, contract, *others, step in envelopes:
+    for kind, target, correlation, contract, *others, step, value in envelopes:
         chosen = -1 if contract < 0 else numbers[contract % len(numbers)]
-        writer.add(kind, target, correlation, chosen, *others, step=step)
+        writer.add(kind, target, correlation, chosen, *others, step=step, value=value)
+    for value, total_bytes, part in parts:
+        writer.add_part(value, total_bytes, part)
     frame = decode_frame(writer.finish(header))
+    of_parts = frame.envelopes[len(envelopes) :]
+    del frame.envelopes[len(envelopes) :]
+    assert frame.parts == b"".join(part for _, _, part in parts)
+    assert [(row.correlation, row.target, row.budget_ms) for row in of_parts] == [
+        (value, total_bytes, len(part)) for value, total_bytes, part in parts
+    ]
     assert frame.header == header
     assert frame.contracts == tuple(dict.fromkeys(keys))
     assert [row[4:] for row in frame.envelopes] == [tuple(row[4:]) for row in envelopes]
@@ -146,9 +159,15 @@ def test_frame_with_bytes_behind_it_is_a_frame_error() -> None:
         decode_frame(SMALL + b"\x00")
     with pytest.raises(FrameError, match="ExtraData"):
         decode_frame(framed(SMALL[PREFIX.size :] + b"\x00"))
+    writer = FrameWriter()
+    writer.add_part(1, 4, b"part")
+    data = writer.finish(HEADER)
+    for altered in (data + b"s", data[:-1]):
+        with pytest.raises(FrameError, match="its parts announce"):
+            decode_frame(altered)
 
 
-@pytest.mark.parametrize("begin", [b"XB\x01", b"CB\x02", b"CB\x00", b"\x00\x00\x00"])
+@pytest.mark.parametrize("begin", [b"XB\x02", b"CB\x01", b"CB\x00", b"\x00\x00\x00"])
 def test_other_magic_or_format_is_refused_by_name(begin: bytes) -> None:
     with pytest.raises(FrameError, match="it begins with"):
         decode_frame(begin + SMALL[3:])
