@@ -36,6 +36,7 @@ __all__ = [
     "OnRestart",
     "Overflow",
     "behaviour_of",
+    "forget_behaviours",
     "handler",
     "handlers_of",
 ]
@@ -48,7 +49,9 @@ ROWS_MAX: Final = 1_024
 _MARK: Final = "__callboard_handler__"
 HOOKS: Final = frozenset({"started", "stopping"})
 """Methods that the kernel calls by name."""
-_BEHAVIOUR: Final = "__callboard_behaviour__"
+BEHAVIOURS_MAX: Final = 1_024
+"""Actor classes whose dispatch tables are kept. Nothing is stored on a class: it would travel with
+a class of a driver's `__main__`, and a table with its class in it is never collected."""
 
 
 class Overflow(enum.Enum):
@@ -145,6 +148,7 @@ class Behaviour:
     """The dispatch table and the policy of an actor class, read once."""
 
     __slots__ = (
+        "__weakref__",
         "actor",
         "attempts_max",
         "concurrency",
@@ -210,11 +214,20 @@ def behaviour_of(actor: type[Actor]) -> Behaviour:
     """The behaviour of an actor class; raises `SpecError` naming class, method and problem."""
     if not (isinstance(actor, type) and issubclass(actor, Actor)):
         raise SpecError(f"{actor!r} is not an Actor class.", advice="Derive it from Actor.")
-    found: Behaviour | None = actor.__dict__.get(_BEHAVIOUR)
-    if found is None or found.actor is not actor:
-        found = Behaviour(actor)
-        setattr(actor, _BEHAVIOUR, found)
+    found = _BEHAVIOURS.get(actor)
+    if found is None:
+        if len(_BEHAVIOURS) >= BEHAVIOURS_MAX:
+            _BEHAVIOURS.clear()
+        found = _BEHAVIOURS[actor] = Behaviour(actor)
     return found
+
+
+_BEHAVIOURS: Final[dict[type[Actor], Behaviour]] = {}
+
+
+def forget_behaviours() -> None:
+    """Read every class again at its next use: the code of some has changed in place."""
+    _BEHAVIOURS.clear()
 
 
 def _positive(actor: type[Actor], field: str, value: Any) -> int:
