@@ -10,10 +10,13 @@ or a worker runs. The wake-up is one loop callback per loop iteration, not per m
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import contextvars
+import inspect
+import math
+import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from callboard.messages.core.contract import Contract
@@ -28,6 +31,8 @@ from .failures import (
     forwarded_error,
     handler_failed_error,
     missing_handler_error,
+    threads_full_error,
+    unfinished_reply_error,
     wrong_reply_error,
 )
 from .inspection.meters import Activity
@@ -35,6 +40,7 @@ from .lifecycle.mailbox_policy import apply_restart_policy
 from .ports import DispatcherHost
 from .redelivery import Redelivery
 from .stash import Stashed, Stashes
+from .threads import HandlerThreads, ThreadCall
 
 __all__ = ["Dispatcher", "Worker"]
 
@@ -45,7 +51,6 @@ SLICE_S: Final = 0.004
 """How long workers run before the event loop serves its sockets and timers."""
 
 WORKERS_IDLE_MAX: Final = 256
-THREADS_MAX: Final = 32
 
 
 class Dispatcher:
@@ -67,7 +72,7 @@ class Dispatcher:
         self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
         self._wake_scheduled = False
-        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        self.threads: Final = HandlerThreads(self.loop, host.name, host.ask_timeout_s)
 
     def enqueue(self, cell: Cell) -> None:
         """Put a cell into the ready queue; the caller sets `cell.queued`."""
@@ -110,17 +115,19 @@ class Dispatcher:
         self._idle.append(worker)
         return True
 
-    def run_in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
-        """Run a synchronous handler in a thread of this host's pool."""
-        if self._threads is None:
-            self._threads = concurrent.futures.ThreadPoolExecutor(
-                THREADS_MAX, thread_name_prefix="callboard-handler"
-            )
-        running: asyncio.Future[Any] = asyncio.ensure_future(
-            self.loop.run_in_executor(self._threads, _run_in_thread, function, *arguments),
-            loop=self.loop,
-        )
-        return running
+    async def run_in_thread(self, function: Any, *arguments: Any) -> Any:
+        """Run a function of a role, or of its user, in a thread; raises an `Exception`."""
+        call = ThreadCall(function, arguments, lambda: getattr(function, "__qualname__", "a call"))
+        self.threads.start(call)
+        try:
+            await asyncio.shield(call.ended)
+        except asyncio.CancelledError:
+            self.threads.give_up(call)
+            raise
+        try:
+            return call.result()
+        except SystemExit as error:
+            raise RuntimeError(f"{call.where()} raised {error!r}") from error
 
     async def close(self) -> None:
         """End all workers. Handlers that still run are cancelled."""
@@ -132,24 +139,37 @@ class Dispatcher:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
-        if self._threads is not None:
-            # A running thread cannot be stopped; the result of its handler is dropped.
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
 
 
 class Worker:
     """One task that runs handlers, one at a time."""
 
-    __slots__ = ("_cancelling", "_dispatcher", "_wake", "cell", "item", "task")
+    __slots__ = (
+        "_call_in_thread",
+        "_cancelling",
+        "_dispatcher",
+        "_wake",
+        "cell",
+        "item",
+        "task",
+    )
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
         self._wake: asyncio.Future[None] | None = None
         self._cancelling: Ask | None = None
+        self._call_in_thread: ThreadCall | None = None
         self.task: asyncio.Task[None] | None = None
         self.cell: Cell | None = None
         self.item: Any = None
         """The message, or the `Ask`, that it handles now."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the handler of its message has begun: it may still wait for a thread."""
+        call = self._call_in_thread
+        return call is None or call.has_begun
 
     def wake(self) -> None:
         """Let a parked worker serve the queue."""
@@ -280,24 +300,40 @@ class Worker:
         arguments = (actor, message, ctx) if row.wants_context else (actor, message)
         if row.is_async:
             return await row.function(*arguments)
+        threads = self._dispatcher.threads
+        if ask is not None and threads.is_full:
+            threads.refused += 1
+            error = threads_full_error(self.cell, threads.names())
+            ask.fail(error)  # Here, because its handler has not run.
+            raise error
         cancelled = ctx.cancelled  # Made here, so that two threads do not make one each.
-        running = self._dispatcher.run_in_thread(row.function, *arguments)
-        stop: asyncio.CancelledError | None = None
-        while True:
+        until_s = math.inf if ask is None else ask.deadline_s
+        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s)
+        self._call_in_thread = call
+        threads.start(call)
+        try:
+            await self._thread_ended(call, cancelled)
+        finally:
+            self._call_in_thread = None
+        result = call.result()
+        if inspect.isawaitable(result) or inspect.isgenerator(result):
+            raise unfinished_reply_error(self.cell, row, result)
+        return result
+
+    async def _thread_ended(self, call: ThreadCall, cancelled: threading.Event) -> None:
+        """Wait for the end of the call's thread, also when nobody waits for its result any more."""
+        threads = self._dispatcher.threads
+        while not call.ended.done():
             try:
-                result = await asyncio.shield(running)
-            except asyncio.CancelledError as error:
+                await asyncio.shield(call.ended)
+            except asyncio.CancelledError:
                 cancelled.set()
-                if running.cancelled() or self._cancelling is None:
-                    raise  # The host closes: the thread's result is dropped.
+                threads.give_up(call)
+                if self._cancelling is None or not call.has_begun:
+                    raise  # It never begins, or the host closes and the thread's result is dropped.
                 # The asker has its error. The thread cannot be stopped, and the actor handles
                 # a message until it ends: the next message must wait for it.
                 self._uncancel()
-                stop = error
-                continue
-            if stop is not None:
-                raise stop
-            return result
 
     def _uncancel(self) -> None:
         assert self.task is not None
@@ -365,9 +401,5 @@ class Worker:
         return None
 
 
-def _run_in_thread(function: Any, *arguments: Any) -> Any:
-    try:
-        return function(*arguments)
-    except StopIteration as error:
-        # A future cannot hold a StopIteration: its waiter would wait for ever.
-        raise RuntimeError("a handler raised StopIteration") from error
+def _place(cell: Cell, row: Handler) -> Callable[[], str]:
+    return lambda: f"{row.name} of {cell.path}"

@@ -17,6 +17,7 @@ from callboard.messages.core.errors import (
     CallboardError,
     Cancelled,
     HandlerFailed,
+    MailboxFull,
     WrongReply,
     error_from_data,
 )
@@ -32,6 +33,8 @@ __all__ = [
     "linked_exit_error",
     "missing_handler_error",
     "start_failed_error",
+    "threads_full_error",
+    "unfinished_reply_error",
     "wrong_reply_error",
 ]
 
@@ -114,6 +117,27 @@ def wrong_reply_error(cell: CellPort, row: Handler, result: Any) -> CallboardErr
         f"{cell.path}: handler {row.name} returned a {type(result).__qualname__}, "
         f"but {row.contract.contract_name} is answered by {wanted}.",
         advice="Return the contract that the request names as its reply.",
+    )
+
+
+def unfinished_reply_error(cell: CellPort, row: Handler, result: Any) -> CallboardError:
+    """The error for a `def` handler that returned a coroutine or a generator; closes that."""
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
+    return WrongReply(
+        f"{cell.path}: handler {row.name} is a `def` that returned a {type(result).__name__}.",
+        advice="Make it an `async def` that awaits, and returns its reply.",
+    )
+
+
+def threads_full_error(cell: CellPort, hung: str) -> CallboardError:
+    """The error for an ask to a synchronous handler while too many threads of the host hang."""
+    return MailboxFull(
+        f"{cell.path} got no thread: too many handlers of its host hang in theirs: {hung}.",
+        advice="Give their blocking calls a timeout, or let them check ctx.cancelled; ask again "
+        "once some have ended.",
+        may_have_run=False,
     )
 
 
