@@ -65,6 +65,9 @@ class Settings:
     stop timeout of its own, and a host as much time as its actors need."""
     blocked_s: float = 0.5
     """A handler that blocks the event loop for longer is reported in the log."""
+    blocked_s_max: float = 60.0
+    """A host whose event loop has been blocked for so long is killed and replaced, and its history
+    names the blocked actor; 0 for never. With the engine `inline`, only the log names it."""
     metrics_s: float = 5.0
     """The interval at which each host publishes its metrics; 0 for never."""
     heartbeat_s: float = 1.0
@@ -121,6 +124,10 @@ class Settings:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
         if not self.metrics_s >= 0:
             _refuse("metrics_s", self.metrics_s, "over 0, or 0 for no metrics")
+        if not self.blocked_s > 0:
+            _refuse("blocked_s", self.blocked_s, "over 0")
+        if not self.blocked_s_max >= 0:
+            _refuse("blocked_s_max", self.blocked_s_max, "over 0, or 0 for never")
 
     @classmethod
     def from_words(
@@ -178,6 +185,7 @@ class SettingsOptions(TypedDict, total=False):
     start_timeout_s: float | None
     stop_timeout_s: float | None
     blocked_s: float | None
+    blocked_s_max: float | None
     metrics_s: float | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None

@@ -75,7 +75,7 @@ def _travels_by_value(cls: type) -> bool:
 
 
 def _is_registered(module: str) -> bool:
-    """Whether a user has told cloudpickle to pickle a module's classes by value."""
+    """Whether a user has registered a module with cloudpickle, for its classes to go by value."""
     registered = cloudpickle.list_registry_pickle_by_value()
     return any(module == each or module.startswith(f"{each}.") for each in registered)
 

@@ -291,7 +291,7 @@ class YieldsAsync(Actor):
         yield
 
 
-def untold(function: Callable[..., Any]) -> Callable[..., Any]:
+def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator whose wrapper hides that it gives a coroutine."""
 
     @functools.wraps(function)
@@ -301,22 +301,22 @@ def untold(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-class Untold(Actor):
+class Hidden(Actor):
     @handler
-    @untold
+    @hiding
     async def run(self, message: Note) -> None: ...
 
 
-class UntoldTwice(Actor):
-    @untold
-    @untold
+class HiddenTwice(Actor):
+    @hiding
+    @hiding
     @handler
     async def run(self, message: Note) -> None: ...
 
 
-class UntoldStream(Actor):
+class HiddenStream(Actor):
     @handler
-    @untold
+    @hiding
     async def run(self, message: Note) -> Any:
         yield
 
@@ -433,9 +433,9 @@ class Unresolved(Actor):
         (AnnotatedNone, r"AnnotatedNone\.run: parameter 'request' is annotated .*NoneType"),
         (Yields, r"Yields\.run yields"),
         (YieldsAsync, r"YieldsAsync\.run yields"),
-        (Untold, r"Untold\.run is an `async def` inside a decorator that is a `def`"),
-        (UntoldTwice, r"UntoldTwice\.run is an `async def` inside a decorator"),
-        (UntoldStream, r"UntoldStream\.run is an `async def` inside a decorator"),
+        (Hidden, r"Hidden\.run is an `async def` inside a decorator that is a `def`"),
+        (HiddenTwice, r"HiddenTwice\.run is an `async def` inside a decorator"),
+        (HiddenStream, r"HiddenStream\.run is an `async def` inside a decorator"),
         (APartial, r"APartial\.run is a partial, not a method"),
         (APartialMethod, r"APartialMethod\.run is a partialmethod, not a method"),
         (ACallable, r"ACallable\.run is a Answers, not a method"),
@@ -478,7 +478,7 @@ def test_subclass_may_remove_a_handler() -> None:
 def test_plain_decorator_around_a_plain_handler_is_one() -> None:
     class Timed(Actor):
         @handler
-        @untold
+        @hiding
         def touch(self, request: Touch) -> None: ...
 
     assert rows(behaviour_of(Timed)) == {"tests.actor.touch": "touch"}
