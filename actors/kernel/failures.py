@@ -27,6 +27,7 @@ from .cell_port import CellPort
 
 __all__ = [
     "describe_exception",
+    "ends_task",
     "forwarded_error",
     "handler_failed_error",
     "is_being_cancelled",
@@ -170,3 +171,11 @@ def is_being_cancelled(error: BaseException) -> bool:
     task = asyncio.current_task()
     is_cancelled = isinstance(error, asyncio.CancelledError)
     return is_cancelled and task is not None and task.cancelling() > 0
+
+
+def ends_task(error: BaseException) -> bool:
+    """Whether the task's owner or the process ends it: other errors are those of a user's code.
+
+    A loop that calls users' code handles all others, so that none ends it silently.
+    """
+    return is_being_cancelled(error) or isinstance(error, KeyboardInterrupt | GeneratorExit)
