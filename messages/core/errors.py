@@ -51,6 +51,9 @@ __all__ = [
 MESSAGE_CHARS_MAX: Final = 4_000
 """A longer message is cut: an error must stay smaller than what failed."""
 
+REMOTE_CHARS_MAX: Final = 16_000
+"""Of a remote traceback that is longer, an uncaught error prints the end."""
+
 DETAILS_DEPTH_MAX: Final = 8
 """Details that nest deeper are replaced by their text."""
 
@@ -71,6 +74,7 @@ class CallboardError(Exception):
         self.message: Final = message[:MESSAGE_CHARS_MAX]
         self.advice: Final = advice
         self.details: Final = details
+        _note_remote_traceback(self)
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}" if self.advice else self.message
@@ -99,7 +103,15 @@ class CallboardError(Exception):
         )
         if isinstance(details, Mapping):
             error.details.update((str(key), value) for key, value in details.items())
+            _note_remote_traceback(error)
         return error
+
+
+def _note_remote_traceback(error: CallboardError) -> None:
+    """Let an uncaught error print the traceback of the other host, after its own."""
+    remote = error.details.get("remote_traceback")
+    if isinstance(remote, str) and remote:
+        error.add_note(f"The traceback on its host:\n{remote[-REMOTE_CHARS_MAX:].rstrip()}")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
