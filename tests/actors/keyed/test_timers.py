@@ -76,7 +76,7 @@ async def test_an_actor_with_a_timer_is_passivated_after_its_last_message(
 ) -> None:
     await sim.system.keyed(Ticks, idle_s=IDLE_S)
     first = await sim.system.ask(AskState(user="u"))
-    await asyncio.sleep(20.0)
+    await sim.advance(20.0)
     later = await sim.system.ask(AskState(user="u"))
     assert (first.activations, later.activations) == (1, 2)
     assert 1 <= later.ticks <= (IDLE_S + 2.0) / 0.25, "its timer ended with it"
@@ -87,7 +87,7 @@ async def test_messages_of_others_keep_an_actor_with_a_timer_active(sim: Simulat
     await sim.system.keyed(Ticks, idle_s=IDLE_S)
     for _ in range(20):
         assert (await sim.system.ask(AskState(user="u"))).activations == 1
-        await asyncio.sleep(1.0)
+        await sim.advance(1.0)
 
 
 @simulated(hosts=1)
@@ -96,7 +96,7 @@ async def test_a_message_of_a_timer_is_handled_to_its_end_before_the_state_is_sa
 ) -> None:
     await sim.system.keyed(Slow, idle_s=IDLE_S)
     await sim.system.ask(AskState(user="u"))
-    await asyncio.sleep(20.0)
+    await sim.advance(20.0)
     assert (await sim.system.ask(AskState(user="u"), timeout_s=20.0)).ticks >= 1
 
 
@@ -119,7 +119,5 @@ async def test_messages_that_an_ending_actor_gives_back_keep_their_order(sim: Si
     await sim.system.keyed(Quits)
     for number in range(12):
         sim.system.tell(Stop(user="u", number=number))
-    async with asyncio.timeout(60.0):
-        while len(Quits.seen) < 12:  # noqa: ASYNC110 - on a simulated clock
-            await asyncio.sleep(0.1)
+    await sim.advance(30.0)
     assert Quits.seen == list(range(12))
