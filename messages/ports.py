@@ -6,7 +6,7 @@ Only the wiring knows the adapter behind a port.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from .control.hosts import ProcessOrder
+from .control.hosts import BlockedLoop, ProcessOrder
 from .control.lifecycle import Exit
 from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
@@ -223,8 +223,11 @@ class HostProcess(Protocol):
     async def watch(self) -> Exit:
         """Wait for the end of the host; gives its exit."""
 
-    async def ping(self) -> None:
-        """Return when the process answers. Raises `HostLost`; the caller sets the deadline."""
+    async def ping(self) -> BlockedLoop | None:
+        """Return when the process answers: what blocks its event loop, if something does.
+
+        Raises `HostLost`; the caller sets the deadline.
+        """
 
     async def kill(self) -> None:
         """End the process at once."""

@@ -8,6 +8,8 @@ from typing import Any, Final, TypeVar
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import SpecError
 
+from ..kernel.actor import check_returns, contract_in, plain_method
+
 __all__ = ["contracts_of", "marked", "methods_of"]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -23,13 +25,16 @@ def marked(function: FunctionT, role: str) -> FunctionT:
 def methods_of(owner: type, role: str, parameters: int, contract_at: int) -> Mapping[str, Any]:
     """The methods with this role, by the name of the contract in one parameter's annotation.
 
-    Raises `SpecError` for a wrong number of parameters, an annotation that is no contract,
-    and two methods for one contract.
+    Raises `SpecError` for a wrong number of parameters, an annotation that is no contract, a
+    method that is an `async def` or yields, and two methods for one contract.
     """
     table: dict[str, Any] = {}
-    for name, function in inspect.getmembers(owner, inspect.isfunction):
+    for name in dir(owner):
         roles = [getattr(base.__dict__.get(name), _MARK, None) for base in owner.__mro__]
         if role not in roles:
+            continue
+        function = plain_method(owner, name)
+        if function is None:
             continue
         where = f"{owner.__qualname__}.{name}"
         named = list(inspect.signature(function).parameters)[1:]
@@ -38,18 +43,21 @@ def methods_of(owner: type, role: str, parameters: int, contract_at: int) -> Map
                 f"{where} has the signature {inspect.signature(function)}.",
                 advice=f"It must take {parameters} arguments after self.",
             )
+        if role != "decides" or not inspect.isgeneratorfunction(function):
+            check_returns(where, function)
+        if inspect.iscoroutinefunction(function):
+            raise SpecError(
+                f"{where} is an `async def`.",
+                advice="Make it a `def`: it computes from its arguments alone, and never waits.",
+            )
         try:
-            contract = typing.get_type_hints(function).get(named[contract_at])
+            hints = typing.get_type_hints(function)
         except Exception as error:
             raise SpecError(
                 f"{where}: its annotations do not resolve: {error!r}.",
                 advice="Define or import the contract at module level.",
             ) from error
-        if not (isinstance(contract, type) and issubclass(contract, Contract)):
-            raise SpecError(
-                f"{where}: parameter {named[contract_at]!r} is annotated {contract!r}.",
-                advice="Annotate it with a Contract class.",
-            )
+        contract = contract_in(where, named[contract_at], hints)
         if contract.contract_name in table:
             raise SpecError(
                 f"{where}: another method takes {contract.contract_name} already.",

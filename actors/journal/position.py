@@ -146,8 +146,8 @@ class FollowedPosition(Position):
                 if in_a_row == 1:
                     LOGGER.warning("The head of %s cannot be read, retrying: %s", self._name, error)
                 continue
-            except CallboardError as error:
-                LOGGER.warning("The head of %s cannot be read, giving up: %s", self._name, error)
+            except Exception as error:  # noqa: BLE001 - a poll may raise anything, and is over then
+                LOGGER.warning("The head of %s cannot be read, giving up: %r", self._name, error)
                 return
             in_a_row = 0
             if value > self.value:

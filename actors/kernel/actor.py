@@ -13,6 +13,7 @@ A `def` handler runs in a thread, an `async def` handler on the host's event loo
 
 import copy
 import enum
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
@@ -36,8 +37,12 @@ __all__ = [
     "OnRestart",
     "Overflow",
     "behaviour_of",
+    "check_returns",
+    "contract_in",
+    "forget_behaviours",
     "handler",
     "handlers_of",
+    "plain_method",
 ]
 
 EnumT = TypeVar("EnumT", bound=enum.Enum)
@@ -48,7 +53,9 @@ ROWS_MAX: Final = 1_024
 _MARK: Final = "__callboard_handler__"
 HOOKS: Final = frozenset({"started", "stopping"})
 """Methods that the kernel calls by name."""
-_BEHAVIOUR: Final = "__callboard_behaviour__"
+BEHAVIOURS_MAX: Final = 1_024
+"""Actor classes whose dispatch tables are kept. Nothing is stored on a class: it would travel with
+a class of a driver's `__main__`, and a table with its class in it is never collected."""
 
 
 class Overflow(enum.Enum):
@@ -84,7 +91,12 @@ class OnRestart(enum.Enum):
 
 def handler(function: FunctionT) -> FunctionT:
     """Mark a method as the handler of the contract that its first parameter names."""
-    setattr(function, _MARK, True)
+    try:
+        setattr(function, _MARK, True)
+    except (AttributeError, TypeError):
+        raise SpecError(
+            f"{function!r} cannot be a handler.", advice="Decorate a method of an actor class."
+        ) from None
     return function
 
 
@@ -145,6 +157,7 @@ class Behaviour:
     """The dispatch table and the policy of an actor class, read once."""
 
     __slots__ = (
+        "__weakref__",
         "actor",
         "attempts_max",
         "concurrency",
@@ -210,11 +223,20 @@ def behaviour_of(actor: type[Actor]) -> Behaviour:
     """The behaviour of an actor class; raises `SpecError` naming class, method and problem."""
     if not (isinstance(actor, type) and issubclass(actor, Actor)):
         raise SpecError(f"{actor!r} is not an Actor class.", advice="Derive it from Actor.")
-    found: Behaviour | None = actor.__dict__.get(_BEHAVIOUR)
-    if found is None or found.actor is not actor:
-        found = Behaviour(actor)
-        setattr(actor, _BEHAVIOUR, found)
+    found = _BEHAVIOURS.get(actor)
+    if found is None:
+        if len(_BEHAVIOURS) >= BEHAVIOURS_MAX:
+            _BEHAVIOURS.clear()
+        found = _BEHAVIOURS[actor] = Behaviour(actor)
     return found
+
+
+_BEHAVIOURS: Final[dict[type[Actor], Behaviour]] = {}
+
+
+def forget_behaviours() -> None:
+    """Read every class again at its next use: the code of some has changed in place."""
+    _BEHAVIOURS.clear()
 
 
 def _positive(actor: type[Actor], field: str, value: Any) -> int:
@@ -243,7 +265,7 @@ def _chosen(actor: type[Actor], field: str, value: Any, kind: type[EnumT]) -> En
 def handlers_of(actor: type[Any]) -> Mapping[type, Handler]:
     """The marked methods of a class, by their contracts; raises `SpecError`."""
     table: dict[type, Handler] = {}
-    for name, function in inspect.getmembers(actor, inspect.isfunction):
+    for name in dir(actor):
         if not _is_marked(actor, name):
             continue
         if name in HOOKS:
@@ -252,6 +274,9 @@ def handlers_of(actor: type[Any]) -> Mapping[type, Handler]:
                 advice="Give the handler another name: the kernel would call it as the hook, too.",
                 field=name,
             )
+        function = plain_method(actor, name)
+        if function is None:
+            continue
         row = _read_handler(actor, name, function)
         other = table.get(row.contract)
         if other is not None:
@@ -266,26 +291,28 @@ def handlers_of(actor: type[Any]) -> Mapping[type, Handler]:
 
 def _is_marked(actor: type[Any], name: str) -> bool:
     # An override without the decorator is still the handler that its base declared.
-    return any(getattr(base.__dict__.get(name), _MARK, False) for base in actor.__mro__)
+    return any(_has_mark(base.__dict__.get(name)) for base in actor.__mro__)
+
+
+def _has_mark(attribute: Any) -> bool:
+    if isinstance(attribute, staticmethod | classmethod):
+        attribute = attribute.__func__
+    elif isinstance(attribute, functools.partial | functools.partialmethod):
+        attribute = attribute.func
+    return getattr(attribute, _MARK, False) is True
 
 
 def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> Handler:
     where = f"handler {actor.__qualname__}.{name}"
     parameters = list(inspect.signature(function).parameters.values())[1:]
     positional = all(parameter.kind in _POSITIONAL for parameter in parameters)
-    if not 1 <= len(parameters) <= 2 or not positional or inspect.isasyncgenfunction(function):
+    if not 1 <= len(parameters) <= 2 or not positional:
         raise SpecError(
             f"{where} has the signature {inspect.signature(function)}.",
-            advice="Take self, a contract, and a Context if needed, all by position; "
-            "return the reply, do not yield it.",
+            advice="Take self, a contract, and a Context if needed, all by position.",
         )
-    hints = _hints(where, function)
-    contract = hints.get(parameters[0].name)
-    if not (isinstance(contract, type) and issubclass(contract, Contract)):
-        raise SpecError(
-            f"{where}: parameter {parameters[0].name!r} is annotated {contract!r}.",
-            advice="Annotate it with the Contract class that it handles.",
-        )
+    check_returns(where, function)
+    contract = contract_in(where, parameters[0].name, hints := _hints(where, function))
     _check_context(where, [hints.get(parameter.name) for parameter in parameters[1:]])
     returned = hints.get("return", Any)
     returned = None if returned is type(None) else returned
@@ -306,6 +333,52 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
     wants_context = len(parameters) == 2
     is_plain = is_async and not wants_context
     return Handler(name, function, is_async, wants_context, contract, named, is_plain)
+
+
+def plain_method(owner: type[Any], name: str) -> Callable[..., Any] | None:
+    """A method by its name; None when a subclass has removed it by `name = None`.
+
+    Raises `SpecError` for a partial, a static method, or any other object.
+    """
+    function = inspect.getattr_static(owner, name)
+    if function is None or inspect.isfunction(function):
+        return function
+    raise SpecError(
+        f"{owner.__qualname__}.{name} is a {type(function).__name__}, not a method.",
+        advice="Write a method, with `def` or `async def`, that calls it.",
+        field=name,
+    )
+
+
+def check_returns(where: str, function: Callable[..., Any]) -> None:
+    """Raise `SpecError` when a call of the function gives a generator, or, unseen, a coroutine.
+
+    A `def` around an `async def` may run the coroutine, or give it to its caller: nobody can see
+    which, and a coroutine that nobody awaits never runs.
+    """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise SpecError(
+            f"{where} yields.", advice="Return the result: a caller gets one, and only whole."
+        )
+    if not inspect.iscoroutinefunction(function):
+        inner = inspect.unwrap(function)
+        if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
+            raise SpecError(
+                f"{where} is an `async def` inside a decorator that is a `def`.",
+                advice="Make the decorator's wrapper an `async def` that awaits the function.",
+            )
+
+
+def contract_in(where: str, parameter: str, hints: Mapping[str, Any]) -> type[Contract]:
+    """The contract that a parameter's annotation names; raises `SpecError`."""
+    contract = hints.get(parameter)
+    if not (isinstance(contract, type) and issubclass(contract, Contract)):
+        found = f"is annotated {contract!r}" if parameter in hints else "has no annotation"
+        raise SpecError(
+            f"{where}: parameter {parameter!r} {found}.",
+            advice="Annotate it with the Contract class that the method takes.",
+        )
+    return contract
 
 
 def _hints(where: str, function: Callable[..., Any]) -> dict[str, Any]:

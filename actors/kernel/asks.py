@@ -6,12 +6,12 @@ the worker that runs it, so that a cancellation or a deadline reaches the runnin
 """
 
 import asyncio
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from callboard.messages.core.contract import Contract, is_same_contract
 from callboard.messages.core.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
 
-__all__ = ["Ask", "AskFuture", "AskOwner", "Call", "HandlerRunner", "ReplySink"]
+__all__ = ["Ask", "AskFuture", "AskOwner", "Call", "HandlerRunner", "LinkSink", "ReplySink"]
 
 CHILDREN_SWEPT: Final = 1_024
 """After so many asks of one handler, its finished asks are forgotten."""
@@ -25,6 +25,13 @@ class ReplySink(Protocol):
 
     def fail(self, correlation: int, error: CallboardError) -> None:
         """The ask failed."""
+
+
+class LinkSink(ReplySink, Protocol):
+    """The sink of an ask that came over a link."""
+
+    def extend(self, ask: "Ask") -> bool:
+        """Wait for the rest of its time; False when that has passed."""
 
 
 class Call(ReplySink, Protocol):
@@ -49,6 +56,10 @@ class Call(ReplySink, Protocol):
 
 class HandlerRunner(Protocol):
     """What runs the handler of an ask: a worker of the dispatcher."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the handler has begun: a synchronous one may wait for a thread."""
 
     def cancel_handler(self, ask: "Ask") -> None:
         """Cancel the handler of `ask`, if the worker still runs it."""
@@ -138,7 +149,7 @@ class AskFuture(asyncio.Future[Any]):
         error = DeadlineExceeded(
             f"no reply from {self.slot}/* within the deadline.",
             advice="Raise timeout_s, or see with `callboard tree` what the actor does.",
-            may_have_run=self.sent or self.local is not None,
+            may_have_run=self.sent or (self.local is not None and self.local.may_have_run),
         )
         self.set_exception(error)
         self._log_traceback = False
@@ -154,8 +165,8 @@ class Ask:
         "correlation",
         "deadline_s",
         "done",
+        "has_run",
         "message",
-        "on_expiry",
         "sink",
         "step",
         "stopped_by",
@@ -185,9 +196,15 @@ class Ask:
         self.worker: HandlerRunner | None = None
         self.stopped_by: CallboardError | None = None
         """The error that cancels the running handler."""
-        self.on_expiry: Any = None
+        self.has_run = False
+        """Whether a handler has begun already: it has stashed the message, or crashed."""
         self.children: list[AskFuture] | None = None
         """Asks that its handler has made: a cancellation of the handler cancels them."""
+
+    @property
+    def may_have_run(self) -> bool:
+        """Whether its handler has begun."""
+        return self.has_run or (self.worker is not None and self.worker.has_begun)
 
     def reply(self, message: Contract | None) -> None:
         """Answer, unless it has an outcome already."""
@@ -223,13 +240,14 @@ class Ask:
             child.cancel()
 
     def expired(self) -> None:
-        """Its deadline has passed on this host."""
+        """Its deadline has passed on this host, or nearly so and no handler has begun."""
+        # Only an ask that came over a link expires here.
+        if self.may_have_run and cast("LinkSink", self.sink).extend(self):
+            return
         self.stop(
             DeadlineExceeded(
                 f"the deadline of a {type(self.message).contract_name} passed at its handler.",
                 advice="Raise timeout_s.",
-                may_have_run=self.worker is not None,
+                may_have_run=self.may_have_run,
             )
         )
-        if self.on_expiry is not None:
-            self.on_expiry(self)

@@ -12,8 +12,10 @@ not per message.
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
+import inspect
+import math
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -32,6 +34,8 @@ from .failures import (
     failure_of,
     forwarded_error,
     missing_handler_error,
+    threads_full_error,
+    unfinished_reply_error,
     wrong_reply_error,
 )
 from .inspection.meters import Activity
@@ -41,6 +45,7 @@ from .lifecycle.mailbox_policy import apply_restart_policy
 from .ports import DispatcherHost
 from .redelivery import Redelivery
 from .stash import Stashed, Stashes
+from .threads import HandlerThreads, ThreadCall
 
 __all__ = ["Dispatcher", "Worker"]
 
@@ -51,7 +56,6 @@ SLICE_S: Final = 0.004
 """How long workers run before the event loop serves its sockets and timers."""
 
 WORKERS_IDLE_MAX: Final = 256
-THREADS_MAX: Final = 32
 
 
 class Dispatcher:
@@ -74,9 +78,9 @@ class Dispatcher:
         self._wake_scheduled = False
         self.resting = 0
         """How many workers give the loop its turn, and go on after it."""
-        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
         # A loop that keeps the tasks that `create_task` makes, as the simulator's, keeps these too.
         self._keep_task: Callable[[WorkerTask], None] | None = getattr(self.loop, "keep_task", None)
+        self.threads: Final = HandlerThreads(self.loop, host.name, host.ask_timeout_s)
 
     def enqueue(self, cell: Cell) -> None:
         """Put a cell into the ready queue; the caller sets `cell.queued`."""
@@ -126,19 +130,19 @@ class Dispatcher:
         if is_open and self.ready:
             self.wake_soon()
 
-    def run_in_thread(self, function: Any, *arguments: Any) -> "asyncio.Future[Any]":
-        """Run a synchronous handler in a thread of this host's pool."""
-        if self._threads is None:
-            self._threads = concurrent.futures.ThreadPoolExecutor(
-                THREADS_MAX, thread_name_prefix="callboard-handler"
-            )
-        running: asyncio.Future[Any] = asyncio.ensure_future(
-            self.loop.run_in_executor(
-                self._threads, fresh_context().run, _run_in_thread, function, *arguments
-            ),
-            loop=self.loop,
-        )
-        return running
+    async def run_in_thread(self, function: Any, *arguments: Any) -> Any:
+        """Run a function of a role, or of its user, in a thread; raises an `Exception`."""
+        call = ThreadCall(function, arguments, lambda: getattr(function, "__qualname__", "a call"))
+        self.threads.start(call)
+        try:
+            await asyncio.shield(call.ended)
+        except asyncio.CancelledError:
+            self.threads.give_up(call)
+            raise
+        try:
+            return call.result()
+        except SystemExit as error:
+            raise RuntimeError(f"{call.where()} raised {error!r}") from error
 
     async def close(self) -> None:
         """End all workers. Handlers that still run are cancelled."""
@@ -150,15 +154,14 @@ class Dispatcher:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1.0)
-        if self._threads is not None:
-            # A running thread cannot be stopped; the result of its handler is dropped.
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.close()
 
 
 class Worker:
     """One task that runs handlers, one at a time."""
 
     __slots__ = (
+        "_call_in_thread",
         "_cancelling",
         "_dispatcher",
         "_wake",
@@ -173,11 +176,18 @@ class Worker:
         self._wake: asyncio.Future[None] | None = None
         self._cancelling: Any = None
         """The message whose handler the kernel has cancelled."""
+        self._call_in_thread: ThreadCall | None = None
         self.context: Final = fresh_context()
         self.task: WorkerTask | None = None
         self.cell: Cell | None = None
         self.item: Any = None
         """The message, or the `Ask`, that it handles now."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the handler of its message has begun: it may still wait for a thread."""
+        call = self._call_in_thread
+        return call is None or call.has_begun
 
     def wake(self) -> None:
         """Let a parked worker serve the queue."""
@@ -337,25 +347,40 @@ class Worker:
         arguments = (actor, message, ctx) if row.wants_context else (actor, message)
         if row.is_async:
             return await row.function(*arguments)
+        threads = self._dispatcher.threads
+        if ask is not None and threads.is_full:
+            threads.refused += 1
+            error = threads_full_error(self.cell, threads.names())
+            ask.fail(error)  # Here, because its handler has not run.
+            raise error
         cancelled = ctx.cancelled  # Made here, so that two threads do not make one each.
-        running = self._dispatcher.run_in_thread(row.function, *arguments)
-        stop: asyncio.CancelledError | None = None
-        while True:
+        until_s = math.inf if ask is None else ask.deadline_s
+        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s)
+        self._call_in_thread = call
+        threads.start(call)
+        try:
+            await self._thread_ended(call, cancelled)
+        finally:
+            self._call_in_thread = None
+        result = call.result()
+        if inspect.isawaitable(result) or inspect.isgenerator(result):
+            raise unfinished_reply_error(self.cell, row, result)
+        return result
+
+    async def _thread_ended(self, call: ThreadCall, cancelled: threading.Event) -> None:
+        """Wait for the end of the call's thread, also when nobody waits for its result any more."""
+        threads = self._dispatcher.threads
+        while not call.ended.done():
             try:
-                result = await asyncio.shield(running)
-            except asyncio.CancelledError as error:
+                await asyncio.shield(call.ended)
+            except asyncio.CancelledError:
                 cancelled.set()
-                if running.cancelled() or self._cancelling is None:
-                    raise  # The host closes: the thread's result is dropped.
+                threads.give_up(call)
+                if self._cancelling is None or not call.has_begun:
+                    raise  # It never begins, or the host closes and the thread's result is dropped.
                 # The asker has its error. The thread cannot be stopped, and the actor handles
                 # a message until it ends: the next message must wait for it.
                 self._uncancel()
-                stop = error
-                continue
-            if stop is not None:
-                self._cancelling = message  # Still the kernel's cancellation.
-                raise stop
-            return result
 
     def _uncancel(self) -> None:
         assert self.task is not None
@@ -423,9 +448,5 @@ class Worker:
         return None
 
 
-def _run_in_thread(function: Any, *arguments: Any) -> Any:
-    try:
-        return function(*arguments)
-    except StopIteration as error:
-        # A future cannot hold a StopIteration: its waiter would wait for ever.
-        raise RuntimeError("a handler raised StopIteration") from error
+def _place(cell: Cell, row: Handler) -> Callable[[], str]:
+    return lambda: f"{row.name} of {cell.path}"

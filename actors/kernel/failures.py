@@ -23,6 +23,7 @@ from callboard.messages.core.errors import (
     CallboardError,
     Cancelled,
     HandlerFailed,
+    MailboxFull,
     WrongReply,
     error_from_data,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "cancelled_error",
     "deciding_error",
     "describe_exception",
+    "ends_task",
     "failure_of",
     "forwarded_error",
     "handler_failed_error",
@@ -44,6 +46,8 @@ __all__ = [
     "missing_handler_error",
     "start_failed_error",
     "text_of",
+    "threads_full_error",
+    "unfinished_reply_error",
     "wrong_reply_error",
 ]
 
@@ -202,6 +206,27 @@ def wrong_reply_error(cell: CellPort, row: Handler, result: Any) -> CallboardErr
     )
 
 
+def unfinished_reply_error(cell: CellPort, row: Handler, result: Any) -> CallboardError:
+    """The error for a `def` handler that returned a coroutine or a generator; closes that."""
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
+    return WrongReply(
+        f"{cell.path}: handler {row.name} is a `def` that returned a {type(result).__name__}.",
+        advice="Make it an `async def` that awaits, and returns its reply.",
+    )
+
+
+def threads_full_error(cell: CellPort, hung: str) -> CallboardError:
+    """The error for an ask to a synchronous handler while too many threads of the host hang."""
+    return MailboxFull(
+        f"{cell.path} got no thread: too many handlers of its host hang in theirs: {hung}.",
+        advice="Give their blocking calls a timeout, or let them check ctx.cancelled; ask again "
+        "once some have ended.",
+        may_have_run=False,
+    )
+
+
 def start_failed_error(cell: CellPort, error: BaseException) -> ActorStartFailed:
     """The error for the spawner of an actor whose constructor or start hook raised."""
     described = describe_exception(error)
@@ -224,3 +249,14 @@ def linked_exit_error(cell: CellPort, reason: Exit) -> ActorStartFailed:
         may_have_run=False,
         reason=reason.to_data(),
     )
+
+
+def ends_task(error: BaseException) -> bool:
+    """Whether the task's owner or the process ends it: other errors are those of a user's code.
+
+    A loop that calls users' code handles all others, so that none ends it silently.
+    """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit) or is_interrupt(error)

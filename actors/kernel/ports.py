@@ -317,6 +317,10 @@ class DispatcherHost(CellHost[CellT], ContextHost, Protocol[CellT]):
     def deadlines(self) -> Deadlines:
         """The deadlines of asks."""
 
+    @property
+    def ask_timeout_s(self) -> float:
+        """The deadline of an ask without one of its own."""
+
 
 class RoleHost(CellHost[CellT], ContextHost, Protocol[CellT]):
     """The host, for the role that extends it; see `Extension`."""

@@ -83,6 +83,7 @@ class Redelivery:
             counts.append(count)
         if type(item) is Ask:
             item.message = copy
+            item.has_run = True
         return Verdict(item if type(item) is Ask else copy, failure, ())
 
     def last_failure(self, cell: CellPort, item: Any) -> CallboardError | None:

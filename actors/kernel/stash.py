@@ -45,6 +45,8 @@ class Stashes:
 
     def put(self, cell: CellPort, item: Any) -> None:
         """Stash a message; the caller has checked that there is room."""
+        if type(item) is Ask:
+            item.has_run = True
         self._by_cell.setdefault(cell.id, []).append(item)
 
     def take(self, cell: CellPort) -> list[Any]:

@@ -12,10 +12,11 @@ from typing import Final
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import UsageError
 
+from .asks import Ask
 from .cell_port import CellPort
-from .monitors.notices import Notices, check_handled
+from .monitors.notices import Notice, Notices, check_handled
 
-__all__ = ["DELAY_S_MAX", "PERIOD_S_MIN", "TIMERS_MAX", "Timer", "Timers"]
+__all__ = ["DELAY_S_MAX", "PERIOD_S_MIN", "TIMERS_MAX", "Timer", "Timers", "is_timer_notice"]
 
 TIMERS_MAX: Final = 65_536
 """Timers of one actor that have yet to fire, or whose message waits in the mailbox."""
@@ -140,6 +141,11 @@ class Timers:
         """End all timers: the host closes."""
         for number in list(self._of):
             self.drop(number)
+
+
+def is_timer_notice(item: object) -> bool:
+    """Whether an item in a mailbox is the message of a timer of its actor."""
+    return type(item) is Ask and isinstance(item.sink, Notice) and isinstance(item.sink.tag, Timer)
 
 
 def _check(name: str, value_s: float, least_s: float) -> None:

@@ -13,7 +13,9 @@ from callboard.messages.storage.keyed_stores import KeyedStore
 from ..kernel.actor import Behaviour
 from ..kernel.cell import Cell, Lifecycle, Recipe
 from ..kernel.context import Context
+from ..kernel.monitors.notices import is_notice
 from ..kernel.ports import CellDispatcher
+from ..kernel.timers import is_timer_notice
 from .actor import KeyedActor
 from .states import States
 
@@ -75,6 +77,9 @@ class KeyOwner(Protocol):
     def did_not_start(self, cell: "Activation", error: BaseException) -> None:
         """Note that the state or the start hook of an activation failed."""
 
+    def busy(self, cell: "Activation") -> None:
+        """Note that an activation handles messages, whichever way they came."""
+
     def idle(self, cell: "Activation") -> None:
         """Note that an activation is idle."""
 
@@ -99,6 +104,7 @@ class Activation(Cell):
 
     __slots__ = (
         "failure",
+        "is_busy",
         "key",
         "pausing",
         "region",
@@ -106,6 +112,7 @@ class Activation(Cell):
         "saving",
         "unsaved",
         "version",
+        "was_used",
     )
 
     def __init__(self, number: int, region: KeyOwner, key: str, behaviour: Behaviour) -> None:
@@ -117,6 +124,10 @@ class Activation(Cell):
         self.version = 0
         self.unsaved = 0
         """Messages since the last save."""
+        self.is_busy = False
+        """Whether it has taken a message since it was idle."""
+        self.was_used = True
+        """Whether it has had other messages than those of its timers since it was idle."""
         self.saved_s = region.now()
         self.pausing = False
         """Whether it takes no message, so that it becomes quiet and can save."""
@@ -135,6 +146,11 @@ class Activation(Cell):
         item = super().take()
         if item is not None:
             self.unsaved += 1
+            if not self.is_busy:
+                self.is_busy = True
+                self.region.busy(self)
+            if not self.was_used and not is_timer_notice(item):
+                self.was_used = True
         return item
 
     def deliver(self, item: Any) -> None:
@@ -165,8 +181,11 @@ class Activation(Cell):
     def drain(self) -> list[Any]:
         """Empty the mailbox; an ending activation leaves its messages to the next one."""
         items = super().drain()
-        if self.lifecycle >= Lifecycle.STOPPING and self.region.requeue(self, items):
-            return []
+        if self.lifecycle >= Lifecycle.STOPPING:
+            # Notices, as those of its timers, end with it, and activate no other one.
+            notices = [item for item in items if is_notice(item)]
+            if self.region.requeue(self, [item for item in items if not is_notice(item)]):
+                return notices
         return items
 
     def on_removed(self) -> None:

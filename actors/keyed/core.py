@@ -218,14 +218,21 @@ class KeyRegionCore:
         self.active -= 1
         return [Fail(key, items), *self._make_room(now)]
 
-    def actor_idle(self, key: str, now: float) -> list[Effect]:
-        """The actor of a key is idle."""
+    def actor_busy(self, key: str) -> None:
+        """The actor of a key handles a message, perhaps one that came past the region."""
+        entry = self.entries.get(key)
+        if entry is not None and entry.state is not State.WAITING:
+            entry.busy = True
+
+    def actor_idle(self, key: str, now: float, *, was_used: bool = True) -> list[Effect]:
+        """The actor of a key is idle; without `was_used`, only messages of its timers came."""
         entry = self.entries.get(key)
         if entry is None or entry.state is not State.ACTIVE:
             return []
         entry.busy = False
-        entry.used_s = now
-        self.entries[key] = self.entries.pop(key)  # The last in the order of use.
+        if was_used:
+            entry.used_s = now
+            self.entries[key] = self.entries.pop(key)  # The last in the order of use.
         return self._make_room(now)
 
     def save(self, key: str, now: float) -> list[Effect]:

@@ -404,7 +404,13 @@ class KeyRegion(Cell):
 
     def idle(self, cell: Activation) -> None:
         """Note that an activation is idle."""
-        self._perform(self._core.actor_idle(cell.key, self.now()))
+        was_used, cell.was_used, cell.is_busy = cell.was_used, False, False
+        self._perform(self._core.actor_idle(cell.key, self.now(), was_used=was_used))
+
+    def busy(self, cell: Activation) -> None:
+        """Note that an activation handles messages, whichever way they came."""
+        if self._cells.get(cell.key) is cell:
+            self._core.actor_busy(cell.key)
 
     def may_save(self, cell: Activation) -> bool:
         """Whether it may save again: False for a while after a failed save."""

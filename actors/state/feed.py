@@ -28,6 +28,7 @@ from ..executions.history.events import PREFIX, Kind
 from ..executions.history.reading import read_history
 from ..executions.history.states import KINDS, advanced, is_of_history, of_history
 from ..journal.position import Position
+from ..kernel.failures import ends_task
 from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.threads import ThreadRunner
 from .states import AgentStateManager
@@ -116,7 +117,10 @@ class StateFeed:
                     continue
                 if self._closing:
                     return
-            except Exception as error:  # noqa: BLE001 - executions go on after any error
+            except BaseException as error:
+                # Executions continue after any error, also of a user's publisher.
+                if ends_task(error):
+                    raise
                 self._failures += 1
                 failures += 1
                 self._live.clear()

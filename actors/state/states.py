@@ -39,6 +39,7 @@ from callboard.messages.storage.states import (
 )
 from callboard.messages.storage.stores import Cache, StateRow, StateStore
 
+from ..kernel.failures import ends_task
 from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.threads import ThreadRunner
 from .core import PendingNotifications, check_history, check_id, step
@@ -452,7 +453,10 @@ class AgentStateManager:
         try:
             async with asyncio.timeout(PUBLISH_S_MAX):
                 await self._publish(changes)
-        except Exception:  # noqa: BLE001 - after any error of a publisher, the changes are retried
+        except BaseException as error:
+            if ends_task(error):
+                raise
+            # After any error of a publisher, the changes are retried.
             self._publish_failures += 1
             self._is_failing = True
             self._schedule_notify()
@@ -495,11 +499,13 @@ class AgentStateManager:
         )
 
     async def _cached(self, call: Awaitable[ReturnT]) -> ReturnT | None:
-        """The result of a call of the cache; None when the call fails."""
+        """The result of a call of the cache; None when the call fails, which only costs speed."""
         try:
             async with asyncio.timeout(CACHE_S_MAX):
                 return await call
-        except Exception:  # noqa: BLE001 - a failed cache only costs speed
+        except BaseException as error:
+            if ends_task(error):
+                raise
             self._cache_failures += 1
             return None
 

@@ -8,14 +8,14 @@ kind of host; `Settings.host_supervision` describes the supervision of all of th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Self, final
+from typing import Any, Final, NamedTuple, NoReturn, Self, final
 
 from ..core.errors import SpecError
 from ..core.names import check_name
 from .placement import Resources
 from .spec import Restart, StopTimeout
 
-__all__ = ["HOSTS_MAX", "NAME_CHARS_MAX", "HostSpec", "ProcessOrder", "host_specs"]
+__all__ = ["HOSTS_MAX", "NAME_CHARS_MAX", "BlockedLoop", "HostSpec", "ProcessOrder", "host_specs"]
 
 HOSTS_MAX: Final = 4_096
 NAME_CHARS_MAX: Final = 100
@@ -143,3 +143,20 @@ class ProcessOrder:
     resources: Resources
     on_waiting: Callable[[str], None]
     """Called with what the process waits for, at each change; empty when it waits no more."""
+
+
+class BlockedLoop(NamedTuple):
+    """The event loop of a host that does not run, because some code on it does not return."""
+
+    who: str
+    """The path of the actor; for code outside actors, what it is."""
+    doing: str
+    """What it does, as `is handling a bank.deposit`."""
+    seconds: float
+    stack: str
+    """The end of the stack of the loop's thread, as text."""
+
+    @property
+    def text(self) -> str:
+        """Who blocks it, and how, for people."""
+        return f"{self.who} {self.doing}"

@@ -55,8 +55,8 @@ MESSAGE_CHARS_MAX: Final = 4_000
 DETAIL_CHARS_MAX: Final = 20_000
 """A longer text among the details is cut when the error travels; a traceback is shorter."""
 
-REMOTE: Final = "Where it was raised:"
-"""Stands above the traceback of another actor, at the end of an error's own."""
+REMOTE_CHARS_MAX: Final = 16_000
+"""Of a remote traceback that is longer, an uncaught error prints the end."""
 
 DETAILS_DEPTH_MAX: Final = 8
 """Details that nest deeper are replaced by their text."""
@@ -80,7 +80,7 @@ class CallboardError(Exception):
         self.advice: Final = _cut(advice)
         super().__init__(self.message)
         self.details: Final = details
-        _note_traceback(self)
+        _note_remote_traceback(self)
 
     def __str__(self) -> str:
         return f"{self.message} {self.advice}" if self.advice else self.message
@@ -109,14 +109,15 @@ class CallboardError(Exception):
         )
         if isinstance(details, Mapping):
             error.details.update((str(key), value) for key, value in details.items())
-            _note_traceback(error)
+            _note_remote_traceback(error)
         return error
 
 
-def _note_traceback(error: CallboardError) -> None:
-    trace = error.details.get("remote_traceback")
-    if trace:
-        error.add_note(f"{REMOTE}\n{trace}")
+def _note_remote_traceback(error: CallboardError) -> None:
+    """Let an uncaught error print the traceback of the other host, after its own."""
+    remote = error.details.get("remote_traceback")
+    if isinstance(remote, str) and remote:
+        error.add_note(f"Where it was raised:\n{remote[-REMOTE_CHARS_MAX:].rstrip()}")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

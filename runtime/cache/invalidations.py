@@ -13,6 +13,7 @@ answer to a ping proves that all messages published before the ping have arrived
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,8 @@ __all__ = [
     "decode_invalidation",
     "encode_invalidation",
 ]
+
+LOGGER: Final = logging.getLogger("callboard.cache")
 
 FLUSH: Final = "*"
 """In place of keys: clear everything."""
@@ -115,7 +118,9 @@ class Subscription:
             begun = self.begun
             try:
                 await self._listen(listener)
-            except UNREACHABLE:
+            except Exception as error:  # noqa: BLE001 - without it, others' changes are never seen
+                if not isinstance(error, UNREACHABLE):
+                    LOGGER.warning("listening for invalidations failed, retrying: %r", error)
                 self.lost += self.begun > begun
                 self._circuit.begin_probe()
                 self._circuit.record_failure()

@@ -19,7 +19,7 @@ from callboard.messages.control.control_plane import (
     StopHost,
     SubscribeDeadLetters,
 )
-from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.hosts import BlockedLoop, ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.control.spec import StopTimeout
 from callboard.messages.control.views import QueryHost
@@ -66,6 +66,8 @@ class Hosting:
         self.standbys: Final = standbys
         self._prepared: dict[int, asyncio.Task[HostProcess]] = {}
         """Processes that start ahead of the slots that will need them."""
+        self._verdicts: dict[HostProcess, HostLost] = {}
+        """Why processes are killed, until their end is noticed."""
         self.lost_hosts = 0
         self.dead_letter_subscribers: Final[list[Ref[Any]]] = []
         """Actors that get the dead letters of all hosts, present and future."""
@@ -237,7 +239,11 @@ class Hosting:
 
     async def _watch(self, slot: "Slot", process: HostProcess, epoch: int, ended: Ended) -> None:
         reason = await process.watch()
-        error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
+        error = self._verdicts.pop(process, None)
+        if error is not None:
+            reason = Exit.of_error(ExitReason.HOST_LOST, error)
+        else:
+            error = HostLost(f"{slot.name} ({process.name}) is lost.", slot=slot.number)
         if slot.process is not process:  # The slot was stopped, or its take-over failed.
             self._control.link(slot.number).mark_lost(epoch, error)
             return
@@ -268,23 +274,28 @@ class Hosting:
         self._control.monitors.host_down(notice)
 
     async def _heartbeat(self, slot: "Slot", process: HostProcess) -> None:
-        """Kill a process that misses too many heartbeats."""
+        """Kill a process that misses too many heartbeats, or whose loop is blocked for too long."""
         settings, missed = self._settings, 0
         epoch = slot.epoch
-        while (
-            slot.process is process
-            and slot.dead_epoch != epoch
-            and missed < settings.heartbeats_missed_max
-        ):
+        why: HostLost | None = None
+        while why is None:
             await asyncio.sleep(settings.heartbeat_s)
+            if slot.process is not process or slot.dead_epoch == epoch:
+                return
             try:
                 async with asyncio.timeout(settings.heartbeat_s):
-                    await process.ping()
-                missed = 0
-            except (TimeoutError, HostLost):
+                    blocked = await process.ping()
+            except Exception:  # noqa: BLE001 - whatever Ray raises, the host has not answered
                 missed += 1  # Unreachable is not dead: `watch` reports the death.
+                if missed >= settings.heartbeats_missed_max:
+                    why = HostLost(f"{slot.name} has missed {missed} heartbeats.", slot=slot.number)
+                continue
+            missed = 0
+            if blocked is not None and 0 < settings.blocked_s_max <= blocked.seconds:
+                why = _blocked_error(slot, blocked)
         if slot.process is process and slot.dead_epoch != epoch and not self.is_closing:
-            LOGGER.warning("%s has missed %d heartbeats and is killed", slot.name, missed)
+            LOGGER.warning("%s It is killed, and replaced.", why.message)
+            self._verdicts[process] = why
             await process.kill()
 
     # --- down -------------------------------------------------------------------------------
@@ -364,6 +375,15 @@ class Hosting:
             except CallboardError:
                 missed += 1
             await asyncio.sleep(max(0.0, began_s + STOP_ANSWER_S - self._control.now()))
+
+
+def _blocked_error(slot: "Slot", blocked: BlockedLoop) -> HostLost:
+    return HostLost(
+        f"the event loop of {slot.name} has not run for {blocked.seconds:.0f} s: {blocked.text}.",
+        advice="Make a handler that computes for long a `def` handler, or raise blocked_s_max.",
+        slot=slot.number,
+        remote_traceback=blocked.stack,
+    )
 
 
 async def _discard(start: "asyncio.Task[HostProcess]") -> None:

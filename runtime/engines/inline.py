@@ -119,7 +119,7 @@ class InlineProcess:
         return await asyncio.shield(self._ended)
 
     async def ping(self) -> None:
-        """Return while it lives. Raises `HostLost`."""
+        """Return while it lives: what blocks its loop blocks the caller too. Raises `HostLost`."""
         if self._ended.done():
             raise HostLost(f"{self.name} has ended.")
 

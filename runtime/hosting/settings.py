@@ -68,6 +68,9 @@ class Settings:
     stop timeout of its own, and a host as much time as its actors need."""
     blocked_s: float = 0.5
     """A handler that blocks the event loop for longer is reported in the log."""
+    blocked_s_max: float = 60.0
+    """A host whose event loop has been blocked for so long is killed and replaced, and its history
+    names the blocked actor; 0 for never. With the engine `inline`, only the log names it."""
     metrics_s: float = 5.0
     """The interval at which each host publishes its metrics; 0 for never."""
     heartbeat_s: float = 1.0
@@ -115,9 +118,7 @@ class Settings:
             _refuse("address", self.address, "None for the inline engine, which has no cluster")
         if self.engine == "inline" and self.detached:
             _refuse("detached", self.detached, "False for the inline engine, which is one process")
-        for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
-            if not getattr(self, name) > 0:
-                _refuse(name, getattr(self, name), "over 0")
+        self._check_times()
         for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
@@ -128,8 +129,17 @@ class Settings:
             _refuse("states", self.states, "off without a journal, which feeds the states")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
+
+    def _check_times(self) -> None:
+        for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
+            if not getattr(self, name) > 0:
+                _refuse(name, getattr(self, name), "over 0")
         if not self.metrics_s >= 0:
             _refuse("metrics_s", self.metrics_s, "over 0, or 0 for no metrics")
+        if not self.blocked_s > 0:
+            _refuse("blocked_s", self.blocked_s, "over 0")
+        if not self.blocked_s_max >= 0:
+            _refuse("blocked_s_max", self.blocked_s_max, "over 0, or 0 for never")
 
     @classmethod
     def from_words(
@@ -187,6 +197,7 @@ class SettingsOptions(TypedDict, total=False):
     start_timeout_s: float | None
     stop_timeout_s: float | None
     blocked_s: float | None
+    blocked_s_max: float | None
     metrics_s: float | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None

@@ -1,14 +1,19 @@
 """The wiring of a host: makes a host with its adapters."""
 
 import asyncio
+import hashlib
 import io
+import operator
 import pickle  # noqa: TID251 - code and constructor arguments, never messages
+import sys
 import types
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
 import cloudpickle
 
+from callboard.actors.kernel.actor import forget_behaviours
 from callboard.actors.kernel.cell import Cell
 from callboard.actors.kernel.host.extension import Extension
 from callboard.actors.kernel.host.host import Host
@@ -50,48 +55,120 @@ def _reduce_code(code: types.CodeType) -> tuple[Any, ...]:
     return make, tuple(named)
 
 
+CLASSES: Final = b"C"
+"""The first byte of a pickle whose classes come before it; a plain pickle begins with 0x80."""
+SIZE_BYTES: Final = 4
+CODES_MAX: Final = 256
+"""The pickles of classes that one host keeps loaded."""
+
+
+def _travels_by_value(cls: type) -> bool:
+    """Whether other processes cannot import a class, as those of a driver's `__main__`."""
+    module = cls.__module__
+    if module == "__main__" or _is_registered(module):
+        return True
+    try:
+        found = operator.attrgetter(cls.__qualname__)(sys.modules[module])
+    except (AttributeError, KeyError):
+        return True
+    return found is not cls
+
+
+def _is_registered(module: str) -> bool:
+    """Whether a user has registered a module with cloudpickle, for its classes to go by value."""
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return any(module == each or module.startswith(f"{each}.") for each in registered)
+
+
 class RefPickler(cloudpickle.Pickler):  # type: ignore[misc] # untyped
-    """Writes references as addresses, without the host that they are bound to."""
+    """Writes references as addresses, without the host that they are bound to.
+
+    With `classes` it puts the classes that travel by value in there, and writes their places.
+    """
 
     dispatch_table: ClassVar = cloudpickle.Pickler.dispatch_table.new_child(
         {types.CodeType: _reduce_code}
     )
 
+    def __init__(self, file: io.BytesIO, classes: dict[type, int] | None = None) -> None:
+        super().__init__(file)
+        self._classes = classes
+
     def persistent_id(self, value: Any) -> Any:
-        """The address of a reference; None for a value that is pickled itself."""
-        return tuple(value.address) if type(value) is Ref else None
+        """An address, or the place of a class; None for a value that is pickled itself."""
+        if type(value) is Ref:
+            return tuple(value.address)
+        classes = self._classes
+        if classes is not None and isinstance(value, type) and _travels_by_value(value):
+            return classes.setdefault(value, len(classes))
+        return None
 
 
 class RefUnpickler(pickle.Unpickler):
-    """Binds references to the host that reads them."""
+    """Binds references to the host that reads them, and finds classes by their places."""
 
-    def __init__(self, file: io.BytesIO, bind: Callable[[Address], Ref[Any]]) -> None:
+    def __init__(
+        self,
+        file: io.BytesIO,
+        bind: Callable[[Address], Ref[Any]],
+        classes: tuple[type, ...] = (),
+    ) -> None:
         super().__init__(file)
         self._bind = bind
+        self._classes = classes
 
-    def persistent_load(self, address: Any) -> Any:
-        """The reference to an address."""
-        return self._bind(Address(*address))
+    def persistent_load(self, found: Any) -> Any:
+        """The reference to an address, or the class of a place."""
+        return self._classes[found] if type(found) is int else self._bind(Address(*found))
 
 
 class CloudPickler:
     """Pickles actor classes, also those of a driver's `__main__`, and constructor arguments.
 
-    `bind` binds a reference in the pickle to this host.
+    `bind` binds a reference in the pickle to this host. Classes that travel by value are a pickle
+    of their own, which a host loads once: loading it again would give each class new methods, so
+    that each start of an actor would leave the old ones behind.
     """
 
     def __init__(self, bind: Callable[[Address], Ref[Any]]) -> None:
         self._bind = bind
+        self._codes: OrderedDict[bytes, tuple[type, ...]] = OrderedDict()
 
     def dumps(self, value: Any) -> bytes:
         """Pickle a value; classes that other processes cannot import are pickled by value."""
-        file = io.BytesIO()
-        RefPickler(file).dump(value)
-        return file.getvalue()
+        classes: dict[type, int] = {}
+        body = _pickled(value, classes)
+        if not classes:
+            return body
+        code = _pickled(tuple(classes), None)
+        return CLASSES + len(code).to_bytes(SIZE_BYTES, "big") + code + body
 
     def loads(self, data: bytes) -> Any:
         """Unpickle a value."""
-        return RefUnpickler(io.BytesIO(data), self._bind).load()
+        if data[:1] != CLASSES:
+            return RefUnpickler(io.BytesIO(data), self._bind).load()
+        begin = len(CLASSES) + SIZE_BYTES
+        end = begin + int.from_bytes(data[len(CLASSES) : begin], "big")
+        classes = self._load(data[begin:end])
+        return RefUnpickler(io.BytesIO(data[end:]), self._bind, classes).load()
+
+    def _load(self, code: bytes) -> tuple[type, ...]:
+        digest = hashlib.blake2b(code, digest_size=16).digest()
+        classes = self._codes.get(digest)
+        if classes is None:
+            classes = self._codes[digest] = RefUnpickler(io.BytesIO(code), self._bind).load()
+            forget_behaviours()  # A class that was known already has other methods now.
+            if len(self._codes) > CODES_MAX:
+                self._codes.popitem(last=False)
+        else:
+            self._codes.move_to_end(digest)
+        return classes
+
+
+def _pickled(value: Any, classes: dict[type, int] | None) -> bytes:
+    file = io.BytesIO()
+    RefPickler(file, classes).dump(value)
+    return file.getvalue()
 
 
 class HostClock:

@@ -32,6 +32,8 @@ async def figures_of(host: Host) -> dict[str, float]:
         "callboard_pending_asks": len(host.pending),
         "callboard_loop_lag_seconds": meters.lag.mean_s(),
         "callboard_loop_lag_seconds_max": meters.lag.max_s(),
+        "callboard_threads_hung": len(host.dispatcher.threads.hung),
+        "callboard_threads_refused": host.dispatcher.threads.refused,
         "callboard_messages_handled": host.dispatcher.handled,
         "callboard_restarts": meters.restarts,
         "callboard_deaths": meters.ended_actors.deaths,

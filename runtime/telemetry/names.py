@@ -46,6 +46,12 @@ HOST: Final = {
     "callboard_hosts_replaced": Metric(
         GAUGE, "Hosts that were replaced since the start; of the control host only."
     ),
+    "callboard_threads_hung": Metric(
+        GAUGE, "Synchronous handlers that run in a thread after their time."
+    ),
+    "callboard_threads_refused": Metric(
+        COUNTER, "Asks to synchronous handlers that got no thread, because too many hang."
+    ),
     "callboard_messages_handled": Metric(COUNTER, "Messages that were handled."),
     "callboard_restarts": Metric(COUNTER, "Restarts of actors."),
     "callboard_deaths": Metric(COUNTER, "Actors that failed or did not start, restarted or not."),

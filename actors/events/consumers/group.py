@@ -22,7 +22,7 @@ from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 from callboard.messages.storage.events import RecordedEvent
 from callboard.messages.storage.stores import ReadModelStore
 
-from ...kernel.failures import text_of
+from ...kernel.failures import ends_task, text_of
 from ...kernel.inspection.metric_sources import Name, Reading
 from ...kernel.interrupts import is_interrupt
 from ...kernel.threads import ThreadRunner
@@ -202,13 +202,15 @@ class ConsumerGroup:
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - consumers raise any error
-            if not isinstance(error, CallboardError):
-                unforeseen = InternalError(f"the consumers {self.name!r} failed: {error!r}.")
-                unforeseen.__cause__ = error
-                error = unforeseen
-            LOGGER.error("The consumers %r have stopped: %s", self.name, error)  # noqa: TRY400 - every consumer raises it
-            self._error = self._error or error
+        except BaseException as error:
+            if ends_task(error):
+                raise
+            failure = error if isinstance(error, CallboardError) else None
+            if failure is None:
+                failure = InternalError(f"the consumers {self.name!r} failed: {error!r}.")
+                failure.__cause__ = error
+            LOGGER.error("The consumers %r have stopped: %s", self.name, failure)  # noqa: TRY400 - every consumer raises it
+            self._error = self._error or failure
             self._is_saving = self._is_saving and work != self._keep_saved
             for consumer in tuple(self._consumers.values()):
                 consumer.end(self._error)

@@ -15,7 +15,7 @@ from callboard.messages.storage.stores import ReadModelStore
 
 from ..codec import Event, EventCodec
 from ..errors import ProjectionChanged, ProjectionFailed
-from .projection import FOLD_ROW, Projection, RowCodec, Rows
+from .projection import FOLD_ROW, Projection, Rows
 
 __all__ = ["Folded", "ModelFold", "next_model"]
 
@@ -48,7 +48,7 @@ class ModelFold:
         self._store = store
         self._codec = codec
         self._at = 0
-        self._rows: Rows[Any] = Rows(RowCodec(projection.row), self._fetch, rows_cached_max)
+        self._rows: Rows[Any] = Rows(projection.row_codec(), self._fetch, rows_cached_max)
 
     def _fetch(self, key: str) -> bytes | None:
         return self._store.get_many(self.model, (key,))[0]
@@ -106,7 +106,8 @@ class ModelFold:
             except StoreFailed:
                 self._rows.forget()
                 raise
-            except Exception as error:
+            except BaseException as error:
+                # In this thread only users' methods raise what is no `Exception`.
                 self._rows.forget(is_empty=before == 0)
                 if not self._rows.is_checking:
                     # Again, with a check of each row: any event may have set a row that cannot
@@ -148,7 +149,7 @@ def next_model(model: str) -> str:
 
 
 def _failure(
-    projection: Projection[Any], recorded: RecordedEvent, error: Exception
+    projection: Projection[Any], recorded: RecordedEvent, error: BaseException
 ) -> ProjectionFailed:
     why = error.message if isinstance(error, CallboardError) else repr(error)
     failed = ProjectionFailed(

@@ -7,9 +7,9 @@
         def deposited(self, rows: Rows[int], event: Deposited) -> None:
             rows[event.account] = rows.get(event.account, 0) + event.amount
 
-A row is plain data, or a contract of the class `row`. Only assigned or deleted rows are written:
-changing a row in place does nothing. A method may be called again for an event whose transaction
-failed, so it must change nothing but rows.
+A row is plain data, or a contract: `Projection[Balance]` says which. Only assigned or deleted rows
+are written: changing a row in place does nothing. A method may be called again for an event whose
+transaction failed, so it must change nothing but rows.
 """
 
 from collections import OrderedDict
@@ -25,6 +25,7 @@ from callboard.messages.core.names import check_name
 
 from ..codec import Event
 from ..folds import FunctionT, contracts_of, marked, methods_of
+from .rows import row_contract
 
 __all__ = ["FOLD_ROW", "Projection", "RowCodec", "Rows", "projects"]
 
@@ -161,7 +162,9 @@ class Projection(Generic[RowT]):
     `name` is the model's name. Raise `version` when the fold changes. With `reads_all` (the
     default) the projector reads every event of the log, so that its codec finds unknown ones;
     without it, only the kinds that have methods. A known event without a method changes
-    nothing. Raises `SpecError` for a wrong name or wrong methods.
+    nothing. Rows of `Projection[Row]` are contracts when `Row` is one, otherwise plain data; `row`
+    names the contract for a class that cannot. Raises `SpecError` for a wrong name, a type of rows
+    that no store keeps, and wrong methods.
     """
 
     name: ClassVar[str]
@@ -180,12 +183,18 @@ class Projection(Generic[RowT]):
                 advice=f"Callboard's own models begin with {' or '.join(RESERVED)}.",
                 field="name",
             )
+        row_contract(type(self), Projection)
         methods = methods_of(type(self), "projects", 2, 1)
         self.contracts: Final = tuple(contracts_of(methods))
         """The contracts of the events that have methods."""
         self._table: Final[dict[str, Callable[..., None]]] = {
             kind: function for kind, (function, _) in methods.items()
         }
+
+    @classmethod
+    def row_codec(cls) -> "RowCodec[RowT]":
+        """The codec of its rows. Raises `SpecError` for a type of rows that no store keeps."""
+        return RowCodec(row_contract(cls, Projection))
 
     @property
     def kinds(self) -> tuple[str, ...]:

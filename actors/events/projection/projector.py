@@ -26,6 +26,7 @@ from callboard.messages.storage.errors import (
 from callboard.messages.storage.stores import ReadModelStore
 
 from ...journal.position import Position
+from ...kernel.failures import ends_task
 from ...kernel.inspection.metric_sources import Name, Reading
 from ...kernel.threads import ThreadRunner
 from ..codec import EventCodec
@@ -52,6 +53,9 @@ class Follows(Protocol):
 
     async def promoted(self, model: str, position: int) -> None:
         """The projection's name refers to this model from now on."""
+
+    def stopped(self, error: CallboardError) -> None:
+        """The projector has stopped with this error: the model will not grow any more."""
 
 
 class Projector:
@@ -172,7 +176,9 @@ class Projector:
                         await self._wait_for_store(error)
         except CallboardError as error:
             self._stop(error)
-        except Exception as error:
+        except BaseException as error:
+            if ends_task(error):
+                raise
             LOGGER.exception("The projector of %s has failed.", self.model)
             unforeseen = InternalError(f"the projector of {self.model!r} failed: {error!r}.")
             unforeseen.__cause__ = error
@@ -276,6 +282,9 @@ class Projector:
         self._state = ProjectorState.FAILED
         LOGGER.error("The projector of %s has stopped: %s", self.model, error)
         self._end()
+        if not self._is_shadow:
+            for queries in self._queries:
+                queries.stopped(error)
         if self._on_stopped is not None:
             self._on_stopped(error)
 

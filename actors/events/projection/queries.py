@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Generic, Self, TypeVar
 
-from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded, UsageError
 from callboard.messages.core.names import escaped
 from callboard.messages.storage.stores import Cache, ReadModelStore
 
@@ -57,7 +57,7 @@ class Queries(Generic[RowT]):
         self.from_store = 0
         """The number of rows that were read from the store."""
         self._store = store
-        self._codec: RowCodec[RowT] = RowCodec(projection.row)
+        self._codec: RowCodec[RowT] = projection.row_codec()
         self._cache = cache
         self._ttl_s = ttl_s
         self._meaning_s = meaning_s
@@ -68,6 +68,8 @@ class Queries(Generic[RowT]):
         """Cached rows from before this position of the model are not served."""
         self._notified = Position(-1)
         """The position of the model by its projector's notifications; -1 without a projector."""
+        self._stopped: CallboardError | None = None
+        """The error that stopped its projector; None while one works, or none is here."""
         self._loading: dict[int, set[str]] = {}
         """For each read of the store under way: the keys that changed meanwhile."""
 
@@ -160,7 +162,8 @@ class Queries(Generic[RowT]):
         """Wait until the event at a position is in the model; later reads show it.
 
         Use it to read your own write: give the position that the append returned. Raises
-        `DeadlineExceeded` after `timeout_s` seconds.
+        `DeadlineExceeded` after `timeout_s` seconds; and the error that stopped the projector of
+        these queries, at once, unless another projector has the event in the model.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -169,6 +172,8 @@ class Queries(Generic[RowT]):
                         # Older rows may still be in the cache.
                         self._floor = max(self._floor, position)
                         return
+                    if self._stopped is not None:
+                        raise self._stopped
                     poll_s = POLL_S if notified < 0 else NOTIFIED_POLL_S
                     await self._notified.wait(notified + 1, poll_s)
         except TimeoutError:
@@ -193,6 +198,7 @@ class Queries(Generic[RowT]):
 
     async def applied(self, model: str, position: int, keys: Sequence[str] | None) -> None:
         """See `Follows`."""
+        self._stopped = None
         for touched in self._loading.values():
             touched.update(("",) if keys is None else keys)
         if keys is None:
@@ -205,6 +211,11 @@ class Queries(Generic[RowT]):
         """See `Follows`."""
         self._set_model(model)
         await self.applied(model, position, None)
+
+    def stopped(self, error: CallboardError) -> None:
+        """See `Follows`."""
+        self._stopped = error
+        self._notified.wake()
 
     async def close(self) -> None:
         """End its threads. The owner of the cache and the store closes them."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -37,7 +38,7 @@ class Spawner:
     def __init__(self, host: CellHost[Cell], on_failed: Callable[[Exit], None] | None) -> None:
         self._host = host
         self._next_local = FIRST_LOCAL_CELL
-        self._known: set[Behaviour] = set()
+        self._known: weakref.WeakSet[Behaviour] = weakref.WeakSet()
         self._on_failed = on_failed
         self._guardian: CellChildren | None = None
         self._all_stopped: asyncio.Future[None] | None = None

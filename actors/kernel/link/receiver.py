@@ -40,6 +40,10 @@ from .queue import OutgoingMessage
 __all__ = ["FrameReceiver"]
 
 LOGGER: Final = logging.getLogger("callboard.link")
+EARLY_S: Final = 0.02
+"""A request whose handler has not begun so long before its deadline is refused."""
+EARLY_SHARE: Final = 0.1 / 1000.0
+"""The same for short deadlines: a tenth, of a budget in milliseconds."""
 
 
 class FrameReceiver:
@@ -160,7 +164,9 @@ class FrameReceiver:
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
-                if deadlines.add(ask, ask.deadline_s):
+                # Before the asker's own deadline, so that the asker learns whether it has begun.
+                early_s = min(EARLY_S, budget_ms * EARLY_SHARE)
+                if deadlines.add(ask, until_s - early_s):
                     host.arm_deadlines()
                 if cell.arrive(ask):
                     admitted -= 1
@@ -290,6 +296,15 @@ class FrameReceiver:
             self._core.admitted += count
             number, flow_key = place
             self._outbox.control(Kind.RESUME, number, 0, flow_key.to_bytes())
+
+    def extend(self, ask: Ask) -> bool:
+        """Wait for the rest of an ask's time; False when that has passed."""
+        host = self._host
+        if host.now() >= ask.deadline_s:
+            return False
+        if host.deadlines.add(ask, ask.deadline_s):
+            host.arm_deadlines()
+        return True
 
     # --- outcomes of asks -------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 Frames arrive by `deliver`. A driver is not a Ray actor and cannot be called: it keeps one `pull`
 outstanding, which returns its frames. `watch` does not return while the host lives, so its end
 reveals a death. `ping` runs on a thread and loop of its own, so it answers while a handler blocks
-the host's loop. A process whose loop has ended does not answer it: it has ended, see `actor_loop`.
+the host's loop, and says which one. A process whose loop has ended does not answer it: it has
+ended, see `actor_loop`.
 
 The host of a detached system outlives its root. It keeps working, and the next root takes it over
 by `adopt`.
@@ -25,6 +26,7 @@ from callboard.actors.kernel.host.extension import extension_handlers
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
+from callboard.messages.control.hosts import BlockedLoop
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import describe_contract
 from callboard.messages.core.errors import FrameError, HostLost, InternalError
@@ -240,9 +242,9 @@ class HostActor:
         return (await self._ended).to_data()
 
     @ray.method(concurrency_group="control")
-    async def ping(self) -> int:
-        """The process id; answers even while a handler blocks the host's event loop."""
-        return os.getpid()
+    async def ping(self) -> tuple[int, BlockedLoop | None]:
+        """The process id, and what blocks the host's event loop, if something does."""
+        return os.getpid(), None if self._watchdog is None else self._watchdog.blocking()
 
     def _living(self) -> Host:
         if self._host is None:

@@ -10,6 +10,7 @@ import ray
 import ray.exceptions
 
 from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.hosts import BlockedLoop
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
@@ -185,9 +186,11 @@ class RayProcess:
         if not reported.cancelled() and reported.exception() is None:
             LOGGER.info("Ray reports the end of %s: %s", self.name, reported.result().detail)
 
-    async def ping(self) -> None:
+    async def ping(self) -> BlockedLoop | None:
         """See `HostProcess`."""
-        self.pid = await self._call(self.handle.ping.remote())
+        blocked: BlockedLoop | None
+        self.pid, blocked = await self._call(self.handle.ping.remote())
+        return blocked
 
     async def kill(self) -> None:
         """End the process at once."""

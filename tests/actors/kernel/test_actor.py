@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from callboard.actors.kernel import actor as actor_module
 from callboard.actors.kernel.actor import (
     Actor,
     Agent,
@@ -273,6 +274,86 @@ class Unannotated(Actor):
     async def run(self, request): ...  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 
 
+class AnnotatedNone(Actor):
+    @handler
+    async def run(self, request: None) -> None: ...
+
+
+class Yields(Actor):
+    @handler
+    def run(self, message: Note) -> Any:
+        yield
+
+
+class YieldsAsync(Actor):
+    @handler
+    async def run(self, message: Note) -> Any:
+        yield
+
+
+def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator whose wrapper hides that it gives a coroutine."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class Hidden(Actor):
+    @handler
+    @hiding
+    async def run(self, message: Note) -> None: ...
+
+
+class HiddenTwice(Actor):
+    @hiding
+    @hiding
+    @handler
+    async def run(self, message: Note) -> None: ...
+
+
+class HiddenStream(Actor):
+    @handler
+    @hiding
+    async def run(self, message: Note) -> Any:
+        yield
+
+
+class Answers:
+    """A callable that is no function."""
+
+    def __call__(self, actor: Actor, message: Note) -> None: ...
+
+
+def answer(actor: Actor, message: Note) -> None: ...
+
+
+class APartial(Actor):
+    run = functools.partial(handler(answer))
+
+
+class APartialMethod(Actor):
+    run = functools.partialmethod(handler(answer))
+
+
+class ACallable(Actor):
+    run = handler(Answers())
+
+
+class AStaticMethod(Actor):
+    @staticmethod
+    @handler
+    def run(message: Note) -> None: ...
+
+
+class StaticOverride(Reviewer):
+    @staticmethod
+    async def review(request: ReviewFile) -> Findings:
+        return Findings()
+
+
 class NoContract(Actor):
     @handler
     async def run(self, request: int) -> None: ...
@@ -348,7 +429,18 @@ class Unresolved(Actor):
 @pytest.mark.parametrize(
     ("actor", "problem"),
     [
-        (Unannotated, r"Unannotated\.run: parameter 'request' is annotated None"),
+        (Unannotated, r"Unannotated\.run: parameter 'request' has no annotation"),
+        (AnnotatedNone, r"AnnotatedNone\.run: parameter 'request' is annotated .*NoneType"),
+        (Yields, r"Yields\.run yields"),
+        (YieldsAsync, r"YieldsAsync\.run yields"),
+        (Hidden, r"Hidden\.run is an `async def` inside a decorator that is a `def`"),
+        (HiddenTwice, r"HiddenTwice\.run is an `async def` inside a decorator"),
+        (HiddenStream, r"HiddenStream\.run is an `async def` inside a decorator"),
+        (APartial, r"APartial\.run is a partial, not a method"),
+        (APartialMethod, r"APartialMethod\.run is a partialmethod, not a method"),
+        (ACallable, r"ACallable\.run is a Answers, not a method"),
+        (AStaticMethod, r"AStaticMethod\.run is a staticmethod, not a method"),
+        (StaticOverride, r"StaticOverride\.review is a staticmethod, not a method"),
         (NoContract, r"NoContract\.run: parameter 'request' is annotated <class 'int'>"),
         (AUnion, r"AUnion\.run: parameter 'request'"),
         (NoParameter, r"NoParameter\.run has the signature"),
@@ -369,6 +461,35 @@ def test_wrong_handler_is_a_spec_error_that_names_it(actor: type[Actor], problem
         with pytest.raises(SpecError, match=problem) as caught:
             behaviour_of(actor)
         assert caught.value.advice
+
+
+def test_what_cannot_be_marked_is_a_spec_error() -> None:
+    with pytest.raises(SpecError, match="cannot be a handler"):
+        handler(len)
+
+
+def test_subclass_may_remove_a_handler() -> None:
+    class Quiet(Reviewer):
+        touch = None  # type: ignore[assignment] # it has no such handler
+
+    assert "tests.actor.touch" not in rows(behaviour_of(Quiet))
+
+
+def test_plain_decorator_around_a_plain_handler_is_one() -> None:
+    class Timed(Actor):
+        @handler
+        @hiding
+        def touch(self, request: Touch) -> None: ...
+
+    assert rows(behaviour_of(Timed)) == {"tests.actor.touch": "touch"}
+
+
+def test_tables_of_few_classes_are_kept() -> None:
+    kept = behaviour_of(Reviewer)
+    for number in range(actor_module.BEHAVIOURS_MAX + 1):
+        behaviour_of(type(f"Made{number}", (Actor,), {}))
+    assert len(actor_module._BEHAVIOURS) <= actor_module.BEHAVIOURS_MAX
+    assert rows(behaviour_of(Reviewer)) == rows(kept)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "1", True, None])

@@ -102,6 +102,32 @@ def test_message_that_comes_while_it_stops_goes_to_the_next_activation() -> None
     assert made.activated("a", 10.0) == [Deliver("a", 2)]
 
 
+def test_returned_messages_keep_their_order_before_those_that_came_later() -> None:
+    made = core(held_max=10)
+    made.message_arrived("a", 0, 0.0)
+    made.activated("a", 0.0)
+    made.messages_returned("a", [1, 2, 3])
+    assert made.message_arrived("a", 4, 0.0) == []
+    made.messages_returned("a", [])
+    assert made.actor_ended("a", 0.0) == [Activate("a")]
+    assert made.activated("a", 0.0) == [Deliver("a", number) for number in (1, 2, 3, 4)]
+
+
+def test_messages_of_an_actors_own_timers_are_no_use_and_are_handled_before_it_passivates() -> None:
+    made = core()
+    for now, key in enumerate("ab"):
+        made.message_arrived(key, key, now)
+        made.activated(key, now)
+        made.actor_idle(key, now)
+    made.actor_busy("a")
+    assert made.tick(10.5) == [], "a handles a message of its timer, and b was used later"
+    made.actor_idle("a", 10.6, was_used=False)
+    made.validate_state()
+    assert made.tick(10.7) == [Save("a")]
+    made.actor_busy("c")
+    assert made.state_of("c") is None
+
+
 def test_least_recently_used_makes_room() -> None:
     made = core(active_max=2)
     for now, key in enumerate("ab"):

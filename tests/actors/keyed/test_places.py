@@ -1,11 +1,14 @@
 """Keyed actors and their keys: the owners, the refusals, and the senders that wait for room."""
 
 import asyncio
+import enum
 from collections import Counter as Tally
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, NewType
+from uuid import UUID
 
 import pytest
+from pydantic import Field
 
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.kernel.context import Context
@@ -54,7 +57,7 @@ class SendOf(Request[Outcome], name="keyed.send_of"):
 
 
 class Odd(Contract, name="keyed.odd"):
-    user: float
+    user: str | None
 
 
 class Friend(Actor):
@@ -117,6 +120,63 @@ class WrongKey(NoKey):
 def test_wrong_keyed_actor_is_refused(actor: type[Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):
         check_keyed(actor)
+
+
+class Switch(enum.Enum):
+    OFF = 0
+    ON = "0"
+
+
+Badge = NewType("Badge", str)
+
+
+def keyed_by(*annotations: Any) -> type[KeyedActor]:
+    """A keyed actor with one contract for each annotation of its key."""
+    body: dict[str, Any] = {"key": "user"}
+    for number, annotation in enumerate(annotations):
+        contract = type(
+            f"Typed{number}",
+            (Contract,),
+            {"__annotations__": {"user": annotation}, "__module__": __name__},
+            name=f"keyed.typed_{number}",
+        )
+
+        async def take(self: Any, message: Any) -> None: ...
+
+        take.__annotations__["message"] = contract
+        body[f"take_{number}"] = handler(take)
+    return type("ByType", (KeyedActor,), body)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "says"),
+    [
+        ((int, str), r"int \(in keyed\.typed_0\), str \(in keyed\.typed_1\)"),
+        ((str, bytes), r"bytes \(in keyed\.typed_1\), str \(in keyed\.typed_0\)"),
+        ((str, UUID), r"UUID \(in keyed\.typed_1\), str"),
+        ((int | str,), r"int \(in keyed\.typed_0\), str \(in keyed\.typed_0\)"),
+        ((Annotated[int, Field(ge=0)], str), "int .*, str"),
+        ((Literal["a", 1],), "int .*, str"),
+        ((Switch,), "int .*, str"),
+        ((Badge, int), "int .*, str"),
+    ],
+)
+def test_keys_of_several_types_are_refused_because_their_texts_may_be_equal(
+    annotations: tuple[Any, ...], says: str
+) -> None:
+    with pytest.raises(SpecError, match=f"the keys 'user' of ByType have several types: {says}"):
+        check_keyed(keyed_by(*annotations))
+
+
+@pytest.mark.parametrize("annotation", [Any, object, float, str | float, list[str]])
+def test_key_whose_type_says_nothing_of_its_text_is_refused(annotation: Any) -> None:
+    with pytest.raises(SpecError, match=r"ByType\.key 'user' is a .* in keyed\.typed_0"):
+        check_keyed(keyed_by(annotation))
+
+
+@pytest.mark.parametrize("kind", [str, int, bytes, UUID, str | None, Literal["a", "b"], Badge])
+def test_keys_of_one_type_in_all_contracts_are_accepted(kind: Any) -> None:
+    check_keyed(keyed_by(kind, kind))
 
 
 @pytest.mark.parametrize("field", ["idle_s", "active_max", "save_every", "save_after_s"])
@@ -206,7 +266,7 @@ async def test_message_of_a_bad_key_or_of_another_hosts_key_says_so(
     outcome = await friend.ask(TellOf(to=regions[0], user=there))
     assert outcome.error == "ActorNotFound"
     with pytest.raises(InvalidMessage, match="A key is a str"):
-        sim.system.tell(Odd(user=1.5))
+        sim.system.tell(Odd(user=None))
 
 
 @simulated(hosts=2)

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callboard import Actor, Request, handler
 from callboard.messages.core import errors
 from callboard.messages.core.errors import (
     MESSAGE_CHARS_MAX,
+    REMOTE_CHARS_MAX,
     ActorNotFound,
     AskError,
     CallboardError,
     HandlerFailed,
     error_from_data,
 )
+from callboard.runtime.api.start import start
 
 CLASSES: Final = [
     cls
@@ -179,16 +182,6 @@ def test_data_of_any_shape_becomes_an_error(data: Any, code: str) -> None:
         pickle.dumps(error)
 
 
-def test_an_uncaught_error_shows_where_another_actor_raised_it() -> None:
-    trace = 'Traceback (most recent call last):\n  File "agent.py", line 7\nValueError: x'
-    error = errors.HandlerFailed("it failed.", remote_traceback=trace)
-    for one in (error, pickle.loads(pickle.dumps(error)), error_from_data(error.to_data())):
-        shown = "".join(traceback.format_exception(one))
-        assert 'File "agent.py", line 7' in shown
-        assert shown.count("ValueError: x") == 1
-    assert not hasattr(errors.HandlerFailed("it failed."), "__notes__")
-
-
 def test_message_advice_and_details_are_cut_and_can_be_encoded() -> None:
     long = "a" * 1_000_000
     error = CallboardError(long, advice=long, text=long, inner={"text": [long]})
@@ -199,3 +192,36 @@ def test_message_advice_and_details_are_cut_and_can_be_encoded() -> None:
     odd = CallboardError("x\ud800", advice="y\ud800")
     assert (odd.message, odd.advice) == ("x\\ud800", "y\\ud800")
     assert str(odd).encode()
+
+
+@pytest.mark.parametrize("again", [lambda e: e, lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
+def test_uncaught_error_prints_the_remote_traceback_once(again: Any) -> None:
+    error = HandlerFailed("m", remote_type="a.B", remote_traceback="Traceback: over there\n")
+    there = error_from_data(again(error_from_data(error.to_data())).to_data())
+    printed = "".join(traceback.format_exception(there))
+    assert printed.count("over there") == 1
+    assert printed.rstrip().endswith("Where it was raised:\nTraceback: over there")
+
+
+def test_printed_remote_traceback_is_bounded_and_may_be_anything() -> None:
+    for remote, chars in (("x" * 10**6, REMOTE_CHARS_MAX), ("", 0), (None, 0), (7, 0)):
+        error = error_from_data({"code": "ask", "details": {"remote_traceback": remote}})
+        assert "".join(traceback.format_exception(error)).count("x") <= chars + 100
+
+
+async def test_error_of_a_handler_that_nobody_catches_shows_the_line_that_raised() -> None:
+    class Ask(Request[None], name="errors.ask"):
+        pass
+
+    class Broken(Actor):
+        @handler
+        async def answer(self, request: Ask) -> None:
+            raise ValueError("the cause")
+
+    Broken.answer.__annotations__["request"] = Ask
+    async with start(engine="inline", hosts=1) as system:
+        broken = await system.spawn(Broken)
+        with pytest.raises(HandlerFailed) as caught:
+            await broken.ask(Ask())
+    printed = "".join(traceback.format_exception(caught.value))
+    assert printed.count('raise ValueError("the cause")') == 1

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from callboard.actors.kernel.props import props
+from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.spec import Backoff, Intensity, SupervisorSpec
+from callboard.messages.control.views import QueryActor
 from callboard.messages.core.errors import ActorNotFound, CallboardError, HostLost
-from callboard.messages.core.ref import Ref
-from callboard.runtime.api.inside import root_of
+from callboard.messages.core.ref import Address, Ref
+from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
 
@@ -273,7 +275,7 @@ async def test_stopped_process_is_noticed_by_its_heartbeats_and_replaced() -> No
         assert (await ref.ask(actors.Ping(n=4))).n == 4
 
 
-async def test_blocked_loop_is_no_dead_host() -> None:
+async def test_loop_that_is_blocked_for_a_while_is_no_dead_host() -> None:
     """Heartbeats have a thread of their own, so the slow host is not replaced."""
     # Two seconds of silence are the limit: a busy machine keeps a healthy host waiting for less.
     async with running(heartbeat_s=0.5, heartbeats_missed_max=4) as system:
@@ -286,6 +288,29 @@ async def test_blocked_loop_is_no_dead_host() -> None:
         assert (await other.ask(actors.Ping(n=1))).n == 1
         assert await pid_of(system, 1) == pid
         assert (await system.view(actors_max=0)).restarts == 0
+
+
+async def test_loop_that_is_blocked_for_ever_ends_its_host_and_names_the_blocked_actor(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running(heartbeat_s=0.5, blocked_s_max=2.0) as system:
+        blocker = await system.spawn(actors.Blocker, host=1, name="stuck")
+        other = await system.spawn(actors.Counter, host=1)
+        pid = await pid_of(system, 1)
+        with pytest.raises(HostLost, match=r"/stuck is handling a .*block") as caught:
+            await blocker.ask(actors.Block(seconds=1e6), timeout_s=60.0)
+        assert caught.value.may_have_run
+        await ask_until_answered(other)
+        assert await pid_of(system, 1) != pid
+        found = await host_of(system).ask(
+            Address(CONTROL_SLOT, CONTROL_CELL), QueryActor(path="host-1")
+        )
+    (entry,) = found.matches[0].entries
+    assert "/stuck is handling a" in entry.message
+    assert "time.sleep(request.seconds)" in entry.traceback
+    assert entry.decision.startswith("restart")
+    assert "host-1 has not run for" in caplog.text
+    assert "/stuck is handling a" in caplog.text
 
 
 async def test_dead_letters_of_a_successor_reach_subscribers_too() -> None:

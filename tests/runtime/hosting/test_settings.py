@@ -69,6 +69,8 @@ def test_hosts_may_come_as_text_from_a_command_line() -> None:
         ({"hosts": 0}, {}, "hosts"),
         ({"engine": "cloud"}, {}, "engine"),
         ({"ask_timeout_s": 0}, {}, "ask_timeout_s"),
+        ({"blocked_s": 0}, {}, "blocked_s"),
+        ({"blocked_s_max": -1.0}, {}, "blocked_s_max"),
         ({}, {"CALLBOARD_HOSTS": "1.5"}, "CALLBOARD_HOSTS"),
         ({}, {"CALLBOARD_ENGINE": "cloud"}, "engine"),
         ({}, {"CALLBOARD_ENGINE": "inline", "CALLBOARD_ADDRESS": "h:1"}, "address"),

@@ -1,8 +1,12 @@
 """One host alone: handlers, stops, cleanup, and the watchdog."""
 
 import asyncio
+import inspect
+import queue
+import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -11,8 +15,10 @@ from callboard.actors.kernel.actor import Actor, Agent, OnError, handler
 from callboard.actors.kernel.cell import Recipe
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.host.host import Host
-from callboard.actors.kernel.host.watchdog import Blocked, Watchdog
+from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.pools.cell import PoolRecipe
+from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.control.hosts import BlockedLoop
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import StopTimeout
 from callboard.messages.core.contract import Contract, Request
@@ -199,10 +205,10 @@ async def test_handler_that_outlasts_the_stop_timeout_is_killed(host: Host, spaw
 
 
 async def test_watchdog_names_actor_contract_and_line(host: Host, spawn: Any) -> None:
-    found: list[Blocked] = []
+    found: list[BlockedLoop] = []
     noticed = threading.Event()
 
-    def blocked(finding: Blocked) -> None:
+    def blocked(finding: BlockedLoop) -> None:
         found.append(finding)
         noticed.set()
 
@@ -216,7 +222,81 @@ async def test_watchdog_names_actor_contract_and_line(host: Host, spawn: Any) ->
     finally:
         watchdog.stop()
     (finding,) = found
-    assert finding.actor == f"/${ref.address.cell}"
-    assert finding.contract == "host.stall"
+    assert finding.text == f"/${ref.address.cell} is handling a host.stall"
     assert "time.sleep(message.seconds)" in finding.stack
     assert finding.seconds >= 0.2
+
+
+class StallsInAHook(Actor):
+    async def started(self, ctx: Context) -> None:
+        time.sleep(1.0)  # noqa: ASYNC251 - that is the mistake
+
+
+class StallsWhenMade(Actor):
+    def __init__(self) -> None:
+        time.sleep(1.0)
+
+
+async def blocked_by(host: Host, block: Callable[[], Any]) -> BlockedLoop:
+    """The finding of the watchdog of a host while something blocks the loop."""
+    found: queue.SimpleQueue[BlockedLoop] = queue.SimpleQueue()
+    watchdog = Watchdog(host, 0.2, found.put)
+    watchdog.start()
+    try:
+        result = block()
+        if inspect.isawaitable(result):
+            await result
+    finally:
+        watchdog.stop()
+    return found.get(timeout=10.0)
+
+
+@pytest.mark.parametrize(
+    ("actor", "says"),
+    [(StallsInAHook, "is in its started hook"), (StallsWhenMade, "is being constructed")],
+)
+async def test_watchdog_names_the_actor_whose_start_blocks(
+    host: Host, spawn: Any, actor: type[Actor], says: str
+) -> None:
+    finding = await blocked_by(host, lambda: spawn(actor))
+    assert re.fullmatch(rf"/\$\d+ {says}", finding.text)
+    assert "time.sleep(1.0)" in finding.stack
+
+
+async def test_watchdog_names_the_task_that_blocks_outside_handlers(host: Host) -> None:
+    async def stall() -> None:
+        time.sleep(1.0)  # noqa: ASYNC251 - that is the mistake
+
+    finding = await blocked_by(host, lambda: host.start_task(stall()))
+    assert finding.text.startswith("code outside handlers, the task test_watchdog_names_the_task")
+    assert finding.text.endswith("stall, does not return")
+
+
+async def test_watchdog_of_a_driver_names_the_drivers_own_code(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.slot = CONTROL_SLOT
+    finding = await blocked_by(host, lambda: time.sleep(1.0))
+    assert finding.text == "the driver's own code does not return"
+    assert "asyncio.to_thread" in caplog.text
+    assert "def" not in caplog.text.split("to_thread")[1]
+
+
+async def test_watchdog_says_what_blocks_the_loop_to_another_thread_until_it_runs_again(
+    host: Host, spawn: Any
+) -> None:
+    watchdog = Watchdog(host, 0.2)
+    watchdog.start()
+    seen: list[BlockedLoop | None] = []
+    query = threading.Timer(0.6, lambda: seen.append(watchdog.blocking()))
+    try:
+        ref = await spawn(Both)
+        assert watchdog.blocking() is None
+        query.start()
+        await ref.ask(Stall(seconds=1.2))
+        query.join()
+        assert seen[0] is not None
+        assert seen[0].doing == "is handling a host.stall"
+        assert watchdog.blocking() is None
+    finally:
+        watchdog.stop()
