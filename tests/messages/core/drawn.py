@@ -266,9 +266,8 @@ def messages(draw: st.DrawFn) -> Contract:
     drawn = draw(st.lists(TYPES, min_size=1, max_size=3))
     names = [f"f{index}" for index in range(len(drawn))]
     fields: Any = {name: (one.annotation, ...) for name, one in zip(names, drawn, strict=True)}
-    made: type[Contract] = create_model(
-        "Drawn", __base__=Contract, __cls_kwargs__={"name": f"tests.drawn.{next(NUMBERS)}"}, **fields
-    )
+    name = {"name": f"tests.drawn.{next(NUMBERS)}"}
+    made: type[Contract] = create_model("Drawn", __base__=Contract, __cls_kwargs__=name, **fields)
     return made(**{name: draw(one.values) for name, one in zip(names, drawn, strict=True)})
 
 
