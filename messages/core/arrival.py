@@ -430,6 +430,8 @@ class Arrival:
         made = self._walk_nullable(schema)
         made.pop("on_error", None)
         made["validate_default"] = False
+        if type(schema.get("default")) is int:
+            made["schema"] = _or_integer(made["schema"])
         return made
 
     def check_annotations(self) -> None:
@@ -503,12 +505,18 @@ def _config(schema: Schema) -> Schema:
 
 
 def _let_integers_be(arguments: Schema) -> None:
-    """Let an integer stay one in a field that is annotated `float`, as type checkers do."""
     for field in arguments["fields"]:
-        if field["schema"]["type"] == "float":
-            integer = {**field["schema"], "type": "int"}
-            integer.pop("allow_inf_nan", None)
-            field["schema"] = {"type": "union", "choices": [field["schema"], integer]}
+        field["schema"] = _or_integer(field["schema"])
+
+
+def _or_integer(schema: Schema) -> Schema:
+    """Let an integer stay one that nobody has converted: type checkers take it for a float."""
+    if schema["type"] in {"default", "nullable"}:
+        return {**schema, "schema": _or_integer(schema["schema"])}
+    if schema["type"] != "float":
+        return schema
+    integer = {key: value for key, value in schema.items() if key != "allow_inf_nan"}
+    return {"type": "union", "choices": [schema, {**integer, "type": "int"}]}
 
 
 def _is_internal(function: Any) -> bool:

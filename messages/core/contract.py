@@ -217,7 +217,7 @@ class ContractInfo:
             raise _violation(self, error) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # It lies on its class, and a class that travels by value is described anew.
+        # It lies on its class, and a class that travels by value is described again.
         return type(None), ()
 
 

@@ -110,6 +110,8 @@ class Pair(NamedTuple):
 class Point:
     x: float
     tags: tuple[str, ...] = ()
+    y: float = 0.5
+    z: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,6 +139,9 @@ DOGS: Final = st.builds(Dog, name=st.text(max_size=3), lives=st.integers(0, 9))
 KITTENS: Final = st.builds(Kitten, name=st.text(max_size=3))
 CIRCLES: Final = st.builds(Circle, radius=FLOATS)
 SQUARES: Final = st.builds(Square, side=st.tuples(FLOATS))
+POINTS: Final = st.builds(
+    Point, x=FLOATS | st.integers(), tags=st.tuples(st.just("t")), y=st.integers(), z=st.just(3)
+)
 MOVIES: Final = st.fixed_dictionaries(
     {"title": st.text(max_size=3), "years": st.tuples(st.integers())}
 )
@@ -188,7 +193,7 @@ LEAVES: Final = [
     Typed(Leaf, st.builds(Leaf, size=st.integers())),
     Typed(Leaf, st.builds(Bud, size=st.just(1), opens=st.dates())),
     Typed(Pair, st.builds(Pair, st.integers(), st.tuples(st.text(max_size=2)))),
-    Typed(Point, st.builds(Point, x=FLOATS | st.integers(), tags=st.tuples(st.just("t")))),
+    Typed(Point, POINTS),
     Typed(Place, st.builds(Place, x=st.integers(), mode=st.sampled_from(Mode))),
     Typed(Checked, st.builds(Checked, x=st.integers(), shade=st.sampled_from(Shade))),
     Typed(Movie, MOVIES, is_hashable=False),
@@ -266,12 +271,8 @@ def messages(draw: st.DrawFn) -> Contract:
     drawn = draw(st.lists(TYPES, min_size=1, max_size=3))
     names = [f"f{index}" for index in range(len(drawn))]
     fields: Any = {name: (one.annotation, ...) for name, one in zip(names, drawn, strict=True)}
-    made: type[Contract] = create_model(
-        "Drawn",
-        __base__=Contract,
-        __cls_kwargs__={"name": f"tests.drawn.{next(NUMBERS)}"},
-        **fields,
-    )
+    name = {"name": f"tests.drawn.{next(NUMBERS)}"}
+    made: type[Contract] = create_model("Drawn", __base__=Contract, __cls_kwargs__=name, **fields)
     return made(**{name: draw(one.values) for name, one in zip(names, drawn, strict=True)})
 
 

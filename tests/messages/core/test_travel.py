@@ -183,7 +183,7 @@ def test_derived_model_arrives_whole_when_the_contract_declares_it_elsewhere() -
 def test_derived_dataclass_is_refused_when_it_is_sent() -> None:
     @dataclasses.dataclass(frozen=True)
     class Deep(Point):
-        z: float = 0.0
+        deeper: float = 0.0
 
     with pytest.raises(InvalidMessage, match=r"a .*Deep stands where"):
         Way().codec.encode(contract_of(Point)(x=Deep(x=1.0)))
@@ -410,6 +410,18 @@ def test_strict_contract_arrives() -> None:
 )
 def test_further_types_arrive_as_they_were_sent(annotation: Any, value: Any) -> None:
     arrives(annotation, value)
+
+
+def test_default_that_is_an_integer_stays_one_in_a_field_of_floats() -> None:
+    class Defaults(Contract, name="tests.travel.defaults"):
+        share: float = 0
+        bounded: float = Field(default=1, le=2)
+
+    for sent in (Defaults(), Defaults(share=1.5, bounded=2)):
+        assert not differences(sent, Way().back(sent))
+    body = msgpack.packb({"share": 0.0, "bounded": 3})
+    with pytest.raises(InvalidMessage, match="bounded"):
+        Way().decode(body, Defaults)
 
 
 def test_zone_without_a_key_is_refused_when_it_is_sent() -> None:
