@@ -13,7 +13,9 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
-from collections import deque
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from callboard.messages.core.contract import Contract
@@ -22,6 +24,7 @@ from callboard.messages.core.errors import CallboardError
 from .actor import Actor, Handler
 from .asks import Ask
 from .cell import Cell, Lifecycle
+from .circles.runs import Run
 from .context import Context
 from .dead_letters import DeadLetters
 from .failures import (
@@ -46,6 +49,8 @@ SLICE_S: Final = 0.004
 
 WORKERS_IDLE_MAX: Final = 256
 THREADS_MAX: Final = 32
+INTERLEAVED_MAX: Final = 64
+"""Messages that one reentrant actor handles while its handlers wait; a longer chain is an error."""
 
 
 class Dispatcher:
@@ -59,6 +64,10 @@ class Dispatcher:
         self.running: Worker | None = None
         """The worker whose turn it is."""
         self.workers: set[Worker] = set()
+        self.runs: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], Run[Cell]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        """The workers and the hooks by their tasks."""
         self.handled = 0
         """Messages handled since the start."""
         self.activity: Activity | None = None
@@ -66,6 +75,8 @@ class Dispatcher:
         self.stashes: Final = Stashes()
         self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
+        self._interleaved: Counter[int] = Counter()
+        """Messages that reentrant actors handle while their handlers wait, by cell."""
         self._wake_scheduled = False
         self._threads: concurrent.futures.ThreadPoolExecutor | None = None
 
@@ -101,6 +112,28 @@ class Dispatcher:
             # An empty context: the context variables of a handler must not depend on the
             # sender of the first message.
             worker.task = self.loop.create_task(worker.run(), context=contextvars.Context())
+            self.runs[worker.task] = worker
+
+    def has_interleaving_room(self, cell: Cell) -> bool:
+        """Whether a reentrant actor may handle one more message of a chain that waits for it."""
+        return self._interleaved[cell.id] < INTERLEAVED_MAX
+
+    def interleave(self, cell: Cell, ask: Ask) -> None:
+        """Let a reentrant actor handle an ask now, while its handlers wait."""
+        worker = Worker(self)
+        self.workers.add(worker)
+        self._interleaved[cell.id] += 1
+        worker.task = self.loop.create_task(
+            worker.run_interleaved(cell, ask), context=contextvars.Context()
+        )
+        self.runs[worker.task] = worker
+
+    def interleaved_done(self, worker: "Worker", cell: Cell) -> None:
+        """A worker has handled its interleaved message."""
+        self.workers.discard(worker)
+        self._interleaved[cell.id] -= 1
+        if not self._interleaved[cell.id]:
+            del self._interleaved[cell.id]
 
     def park(self, worker: "Worker") -> bool:
         """Keep an idle worker for later; False when it is to end."""
@@ -196,7 +229,7 @@ class Worker:
             if ready:
                 dispatcher.wake_soon()
             try:
-                await self._serve(cell)
+                await self._serve(cell, cell.take)
             finally:
                 self.item = None
                 is_mine = self.cell is cell
@@ -209,16 +242,28 @@ class Worker:
                 await asyncio.sleep(0)
                 slice_ends_s = loop.time() + SLICE_S
 
+    async def run_interleaved(self, cell: Cell, ask: Ask) -> None:
+        """Handle one message of a cell whose handlers wait for its reply, and end."""
+        self.cell = cell
+        waiting = [ask]
+        try:
+            await self._serve(cell, lambda: waiting.pop() if waiting else None)
+        finally:
+            self.item = self.cell = None
+            self._dispatcher.interleaved_done(self, cell)
+
     # One loop on purpose: one more coroutine per message costs a sixth of a local tell.
-    async def _serve(self, cell: Cell) -> None:  # noqa: C901, PLR0912, PLR0915 - as above
-        """One turn of a cell: up to a batch of its messages."""
+    async def _serve(  # noqa: C901, PLR0912, PLR0915 - as above
+        self, cell: Cell, take: Callable[[], Any]
+    ) -> None:
+        """One turn of a cell: up to a batch of the messages that `take` returns."""
         actor = cell.actor
         behaviour = cell.behaviour
         handlers = behaviour.handlers
         dispatcher = self._dispatcher
         left = BATCH_MESSAGES
         while left and cell.actor is actor:
-            item = cell.take()
+            item = take()
             if item is None:
                 break
             left -= 1

@@ -6,6 +6,7 @@ reference, and reply directly to the asker.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from callboard.messages.control.control_plane import (
@@ -15,6 +16,7 @@ from callboard.messages.control.control_plane import (
     ResizePart,
 )
 from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import ActorStartFailed
 
 from ..kernel.actor import Actor, Behaviour, behaviour_of, handler
@@ -114,6 +116,15 @@ class PoolCell(Cell):
         if over and self._idle:
             self._wake_one()
         return over
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether no agent is idle."""
+        return not self._idle
+
+    def takers(self, message: Contract) -> Sequence[Cell]:
+        """The agents."""
+        return () if self.children is None else tuple(self.children.cells.values())
 
     @property
     def is_quiet(self) -> bool:

@@ -43,7 +43,9 @@ class Kind:
     RESUME: Final = 6
     BOUNCE: Final = 7
     """An ask that returns to its sender: the actor ended before it ran, and will be restarted."""
-    KINDS: Final = 8
+    SEARCH: Final = 8
+    """A search for asks in a circle comes to the host that made the ask of `correlation`."""
+    KINDS: Final = 9
 
 
 class FrameHeader(NamedTuple):

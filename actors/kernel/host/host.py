@@ -34,6 +34,7 @@ from callboard.messages.ports import LargeValueStore, MakeSupervisor, Pickler
 
 from ..asks import Ask, AskFuture, AskOwner, Call
 from ..cell import Cell, Recipe
+from ..circles.circles import Circles
 from ..context import Context
 from ..dead_letters import DeadLetters
 from ..deadlines import Deadlines
@@ -121,6 +122,7 @@ class Host:
         self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
         self.dispatcher: Final = Dispatcher(self, self.dead_letters)
         self.stashes: Final[Stashes] = self.dispatcher.stashes
+        self.circles: Final[Circles] = Circles(self)
         self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
         self.notices: Final = Notices(self.dead_letters)
@@ -265,6 +267,8 @@ class Host:
             else:
                 call.local = ask = Ask(request, call, correlation, deadline_s, call.step)
                 cell.put(ask)
+                if not cell.queued and cell.is_blocked:
+                    self.circles.suspect(ask, cell)
             return
         self.pending[correlation] = call
         link = self.links.get(slot) or self.link(slot)
@@ -328,6 +332,14 @@ class Host:
         """A slot has ended for good."""
         self.fail_lost_asks(slot, error)
         self.monitors.slot_closed(slot)
+
+    def suspect(self, ask: Ask) -> None:
+        """An ask from a link waits for its actor: it may be part of a circle."""
+        self.circles.suspect(ask, self.cells[ask.target])
+
+    def take_search(self, correlation: int, body: bytes) -> bool:
+        """A search for asks in a circle has come; False when it does not decode."""
+        return self.circles.take_search(correlation, body)
 
     def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
         """Whether an ask that fails so goes back to its sender, to wait for this host's restart."""
@@ -484,6 +496,7 @@ class Host:
     async def close(self) -> None:
         """Close at once, without stopping actors in order. Open asks fail."""
         self.cleanup.close()
+        self.circles.close()
         self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():
