@@ -21,6 +21,8 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import DeadlineExceeded, SpecError
+from callboard.messages.core.ref import check_message
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.errors import (
     CommitUnknown,
     EventIdReused,
@@ -149,8 +151,9 @@ class Commands(Generic[StateT]):
         `retries_max` conflicts, `DeadlineExceeded` after `timeout_s` seconds, and what the
         journal raises. After one of the last two, execute it again with the same `command_id`.
         """
+        check_message(command)
         name = uuid.uuid4().hex if command_id is None else command_id
-        limit = asyncio.timeout(timeout_s)
+        limit = asyncio.timeout(checked_timeout(timeout_s))
         try:
             async with limit, self._turn(stream):
                 done = await self._execute(

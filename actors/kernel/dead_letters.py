@@ -53,7 +53,9 @@ class DeadLetters:
         self.counts[reason] += 1
         self._total += 1
         message: Contract | None = item.message if type(item) is Ask else item
-        name = type(message).contract_name if message is not None else ""
+        # Another pydantic model than a contract may have come by a local reference.
+        cls = type(message)
+        name = "" if message is None else getattr(cls, "contract_name", cls.__qualname__)
         if self._total <= LOGGED_MAX or str(self._total).strip("0") == "1":
             LOGGER.warning(
                 "dead letter %d on %s: %s to %s: %s%s",

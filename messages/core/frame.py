@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from .contract import Contract, ContractKey, describe_contract
-from .errors import FrameError
+from .errors import FrameError, InvalidMessage
 from .limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
@@ -122,9 +122,15 @@ class FrameWriter:
         return number
 
     def number_of(self, cls: type[Contract]) -> int:
-        """The index of a contract class in this frame's table."""
+        """The index of a contract class in this frame's table. Raises `InvalidMessage`."""
         number = self._classes.get(cls)
         if number is None:
+            if not issubclass(cls, Contract):
+                raise InvalidMessage(
+                    f"a {cls.__qualname__} stands where a message belongs, and is no contract.",
+                    advice="Derive its class from Contract or Request.",
+                    may_have_run=False,
+                )
             number = self._classes[cls] = self.contract(describe_contract(cls).key)
         return number
 

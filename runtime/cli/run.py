@@ -29,6 +29,7 @@ from callboard.messages.core.errors import UsageError
 from ..api.run import run as run_driver
 from ..api.system import System
 from ..hosting.settings import ENGINES, FROM_ENVIRONMENT
+from .options import Seconds
 from .outcome import ExitCode, Failure, failure_of, print_failure
 from .progress import ProgressLine
 from .target import Function, Script, Target, actor_in, find_target, request_for
@@ -80,7 +81,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster does not ans
     multiple=True,
     help="Also start a pool of agents for the actor; may be repeated.",
 )
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S")
+@click.option("--timeout", "timeout_s", type=Seconds(), metavar="S")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON line, last.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
 @click.pass_context

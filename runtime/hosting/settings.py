@@ -16,6 +16,7 @@ from callboard.messages.control.hosts import HOSTS_MAX, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
+from callboard.messages.core.timeouts import TIMEOUT_S_MAX
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -110,8 +111,8 @@ class Settings:
         if self.engine == "inline" and self.detached:
             _refuse("detached", self.detached, "False for the inline engine, which is one process")
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
-            if not getattr(self, name) > 0:
-                _refuse(name, getattr(self, name), "over 0")
+            if not 0 < getattr(self, name) <= TIMEOUT_S_MAX:
+                _refuse(name, getattr(self, name), f"over 0, and at most {TIMEOUT_S_MAX:g}")
         if not isinstance(self.blobs, str) or not self.blobs:
             _refuse("blobs", self.blobs, "a folder, auto, or off")
         has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, Self, TypeVar
 
 from callboard.messages.core.errors import DeadlineExceeded, UsageError
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.stores import Cache, ReadModelStore
 
 from ...journal.position import Position
@@ -161,6 +162,7 @@ class Queries(Generic[RowT]):
         Use it to read your own write: give the position that the append returned. Raises
         `DeadlineExceeded` after `timeout_s` seconds.
         """
+        checked_timeout(timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 while (notified := self._notified.value) < position:

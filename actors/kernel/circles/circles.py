@@ -102,6 +102,11 @@ class Circles:
             self._host.loop.call_soon(self._search, key)
         self._arm(self._new[key].due_s)
 
+    def path_waiting(self, future: "asyncio.Future[Any]") -> str | None:
+        """The path of the actor whose handler or hook waits for `future`."""
+        runs = [self._host.dispatcher.runs.get(task) for task in waiting_tasks(future)]
+        return next((run.cell.path for run in runs if run is not None and run.cell), None)
+
     def close(self) -> None:
         """The host ends."""
         if self._timer is not None:

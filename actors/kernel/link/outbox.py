@@ -127,9 +127,9 @@ class Outbox:
 
     def _write(self, item: OutgoingMessage) -> None:
         message, call = item.message, item.call
-        body, buffers = self._encode(message)
         writer = self._writer
         number = writer.number_of(type(message))
+        body, buffers = self._encode(message)
         if call is None:
             kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
         else:

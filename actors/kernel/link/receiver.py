@@ -275,6 +275,11 @@ class FrameReceiver:
             number, flow_key = place
             self._outbox.control(Kind.RESUME, number, 0, flow_key.to_bytes())
 
+    def path_of(self, target: int) -> str:
+        """The path of a cell of this host, and the host's name."""
+        cell = self._host.cells.get(target)
+        return f"{f'${target}' if cell is None else cell.path} on {self._host.name}"
+
     # --- outcomes of asks -------------------------------------------------------------------
 
     def reply(self, correlation: int, message: Contract | None) -> None:

@@ -26,6 +26,8 @@ from callboard.runtime.api.system import System
 
 DEADLINE_S = 5.0
 SLOW_S = 0.2
+SLOW_BEGAN: list[asyncio.Event] = []
+"""Set when a slow actor begins."""
 
 
 class Seen(Contract, name="tests.circles.seen"):
@@ -128,7 +130,6 @@ class Node(Actor):
         seen: Seen = await self.began
         return seen
 
-
     @handler
     async def forward(self, request: Forward) -> Seen:
         later = None if request.later is None else request.later.ask(request.then)
@@ -146,6 +147,8 @@ class Node(Actor):
 class Slow(Node):
     @handler
     async def visit(self, request: Visit, ctx: Context) -> Seen:
+        for event in SLOW_BEGAN:
+            event.set()
         await asyncio.sleep(SLOW_S)
         return Seen(names=(ctx.path,))
 
@@ -262,7 +265,10 @@ class SelfStarter(Node):
 
 async def test_a_child_that_asks_its_parent_while_it_starts() -> None:
     async with start(engine="inline", hosts=2, standbys=0) as system:
-        parent, far = (await nodes(system, "parent", actor=Parent), await nodes(system, "x", "far", hosts=2))
+        parent, far = (
+            await nodes(system, "parent", actor=Parent),
+            await nodes(system, "x", "far", hosts=2),
+        )
         for way, between in (((parent[0],), ""), ((far[1], parent[0]), "/far on host-2 -> ")):
             with pytest.raises(ActorStartFailed, match="CircularAsk") as caught:
                 await parent[0].ask(Raise(in_start=way), timeout_s=DEADLINE_S / 2)
@@ -370,7 +376,9 @@ async def test_a_concurrent_actor_is_in_a_circle_once_all_its_handlers_wait() ->
         assert (await two.ask(Visit(way=(b, two)))).names == ("/two", "/b", "/two")
         assert len(await circle([two, b, two, c, two])) == 5
         # The other message of the actor is not in the chain: it will end, and then there is room.
-        slow = asyncio.ensure_future(two.ask(Forward(first=Visit(), to=(await system.spawn(Slow),))))
+        slow = asyncio.ensure_future(
+            two.ask(Forward(first=Visit(), to=(await system.spawn(Slow),)))
+        )
         await asyncio.sleep(0)
         assert (await two.ask(Visit(way=(b, two)))).names == ("/two", "/b", "/two")
         await slow
@@ -434,7 +442,8 @@ async def test_a_killed_reentrant_actor_leaves_no_handler_behind() -> None:
         (a,) = await nodes(system, "a", actor=Reentrant)
         slow = await system.spawn(Slow, name="slow")
         waiting = asyncio.ensure_future(a.ask(Visit(way=(a, slow))))
-        await asyncio.sleep(SLOW_S / 2)
+        SLOW_BEGAN[:] = [asyncio.Event()]
+        await SLOW_BEGAN[0].wait()
         await system.stop(a)
         assert (await waiting).names == ("/a", "/a", "/slow")
         host = host_of(system)
