@@ -319,12 +319,12 @@ class Projector:
         seconds (nothing is promoted then), `UsageError` when this is no shadow build, and what
         `wait_for` raises.
         """
+        until_s = asyncio.get_running_loop().time() + checked_timeout(timeout_s)
         if not self._is_shadow:
             raise UsageError(
                 f"{self.model!r} is the live model.",
                 advice="Make the projector with shadow=True for a model to promote.",
             )
-        until_s = asyncio.get_running_loop().time() + checked_timeout(timeout_s)
         await self._wait_until(self.log.head, until_s)
         if instead_of is not None:
             await instead_of.close()

@@ -10,10 +10,16 @@ from typing import Any, ClassVar
 import pydantic
 import pytest
 
+from callboard.actors.events.commands import Commands
+from callboard.actors.events.consumers.consumer import Consumer
+from callboard.actors.events.projection.projector import Projector
+from callboard.actors.events.projection.queries import Queries
+from callboard.actors.events.subscription.subscription import Subscription
 from callboard.actors.kernel.actor import Agent, handler
 from callboard.actors.kernel.cell import Recipe
 from callboard.actors.kernel.context import Context
 from callboard.actors.keyed.actor import KeyedActor
+from callboard.actors.state.feed import StateFeed
 from callboard.messages.control.routing import consistent_hash
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import (
@@ -204,6 +210,28 @@ async def test_every_wait_refuses_a_timeout_that_is_none() -> None:
                 error = await error_of(wait, timeout_s=wrong)
                 assert isinstance(error, UsageError), (name, wrong, error)
                 assert "timeout_s is " in error.message
+
+
+WAITS: dict[str, tuple[type[Any], tuple[Any, ...]]] = {
+    "wait_for of a projector": (Projector, (1,)),
+    "promote of a projector": (Projector, ()),
+    "wait_for of queries": (Queries, (1,)),
+    "wait_for of states": (StateFeed, (1,)),
+    "execute of commands": (Commands, ("stream", Note())),
+    "next of a consumer": (Consumer, ()),
+    "next of a subscription": (Subscription, ()),
+    "next_page of a subscription": (Subscription, ()),
+}
+
+
+@pytest.mark.parametrize("what", WAITS)
+@pytest.mark.parametrize("wrong", TIMEOUTS)
+async def test_waits_for_events_refuse_a_timeout_that_is_none(what: str, wrong: Any) -> None:
+    cls, arguments = WAITS[what]
+    # Without a store: the refusal comes before anything else.
+    wait = getattr(object.__new__(cls), what.partition(" ")[0])
+    with pytest.raises(UsageError, match="timeout_s is "):
+        await wait(*arguments, timeout_s=wrong)
 
 
 @pytest.mark.parametrize("wrong", [0, -1.0, math.nan, math.inf])
