@@ -298,6 +298,13 @@ class Outbox:
             # Before the later messages for the same actors.
             self._backlog.put_first(queue)
 
+    @property
+    def credit_is_whole(self) -> bool:
+        """Whether the credit of the written messages is that of the frames that hold them."""
+        return self._credit_sealed == sum(used for _, used in self._sealed) and (
+            self._credit_used <= self._writer.count
+        )
+
     def close(self, error: CallboardError) -> None:
         """Refuse all waiting messages; called after a `reset`."""
         self.closed_by = error
