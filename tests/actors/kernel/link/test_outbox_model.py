@@ -102,7 +102,7 @@ class OutboxModel(RuleBasedStateMachine):
         tells = [envelope for envelope in frame.envelopes if envelope.kind == Kind.TELL]
         assert len(tells) == credit_used
         self.replies_left += len(frame.envelopes) - len(tells)
-        decode = self.outbox._encode.__self__.decode  # type: ignore[attr-defined]  # noqa: SLF001
+        decode = self.outbox._encode.__self__.decode  # type: ignore[attr-defined]
         for envelope in tells:
             number = decode(envelope.body, Numbered.model_validate, ()).number
             # Not the oldest only after a failover, which loses what had been written.
@@ -145,8 +145,8 @@ class OutboxModel(RuleBasedStateMachine):
         self.replies = self.replies_left = 0
 
     def waiting_items(self) -> Iterator[OutgoingMessage]:
-        yield from self.outbox._backlog  # noqa: SLF001 - what the model is about
-        for queue in self.outbox._paused._queues():  # noqa: SLF001 - as above
+        yield from self.outbox._backlog
+        for queue in self.outbox._paused._queues():
             yield from queue
 
     @rule()
@@ -164,20 +164,19 @@ class OutboxModel(RuleBasedStateMachine):
         assert not self.outbox.waiting
         self.posted = {cell: [] for cell in CELLS}
 
-    # --- what always holds -------------------------------------------------------------------------
+    # --- what always holds -----------------------------------------------------------------------
 
     @invariant()
     def all_credit_can_be_used(self) -> None:
         outbox = self.outbox
         assert outbox.credit_is_whole
-        assert self.core.sent <= self.core.granted
-        waits_for_room = [
-            item for item in self.waiting_items() if item.target not in self.paused
-        ]
+        assert self.core.sent + self.written() <= self.core.granted
+        assert outbox._backlog.tells == len(outbox._backlog)
+        waits_for_room = [item for item in self.waiting_items() if item.target not in self.paused]
         if outbox.is_open and waits_for_room:
             written = self.written()
             no_credit = self.core.sent + written >= self.core.granted
-            assert no_credit or len(outbox._sealed) >= LIMITS.link_frames_in_flight  # noqa: SLF001
+            assert no_credit or len(outbox._sealed) >= LIMITS.link_frames_in_flight
 
     def written(self) -> int:
         """Messages in frames that have not left: all posted ones that do not wait."""
@@ -201,4 +200,4 @@ class OutboxModel(RuleBasedStateMachine):
 
 
 TestOutboxModel = OutboxModel.TestCase
-TestOutboxModel.settings = settings(max_examples=examples(200), stateful_step_count=40)
+TestOutboxModel.settings = settings(max_examples=examples(600), stateful_step_count=40)
