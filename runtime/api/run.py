@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
+from callboard.messages.core.errors import UsageError
+
 from ..hosting.memory import tune_gc
 from ..hosting.settings import Settings, SettingsOptions
 from .start import start
@@ -28,8 +30,15 @@ def run(
     (`CALLBOARD_HOSTS` and others; `callboard run` sets them). Ctrl-C stops everything within
     5 seconds and raises `KeyboardInterrupt`.
 
-    Raises the errors of `main`, and those of `start`.
+    Raises the errors of `main`, those of `start`, and `UsageError` in a thread whose event loop
+    runs, as in a notebook: use `async with start(...)` there.
     """
+    if _has_running_loop():
+        raise UsageError(
+            "an event loop runs in this thread already (a notebook has one), and callboard.run "
+            "cannot run another.",
+            advice="Write `async with callboard.start() as system:` instead.",
+        )
 
     async def whole() -> ResultT:
         async with start(settings, **options) as system:
@@ -38,6 +47,14 @@ def run(
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(whole())
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

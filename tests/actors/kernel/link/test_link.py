@@ -218,10 +218,10 @@ async def test_a_dead_incarnation_is_never_connected_again() -> None:
         assert await both.last() == 1
 
 
-async def test_a_new_incarnation_gets_acknowledgements_and_credit(
+async def test_a_new_incarnation_gets_credit_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link_module, "ACK_DELAY_S", 0.05)
+    monkeypatch.setattr(link_module, "ACK_DELAY_S", 3_600.0)  # Only grants send one.
     async with pair() as both:
         peer, _, _ = await both.next_peer()
         for number in range(5 * LIMITS.link_credit):
@@ -231,11 +231,9 @@ async def test_a_new_incarnation_gets_acknowledgements_and_credit(
         before = len(there.frames)
         for number in range(LIMITS.link_credit // 2):
             peer.tell(Address(1, 7), Number(number=number))
-        # The grant goes back at once; the rest of the acknowledgement after its delay.
         await until(lambda: len(there.frames) > before)
         granted = decode_frame(there.frames[before], LIMITS).header.granted
         assert granted > LIMITS.link_credit
-        await until(lambda: not peer.link(1).core.unacknowledged)
 
 
 async def test_an_acknowledgement_owed_to_a_lost_host_does_not_silence_the_next(
@@ -246,6 +244,9 @@ async def test_an_acknowledgement_owed_to_a_lost_host_does_not_silence_the_next(
         peer, _, _ = await both.next_peer()
         peer.tell(Address(1, 7), Number(number=1))
         await until(lambda: Taker.seen == [1])  # Its acknowledgement is owed now.
+        link = both.here.link(2)
+        link.mark_lost(1, LOST)
+        await until(lambda: link._ack_timer is None)
         peer, _, _ = await both.next_peer()
         peer.tell(Address(1, 7), Number(number=2))
         await until(lambda: Taker.seen == [1, 2])

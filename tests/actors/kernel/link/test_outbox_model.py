@@ -197,6 +197,29 @@ class OutboxModel(RuleBasedStateMachine):
             self.send_frame()
         assert not any(self.posted.values())
         assert self.replies_left == self.replies
+        self.all_the_credit_of_the_next_peer_can_be_used()
+
+    def all_the_credit_of_the_next_peer_can_be_used(self) -> None:
+        """After a failover exactly the credit of the new peer is there, whatever was before."""
+        self.fail_over()
+        self.open()
+        self.post(7, LIMITS.link_credit + 3)
+        while self.outbox.has_frames:
+            self.send_frame()
+        assert self.core.sent == LIMITS.link_credit
+        assert self.outbox.waiting == len(self.posted[7]) == 3
+
+
+def test_a_failover_puts_the_messages_of_a_pause_before_the_later_ones() -> None:
+    model = OutboxModel()
+    model.pause(7)
+    model.post(7, 2)  # They wait in the queue of the pause.
+    model.post(8, LIMITS.link_credit + 1)
+    while model.outbox.has_frames:
+        model.send_frame()
+    model.post(7, 2)  # They wait behind the message to the other cell, for credit.
+    model.fail_over()
+    model.teardown()
 
 
 TestOutboxModel = OutboxModel.TestCase
