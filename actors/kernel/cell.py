@@ -343,9 +343,18 @@ class Cell:
         """Children that the cell's spec declares, in start order; they last as long as the cell."""
         return ()
 
-    def takers(self, message: Contract) -> Sequence["Cell"]:
-        """The cells of which one handles such a message."""
-        return (self,)
+    @property
+    def is_reentrant(self) -> bool:
+        """Whether its messages may be handled while the handlers of their chain wait."""
+        return self.behaviour.reentrant
+
+    def is_handled_by(self, cell: "Cell", message: Contract) -> bool:
+        """Whether the handler of such a message to this cell may run in `cell`."""
+        return cell is self
+
+    def handled_at_once(self, message: Contract) -> int:
+        """How many such messages may be handled at the same time."""
+        return self.behaviour.concurrency
 
     def waiting_for_start(self) -> Sequence[Any]:
         """The messages that wait until its start hook has ended."""

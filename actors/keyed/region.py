@@ -239,13 +239,18 @@ class KeyRegion(Cell):
         """False: the cell of the key decides."""
         return False
 
-    def takers(self, message: Contract) -> Sequence[Cell]:
-        """The activation of the message's key."""
-        try:
-            cell = self._cells.get(key_text(message, self.plan.actor.key))
-        except CallboardError:
-            return ()
-        return () if cell is None else (cell,)
+    @property
+    def is_reentrant(self) -> bool:
+        """Whether the keyed actors are."""
+        return behaviour_of(self.plan.actor).reentrant
+
+    def is_handled_by(self, cell: Cell, message: Contract) -> bool:
+        """Whether `cell` is the activation of the message's key."""
+        return cell is self._cells.get(key_text(message, self.plan.actor.key))
+
+    def handled_at_once(self, message: Contract) -> int:
+        """How many messages the actor of one key may handle."""
+        return behaviour_of(self.plan.actor).concurrency
 
     def held_for(self, key: str) -> Sequence[Any]:
         """The messages that wait for the activation of a key."""

@@ -6,7 +6,6 @@ reference, and reply directly to the asker.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, Final
 
 from callboard.messages.control.control_plane import (
@@ -122,9 +121,14 @@ class PoolCell(Cell):
         """Whether no agent is idle."""
         return not self._idle
 
-    def takers(self, message: Contract) -> Sequence[Cell]:
-        """The agents."""
-        return () if self.children is None else tuple(self.children.cells.values())
+    def is_handled_by(self, cell: Cell, message: Contract) -> bool:
+        """Whether `cell` is one of the agents."""
+        return cell.parent is self
+
+    def handled_at_once(self, message: Contract) -> int:
+        """How many messages all agents together may handle."""
+        agents = 0 if self.children is None else len(self.children.cells)
+        return agents * self.behaviour.concurrency
 
     @property
     def is_quiet(self) -> bool:

@@ -30,6 +30,10 @@ SUSPECT_AFTER_S: Final = 0.02
 AGAIN_AFTER_S: Final = 1.0
 """The time of a second search: a handler may send an ask first and await it later."""
 
+SEARCHES_MAX: Final = 64
+"""Searches of one turn; the next ones follow after `SUSPECT_AFTER_S`. So an actor with thousands
+of waiting asks does not hold the event loop up."""
+
 
 class ControlOutbox(Protocol):
     """The messages to another host."""
@@ -73,11 +77,6 @@ class Suspect:
         """Whether no handler has begun with it."""
         return not self.ask.done and self.ask.worker is None
 
-    @property
-    def takers(self) -> tuple[Cell, ...]:
-        """The cells that may handle it."""
-        return tuple(self.cell.takers(self.ask.message))
-
 
 class Circles:
     """The suspected asks of one host, and its part in all searches."""
@@ -97,7 +96,7 @@ class Circles:
             return  # An attempt of a step: no handler has asked.
         key = (sink.slot, ask.correlation)
         self._new[key] = Suspect(ask, cell, self._host.now() + SUSPECT_AFTER_S)
-        if any(taker.behaviour.reentrant for taker in cell.takers(ask.message)):
+        if cell.is_reentrant:
             # After the asker has begun to wait.
             self._host.loop.call_soon(self._search, key)
         self._arm(self._new[key].due_s)
@@ -115,18 +114,22 @@ class Circles:
     def _search_due(self) -> None:
         self._timer = None
         now_s = self._host.now()
-        for key in _due(self._old, now_s):
-            self._search(key)
-            self._old.pop(key, None)
-        for key in _due(self._new, now_s):
-            self._search(key)
-            suspect = self._new.pop(key, None)
-            if suspect is not None and suspect.waits:
-                suspect.due_s = now_s + AGAIN_AFTER_S
-                self._old[key] = suspect
+        left = SEARCHES_MAX
+        for suspects in (self._new, self._old):
+            while left and suspects:
+                key, suspect = next(iter(suspects.items()))
+                if suspect.due_s > now_s:
+                    break
+                if suspect.waits:
+                    left -= 1
+                    self._search(key)
+                    if suspects is self._new and key in suspects:
+                        suspect.due_s = now_s + AGAIN_AFTER_S
+                        self._old[key] = suspect
+                suspects.pop(key, None)
         heads = [next(iter(each.values())).due_s for each in (self._new, self._old) if each]
         if heads:
-            self._arm(min(heads))
+            self._arm(max(min(heads), now_s if left else now_s + SUSPECT_AFTER_S))
 
     def _arm(self, at_s: float) -> None:
         if self._timer is not None:
@@ -180,10 +183,11 @@ class Circles:
             suspect = self._find((search.source, search.correlation))
             if suspect is None:
                 return  # It has an outcome, or its handler has begun.
-            takers = suspect.takers
-            if cell in takers:
+            # A handler whose actor has just failed is about to end.
+            counts = isinstance(run, HookRun) or cell.lifecycle == Lifecycle.RUNNING
+            if counts and suspect.cell.is_handled_by(cell, suspect.ask.message):
                 search = search._replace(hits=search.hits + 1)
-                if self._has_closed(suspect, run, cell, takers, search):
+                if self._has_closed(suspect, run, cell, search):
                     return
         if not isinstance(run, HookRun):
             self._go_back(run.item, search)
@@ -204,31 +208,22 @@ class Circles:
         yield from () if started is None else (started,)
         yield from list(cell.waiting_for_start())[:ACTORS_MAX]
 
-    def _has_closed(
-        self, suspect: Suspect, run: Run[Cell], cell: Cell, takers: tuple[Cell, ...], search: Search
-    ) -> bool:
-        """The search has come to a cell that may take the ask: settle the ask if only it could."""
-        ask = suspect.ask
+    def _has_closed(self, suspect: Suspect, run: Run[Cell], cell: Cell, search: Search) -> bool:
+        """The search has come to a handler where the ask belongs: settle it if none can."""
+        ask, asked = suspect.ask, suspect.cell
         is_hook = isinstance(run, HookRun)
         if (
             not is_hook
             and cell.behaviour.reentrant
             and self._host.dispatcher.has_interleaving_room(cell)
-            and any(place.withdraw(ask) for place in (suspect.cell, *takers))
+            and (asked.withdraw(ask) or cell.withdraw(ask))
         ):
+            for suspects in (self._new, self._old):
+                suspects.pop((search.source, search.correlation), None)
             self._host.dispatcher.interleave(cell, ask)
             return True
-        if not is_hook and search.hits < sum(taker.behaviour.concurrency for taker in takers):
+        if not is_hook and search.hits < asked.handled_at_once(ask.message):
             return False
-        asked = type(ask.message).contract_name
-        ask.fail(circular_ask(asked, self._host.name, cell.path, search.actors))
+        name = type(ask.message).contract_name
+        ask.fail(circular_ask(name, self._host.name, cell.path, search.actors))
         return True
-
-
-def _due(suspects: dict[tuple[int, int], Suspect], now_s: float) -> list[tuple[int, int]]:
-    due = []
-    for key, suspect in suspects.items():
-        if suspect.due_s > now_s:
-            break
-        due.append(key)
-    return due
