@@ -15,7 +15,7 @@ import contextlib
 import contextvars
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from callboard.messages.core.contract import Contract
@@ -108,11 +108,14 @@ class Dispatcher:
             self._idle.pop().wake()
         else:
             worker = Worker(self)
-            self.workers.add(worker)
-            # An empty context: the context variables of a handler must not depend on the
-            # sender of the first message.
-            worker.task = self.loop.create_task(worker.run(), context=contextvars.Context())
-            self.runs[worker.task] = worker
+            self._start(worker, worker.run())
+
+    def _start(self, worker: "Worker", coroutine: Coroutine[Any, Any, None]) -> None:
+        self.workers.add(worker)
+        # An empty context: the context variables of a handler must not depend on the
+        # sender of the first message.
+        worker.task = self.loop.create_task(coroutine, context=contextvars.Context())
+        self.runs[worker.task] = worker
 
     def has_interleaving_room(self, cell: Cell) -> bool:
         """Whether a reentrant actor may handle one more message of a chain that waits for it."""
@@ -121,12 +124,8 @@ class Dispatcher:
     def interleave(self, cell: Cell, ask: Ask) -> None:
         """Let a reentrant actor handle an ask now, while its handlers wait."""
         worker = Worker(self)
-        self.workers.add(worker)
         self._interleaved[cell.id] += 1
-        worker.task = self.loop.create_task(
-            worker.run_interleaved(cell, ask), context=contextvars.Context()
-        )
-        self.runs[worker.task] = worker
+        self._start(worker, worker.run_interleaved(cell, ask))
 
     def interleaved_done(self, worker: "Worker", cell: Cell) -> None:
         """A worker has handled its interleaved message."""
