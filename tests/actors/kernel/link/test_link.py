@@ -281,3 +281,24 @@ def test_an_old_grant_takes_nothing_back() -> None:
     core.read_header(FrameHeader(2, 1, 1, 1, 0, 0, 40))
     core.read_header(FrameHeader(2, 1, 1, 1, 0, 0, 30))
     assert core.granted == 40
+
+
+async def test_frames_that_are_sent_again_keep_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "ACK_DELAY_S", 0.01)
+    monkeypatch.setattr(link_module, "RESEND_AFTER_S", 0.05)
+    async with pair() as both:
+        _, there, _ = await both.next_peer()
+        there.loses = True
+        both.tell(*range(6))
+        await until(lambda: len(there.frames) == 6)
+        there.loses, there.holds, there.most = False, True, 0
+        link = both.here.link(2)
+        while link.core.unacknowledged:
+            await until(lambda: there.held or not link.core.unacknowledged)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            held, there.held = there.held, []
+            for each in held:
+                each.set_result(None)
+        assert there.most == LIMITS.link_frames_in_flight
+        assert Taker.seen == list(range(6))
