@@ -172,7 +172,7 @@ class Visit(Request[Heard], name="actors.visit"):
     to: tuple[Ref[Any], ...] = ()
 
 
-class Visitor(Actor):
+class Forwarder(Actor):
     """Handles one message at a time, and asks the next one."""
 
     @handler
@@ -183,7 +183,7 @@ class Visitor(Actor):
         return Heard(events=(ctx.path, *seen.events))
 
 
-class ReentrantVisitor(Visitor):
+class ReentrantForwarder(Forwarder):
     """Handles what its own chain asks meanwhile."""
 
     reentrant: ClassVar[bool] = True

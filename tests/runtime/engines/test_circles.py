@@ -18,9 +18,9 @@ LATE_S = 2.0
 
 
 async def test_a_circle_over_hosts_fails_at_once_and_names_its_actors(system: System) -> None:
-    a = await system.spawn(actors.Visitor, host=1, name="circle-a")
-    b = await system.spawn(actors.Visitor, host=2, name="circle-b")
-    c = await system.spawn(actors.Visitor, host=2, name="circle-c")
+    a = await system.spawn(actors.Forwarder, host=1, name="circle-a")
+    b = await system.spawn(actors.Forwarder, host=2, name="circle-b")
+    c = await system.spawn(actors.Forwarder, host=2, name="circle-c")
     await a.ask(actors.Visit(to=(b, c)), timeout_s=20.0)
     began_s = time.monotonic()
     for to in ((b, a), (b, c, a), (a,)):
@@ -35,8 +35,8 @@ async def test_a_circle_over_hosts_fails_at_once_and_names_its_actors(system: Sy
 
 
 async def test_a_reentrant_actor_handles_its_own_chain(system: System) -> None:
-    a = await system.spawn(actors.ReentrantVisitor, host=1, name="reentrant-a")
-    b = await system.spawn(actors.Visitor, host=2, name="reentrant-b")
+    a = await system.spawn(actors.ReentrantForwarder, host=1, name="reentrant-a")
+    b = await system.spawn(actors.Forwarder, host=2, name="reentrant-b")
     seen = await a.ask(actors.Visit(to=(b, a, a)), timeout_s=20.0)
     assert seen.events == ("/reentrant-a", "/reentrant-b", "/reentrant-a", "/reentrant-a")
     for ref in (a, b):
