@@ -165,6 +165,8 @@ class Context:
         Awaiting it raises an `AskError` or a `ContractError`; `NoAgentOffers` when `to` is
         left out and no actor offers the contract.
         """
+        if type(type(request)) is not CONTRACT_TYPE:
+            raise not_a_message(request)  # Here, too: the arguments may be in the wrong order.
         return self._host.ask(
             None if to is None else to.address, request, timeout_s, origin=self._ask
         )

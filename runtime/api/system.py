@@ -321,6 +321,8 @@ class System:
         `timeout_s` is in seconds; None means the setting `ask_timeout_s`. The await raises an
         `AskError` when no reply came, and a `ContractError` when a host refused the message.
         """
+        if type(type(request)) is not CONTRACT_TYPE:
+            raise not_a_message(request)  # Here, too: the arguments may be in the wrong order.
         return self._host.ask(None if to is None else to.address, request, timeout_s)
 
     def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
