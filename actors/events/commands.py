@@ -22,6 +22,8 @@ from callboard.messages.control.spec import Backoff
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import DeadlineExceeded, SpecError, UsageError
 from callboard.messages.core.names import check_name
+from callboard.messages.core.ref import check_message
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.errors import (
     CommitUnknown,
     EventIdReused,
@@ -151,11 +153,12 @@ class Commands(Generic[StateT]):
         `timeout_s` seconds, and what the journal raises. After one of the last two, execute it
         again with the same `command_id`.
         """
+        check_message(command)
         if command_id is None:
             name = uuid.uuid4().hex
         else:
             name = check_name("the command id", command_id, error=UsageError)
-        limit = asyncio.timeout(timeout_s)
+        limit = asyncio.timeout(checked_timeout(timeout_s))
         try:
             async with limit, self._turn(stream):
                 done = await self._execute(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from callboard.messages.core.errors import DeadlineExceeded
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.jobs.execution import Decision
 from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate
 
@@ -71,6 +72,8 @@ class ExecutionHandle(Generic[ResultT]):
             Cancelled: the execution was cancelled.
             CallboardError: the execution failed; see `Job`.
         """
+        if timeout_s is not None:
+            checked_timeout(timeout_s)
         outcome = self._execution.outcome
         done, _ = await asyncio.wait((outcome,), timeout=timeout_s)
         if not done:

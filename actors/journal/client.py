@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import AskError
 from callboard.messages.core.ref import Ref
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.events import ANY, Appended, NewEvent, RecordedEvent
 
 from .messages import AppendEvents, AwaitHead, ReadEvents, ReadStream, VersionOf
@@ -29,7 +30,7 @@ class LogClient:
 
     def __init__(self, ref: Ref[Any], *, timeout_s: float = 30.0) -> None:
         self.ref: Final = ref
-        self._timeout_s = timeout_s
+        self._timeout_s = checked_timeout(timeout_s)
         # An ask that fails (the log restarts, or is gone) is retried; readers get the error.
         self._position = FollowedPosition(
             self._await_head,

@@ -118,6 +118,8 @@ class Actor:
     """How many incarnations a message may crash before it goes to dead letters."""
     supervision: ClassVar[SupervisorSpec] = SupervisorSpec()
     """How this actor supervises the children it spawns."""
+    reentrant: ClassVar[bool] = False
+    """Whether it handles an ask of its own call chain while the handlers of that chain wait."""
     trap_exits: ClassVar[bool] = False
     """Whether the end of a linked actor reaches it as a message (`Exited`) and does not end it."""
 
@@ -167,6 +169,7 @@ class Behaviour:
         "mailbox_messages",
         "mailbox_on_restart",
         "overflow",
+        "reentrant",
         "restarts_on_error",
         "stash_messages",
         "trap_exits",
@@ -185,6 +188,7 @@ class Behaviour:
         )
         self.stash_messages = _positive(actor, "stash_messages", actor.stash_messages)
         self.attempts_max = _positive(actor, "attempts_max", actor.attempts_max)
+        self.reentrant = _truth(actor, "reentrant", actor.reentrant)
         self.trap_exits = _truth(actor, "trap_exits", actor.trap_exits)
         self.restarts_on_error = (
             _chosen(actor, "on_error", actor.on_error, OnError) is OnError.RESTART

@@ -9,7 +9,14 @@ import asyncio
 from typing import Any, Final, Protocol, cast
 
 from callboard.messages.core.contract import Contract, is_same_contract
-from callboard.messages.core.errors import CallboardError, Cancelled, DeadlineExceeded, WrongReply
+from callboard.messages.core.errors import (
+    CallboardError,
+    Cancelled,
+    DeadlineExceeded,
+    WrongReply,
+    error_from_data,
+)
+from callboard.messages.core.ref import Address
 
 __all__ = ["Ask", "AskFuture", "AskOwner", "Call", "HandlerRunner", "LinkSink", "ReplySink"]
 
@@ -32,6 +39,9 @@ class LinkSink(ReplySink, Protocol):
 
     def extend(self, ask: "Ask") -> bool:
         """Wait for the rest of its time; False when that has passed."""
+
+    def path_of(self, target: int) -> str:
+        """The path of the actor that the ask is for."""
 
 
 class Call(ReplySink, Protocol):
@@ -74,6 +84,12 @@ class AskOwner(Protocol):
     def ask_abandoned(self, future: "AskFuture", error: CallboardError) -> None:
         """The asker no longer waits: forget the ask, and stop its handler."""
 
+    def path_asked(self, future: "AskFuture") -> str:
+        """The path of the actor that the ask is for, as far as this host knows it."""
+
+    def path_asking(self, future: "AskFuture") -> str | None:
+        """The path of the actor that waits for the reply; None for a driver."""
+
 
 class AskFuture(asyncio.Future[Any]):
     """The asker's side. Cancelling it, or its deadline, stops the handler.
@@ -94,13 +110,16 @@ class AskFuture(asyncio.Future[Any]):
         self,
         loop: asyncio.AbstractEventLoop,
         owner: AskOwner,
-        slot: int,
+        address: Address,
+        contract: type[Contract],
         expects: type[Contract] | None = None,
     ) -> None:
         super().__init__(loop=loop)
         self.owner = owner
-        self.slot = slot
-        """The slot of the host that the ask goes to."""
+        self.slot, self.target = address
+        """The slot of the host that the ask goes to, and the number of the cell there."""
+        self.contract = contract
+        """The type of the request."""
         self.expects = expects
         """The reply type that the request names."""
 
@@ -130,10 +149,23 @@ class AskFuture(asyncio.Future[Any]):
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Take the failure, unless there is an outcome already."""
         if not self.done():
+            if type(error) is DeadlineExceeded:
+                error = self._with_asker(error)
             self.set_exception(error)
             # The interpreter must not report an ask that nobody awaits any more.
             self._log_traceback = False
             self.owner.ask_settled(self)
+
+    def _with_asker(self, error: DeadlineExceeded) -> CallboardError:
+        """The error with the path of the asker, which the handler's host does not know."""
+        asking = None if "asker" in error.details else self.owner.path_asking(self)
+        if asking is None:
+            return error
+        data = error.to_data()
+        message = f"{error.message} {asking} waited for the reply."
+        return error_from_data(
+            {**data, "message": message, "details": {**data["details"], "asker": asking}}
+        )
 
     def cancel(self, msg: Any = None) -> bool:
         """Give up, and cancel the handler wherever it runs."""
@@ -146,8 +178,10 @@ class AskFuture(asyncio.Future[Any]):
         """The deadline has passed."""
         if self.done():
             return
+        asked, asking = self.owner.path_asked(self), self.owner.path_asking(self)
         error = DeadlineExceeded(
-            f"no reply from {self.slot}/* within the deadline.",
+            f"{asked} has not answered a {self.contract.contract_name} within the deadline"
+            f"{'' if asking is None else f', and {asking} waited for it'}.",
             advice="Raise timeout_s, or see with `callboard tree` what the actor does.",
             may_have_run=self.sent or (self.local is not None and self.local.may_have_run),
         )
@@ -242,12 +276,16 @@ class Ask:
     def expired(self) -> None:
         """Its deadline has passed on this host, or nearly so and no handler has begun."""
         # Only an ask that came over a link expires here.
-        if self.may_have_run and cast("LinkSink", self.sink).extend(self):
+        sink = cast("LinkSink", self.sink)
+        if self.may_have_run and sink.extend(self):
             return
+        place = sink.path_of(self.target)
+        has_begun = self.may_have_run
         self.stop(
             DeadlineExceeded(
-                f"the deadline of a {type(self.message).contract_name} passed at its handler.",
-                advice="Raise timeout_s.",
-                may_have_run=self.may_have_run,
+                f"the deadline of a {type(self.message).contract_name} passed while "
+                f"{f'{place} handled it' if has_begun else f'it waited for {place}'}.",
+                advice="Raise timeout_s, or see with `callboard tree` what the actor does.",
+                may_have_run=has_begun,
             )
         )

@@ -239,6 +239,17 @@ class Cell:
             self.notify_room_waiters()
         return item
 
+    def withdraw(self, item: Any) -> bool:
+        """Take this one out of the waiting messages; False when it is not among them."""
+        mailbox = self.mailbox or ()
+        place = next((place for place, other in enumerate(mailbox) if other is item), -1)
+        if place < 0 or self.mailbox is None:
+            return False
+        self.mailbox.rotate(-place)
+        self.take()
+        self.mailbox.rotate(place)
+        return True
+
     def end_turn(self) -> None:
         """A worker has served this cell: queue it again, or make it idle."""
         if self.lifecycle != Lifecycle.RUNNING:
@@ -254,6 +265,11 @@ class Cell:
     def is_quiet(self) -> bool:
         """Whether no handler of its actor runs."""
         return self.free == self.behaviour.concurrency
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a new message waits for a handler that runs now, or for the start."""
+        return not self.queued
 
     def wake(self) -> None:
         """Schedule the waiting messages, or take work from the shared mailbox."""
@@ -326,6 +342,23 @@ class Cell:
     def declared_children(self) -> Sequence["Cell"]:
         """Children that the cell's spec declares, in start order; they last as long as the cell."""
         return ()
+
+    @property
+    def is_reentrant(self) -> bool:
+        """Whether its messages may be handled while the handlers of their chain wait."""
+        return self.behaviour.reentrant
+
+    def is_handled_by(self, cell: "Cell", message: Contract) -> bool:
+        """Whether the handler of such a message to this cell may run in `cell`."""
+        return cell is self
+
+    def handled_at_once(self, message: Contract) -> int:
+        """How many such messages may be handled at the same time."""
+        return self.behaviour.concurrency
+
+    def waiting_for_start(self) -> Sequence[Any]:
+        """The messages that wait until its start hook has ended."""
+        return tuple(self.mailbox or ())
 
     # --- hooks of its kind: how it starts ---------------------------------------------------
 

@@ -14,8 +14,9 @@ from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit
 from callboard.messages.control.notices import NameChanged, Offers
 from callboard.messages.control.spec import Restart, StopTimeout
 from callboard.messages.core.contract import Contract, Request
-from callboard.messages.core.errors import ActorStopped
-from callboard.messages.core.ref import Address, Ref, message_comes_first
+from callboard.messages.core.errors import ActorStopped, DeadlineExceeded
+from callboard.messages.core.ref import CONTRACT_TYPE, Address, Ref, not_a_message
+from callboard.messages.core.timeouts import checked_timeout
 
 from .asks import Ask
 from .cell_port import CellPort
@@ -164,8 +165,8 @@ class Context:
         Awaiting it raises an `AskError` or a `ContractError`; `NoAgentOffers` when `to` is
         left out and no actor offers the contract.
         """
-        if isinstance(request, Ref):
-            raise message_comes_first()
+        if type(type(request)) is not CONTRACT_TYPE:
+            raise not_a_message(request)  # Here, too: the arguments may be in the wrong order.
         return self._host.ask(
             None if to is None else to.address, request, timeout_s, origin=self._ask
         )
@@ -175,8 +176,8 @@ class Context:
 
         Raises `NoAgentOffers` too, and `UsageError` when the message does not stand first.
         """
-        if isinstance(message, Ref):
-            raise message_comes_first()
+        if type(type(message)) is not CONTRACT_TYPE:
+            raise not_a_message(message)
         if to is None:
             self._host.tell(self._host.directory.address_for(message), message)
         else:
@@ -189,10 +190,18 @@ class Context:
 
         Raises like `tell`.
         """
-        if isinstance(message, Ref):
-            raise message_comes_first()
+        if type(type(message)) is not CONTRACT_TYPE:
+            raise not_a_message(message)
+        if timeout_s is not None:
+            checked_timeout(timeout_s)
         remaining = self.remaining_s()
         if remaining is not None:
+            if not remaining:
+                raise DeadlineExceeded(
+                    f"the deadline of the message that {self.path} handles has passed.",
+                    advice="Raise the timeout_s of its asker.",
+                    may_have_run=False,
+                )
             timeout_s = remaining if timeout_s is None else min(timeout_s, remaining)
         address = self._host.directory.address_for(message) if to is None else to.address
         await self._host.send(address, message, timeout_s)

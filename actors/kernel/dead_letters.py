@@ -70,7 +70,9 @@ class DeadLetters:
         self.counts[reason] += 1
         self._total += 1
         message: Contract | None = item.message if type(item) is Ask else item
-        name = type(message).contract_name if message is not None else ""
+        # Another pydantic model than a contract may have come by a local reference.
+        cls = type(message)
+        name = "" if message is None else getattr(cls, "contract_name", cls.__qualname__)
         if error is not None:
             name = name or str(error.details.get("contract", ""))
             self.causes[reason] = f"{error}"[:CAUSE_CHARS_MAX]

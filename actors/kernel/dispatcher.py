@@ -16,8 +16,9 @@ import contextlib
 import inspect
 import math
 import threading
-from collections import deque
-from collections.abc import Callable
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from callboard.messages.core.contract import Contract
@@ -26,6 +27,7 @@ from callboard.messages.core.errors import CallboardError
 from .actor import Actor, Handler
 from .asks import Ask
 from .cell import Cell, Lifecycle
+from .circles.runs import Run
 from .context import Context
 from .dead_letters import DeadLetters
 from .failures import (
@@ -56,6 +58,8 @@ SLICE_S: Final = 0.004
 """How long workers run before the event loop serves its sockets and timers."""
 
 WORKERS_IDLE_MAX: Final = 256
+INTERLEAVED_MAX: Final = 64
+"""Messages that one reentrant actor handles while its handlers wait; a longer chain is an error."""
 
 
 class Dispatcher:
@@ -68,6 +72,10 @@ class Dispatcher:
         self.ready: deque[Cell] = deque()
         self.workers: dict[Worker, None] = {}
         """Workers that have not ended, oldest first."""
+        self.runs: Final[weakref.WeakKeyDictionary[asyncio.Task[Any], Run[Cell]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        """The workers and the hooks by their tasks."""
         self.handled = 0
         """Messages handled since the start."""
         self.activity: Activity | None = None
@@ -75,6 +83,8 @@ class Dispatcher:
         self.stashes: Final = Stashes()
         self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
+        self._interleaved: Counter[int] = Counter()
+        """Messages that reentrant actors handle while their handlers wait, by cell."""
         self._wake_scheduled = False
         self.resting = 0
         """How many workers give the loop its turn, and go on after it."""
@@ -110,10 +120,31 @@ class Dispatcher:
             self._idle.pop().wake()
         else:
             worker = Worker(self)
-            self.workers[worker] = None
-            worker.task = task = WorkerTask(worker.run(), self.loop, worker.context)
-            if self._keep_task is not None:
-                self._keep_task(task)
+            self._start(worker, worker.run())
+
+    def _start(self, worker: "Worker", coroutine: Coroutine[Any, Any, None]) -> None:
+        self.workers[worker] = None
+        worker.task = task = WorkerTask(coroutine, self.loop, worker.context)
+        self.runs[task] = worker
+        if self._keep_task is not None:
+            self._keep_task(task)
+
+    def has_interleaving_room(self, cell: Cell) -> bool:
+        """Whether a reentrant actor may handle one more message of a chain that waits for it."""
+        return self._interleaved[cell.id] < INTERLEAVED_MAX
+
+    def interleave(self, cell: Cell, ask: Ask) -> None:
+        """Let a reentrant actor handle an ask now, while its handlers wait."""
+        worker = Worker(self)
+        self._interleaved[cell.id] += 1
+        self._start(worker, worker.run_interleaved(cell, ask))
+
+    def interleaved_done(self, worker: "Worker", cell: Cell) -> None:
+        """A worker has handled its interleaved message."""
+        self.left(worker)
+        self._interleaved[cell.id] -= 1
+        if not self._interleaved[cell.id]:
+            del self._interleaved[cell.id]
 
     def park(self, worker: "Worker") -> bool:
         """Keep an idle worker for later; False when it is to end."""
@@ -249,7 +280,7 @@ class Worker:
             if ready:
                 dispatcher.wake_soon()
             try:
-                is_as_new = await self._serve(cell)
+                is_as_new = await self._serve(cell, cell.take)
             finally:
                 self.item = None
                 if self.cell is cell:
@@ -266,9 +297,21 @@ class Worker:
                     dispatcher.resting -= 1
                 slice_ends_s = loop.time() + SLICE_S
 
+    async def run_interleaved(self, cell: Cell, ask: Ask) -> None:
+        """Handle one message of a cell whose handlers wait for its reply, and end."""
+        self.cell = cell
+        waiting = [ask]
+        try:
+            await self._serve(cell, lambda: waiting.pop() if waiting else None)
+        finally:
+            self.item = self.cell = None
+            self._dispatcher.interleaved_done(self, cell)
+
     # One loop on purpose: one more coroutine per message costs a sixth of a local tell.
-    async def _serve(self, cell: Cell) -> bool:  # noqa: C901, PLR0912, PLR0915 - as above
-        """One turn of a cell: up to a batch of its messages.
+    async def _serve(  # noqa: C901, PLR0912, PLR0915 - as above
+        self, cell: Cell, take: Callable[[], Any]
+    ) -> bool:
+        """One turn of a cell: up to a batch of the messages that `take` returns.
 
         Returns whether the worker is as new, so that it may handle more.
         """
@@ -283,7 +326,7 @@ class Worker:
         dispatcher = self._dispatcher
         left = BATCH_MESSAGES
         while left and cell.actor is actor:
-            item = cell.take()
+            item = take()
             if item is None:
                 break
             left -= 1

@@ -6,7 +6,7 @@ own file. `CellT` is always `Cell`, which imports this file.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, Protocol, TypeVar
 
 from callboard.messages.control.lifecycle import Exit
@@ -17,6 +17,8 @@ from callboard.messages.core.errors import ActorStartFailed, CallboardError
 from callboard.messages.ports import MakeSupervisor, Pickler, SupervisorPort
 
 from .actor import Behaviour
+from .asks import Ask
+from .circles.runs import Run
 from .context import Context, ContextHost
 from .dead_letters import DeadLetters
 from .deadlines import Deadlines
@@ -30,6 +32,7 @@ __all__ = [
     "CellDispatcher",
     "CellHost",
     "Children",
+    "CirclesPort",
     "CleanupPort",
     "DispatcherHost",
     "RoleHost",
@@ -95,6 +98,9 @@ class Children(Protocol[CellT]):
 
     async def wait_started(self, cell: CellT) -> None:
         """Wait for the outcome of a first start; raises `ActorStartFailed`."""
+
+    def start_awaited(self, cell: CellT) -> "asyncio.Future[None] | None":
+        """What `wait_started` waits for; None when nobody has called it."""
 
     def child_failed(self, cell: CellT, reason: Exit) -> None:
         """A running child has failed or stopped itself."""
@@ -183,6 +189,9 @@ class TerminationPort(Protocol[CellT_contra]):
     def worker_left(self, cell: CellT_contra) -> None:
         """A worker has left a cell that does not run any more."""
 
+    def stop_awaited(self, cell: CellT_contra) -> "asyncio.Future[None] | None":
+        """What `stop_child` waits for; None when nobody has called it for the cell."""
+
     def children_stopped(self, cell: CellT_contra, reason: Exit) -> None:
         """All children of a cell have stopped, by order or by themselves."""
 
@@ -195,6 +204,13 @@ class CleanupPort(Protocol[CellT_contra]):
 
     def discard_start(self, cell: CellT_contra, reason: Exit) -> None:
         """A start has failed: undo what its hook has registered."""
+
+
+class CirclesPort(Protocol[CellT_contra]):
+    """Finds asks in a circle; see `Circles`."""
+
+    def suspect(self, ask: Ask, cell: CellT_contra) -> None:
+        """An ask has come to an actor that cannot take it now."""
 
 
 class CellHost(Protocol[CellT]):
@@ -257,6 +273,10 @@ class CellHost(Protocol[CellT]):
         """Clears up after incarnations."""
 
     @property
+    def circles(self) -> CirclesPort[CellT]:
+        """Finds asks in a circle."""
+
+    @property
     def make_supervisor(self) -> MakeSupervisor:
         """The factory of the supervisors that decide about children."""
 
@@ -303,11 +323,21 @@ class CellDispatcher(Protocol[CellT]):
         """Messages handled since the start."""
 
     @property
+    def runs(self) -> MutableMapping["asyncio.Task[Any]", Run[CellT]]:
+        """The workers and the hooks by their tasks."""
+
+    @property
     def redelivery(self) -> Redelivery:
         """The messages that have crashed their actor and are retried."""
 
     def enqueue(self, cell: CellT) -> None:
         """Put a cell into the ready queue."""
+
+    def has_interleaving_room(self, cell: CellT) -> bool:
+        """Whether a reentrant actor may handle one more message of a chain that waits for it."""
+
+    def interleave(self, cell: CellT, ask: Ask) -> None:
+        """Let a reentrant actor handle an ask now, while its handlers wait."""
 
 
 class DispatcherHost(CellHost[CellT], ContextHost, Protocol[CellT]):

@@ -11,6 +11,7 @@ from typing import Final
 
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import UsageError
+from callboard.messages.core.ref import check_message
 
 from .asks import Ask
 from .cell_port import CellPort
@@ -95,10 +96,7 @@ class Timers:
         return self._set(cell, message, period_s, period_s)
 
     def _set(self, cell: CellPort, message: Contract, delay_s: float, period_s: float) -> Timer:
-        if not isinstance(message, Contract):
-            raise UsageError(
-                f"a timer of {cell.path} got the message {message!r}.", advice="Pass a Contract."
-            )
+        check_message(message)
         check_handled(cell, type(message))
         timers = self._of.setdefault(cell.id, {})
         if len(timers) >= TIMERS_MAX:

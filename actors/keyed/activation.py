@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -94,6 +95,9 @@ class KeyOwner(Protocol):
 
     def activation_gone(self, cell: "Activation") -> None:
         """Note that an activation has ended."""
+
+    def held_for(self, key: str) -> Sequence[Any]:
+        """The messages that wait for the activation of a key."""
 
     def has_given_up(self) -> bool:
         """Whether the region has stopped trying to save states."""
@@ -191,6 +195,10 @@ class Activation(Cell):
     def on_removed(self) -> None:
         """It has ended."""
         self.region.activation_gone(self)
+
+    def waiting_for_start(self) -> Sequence[Any]:
+        """The messages that the key region holds for it."""
+        return (*self.region.held_for(self.key), *super().waiting_for_start())
 
     async def run_started(self, ctx: Context) -> None:
         """Restore the state before the actor's own hook runs."""

@@ -176,6 +176,11 @@ class KeyRegionCore:
         held = in_mailbox + (0 if entry is None else len(entry.held))
         return held >= self.limits.held_max or self.held >= self.limits.held_total_max
 
+    def held_for(self, key: str) -> tuple[Any, ...]:
+        """The held messages of a key, in order."""
+        entry = self.entries.get(key)
+        return () if entry is None else tuple(entry.held)
+
     def drain(self) -> list[Any]:
         """Return all held messages: no key will be activated for them."""
         items: list[Any] = []

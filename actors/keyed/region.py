@@ -9,7 +9,7 @@ when its host is replaced, and the links cut off an old process of the slot.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Final, assert_never
 
 from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
@@ -169,11 +169,17 @@ class KeyRegion(Cell):
         )
         if effects and type(effects[0]) is Deliver:
             cell = self._cells[key]
+            is_over = False
             if comes_over_link:
-                return cell.arrive(item)
-            cell.put(item)
-            return False
+                is_over = cell.arrive(item)
+            else:
+                cell.put(item)
+            if not cell.queued and type(item) is Ask:
+                self.host.circles.suspect(item, cell)
+            return is_over
         self._perform(effects)
+        if type(item) is Ask:
+            self.host.circles.suspect(item, self)
         return comes_over_link and self._lets_senders_wait and self._is_over(key)
 
     @property
@@ -227,6 +233,28 @@ class KeyRegion(Cell):
                 cell.when_room(message, callback)
             else:
                 callback()
+
+    @property
+    def is_blocked(self) -> bool:
+        """False: the cell of the key decides."""
+        return False
+
+    @property
+    def is_reentrant(self) -> bool:
+        """Whether the keyed actors are."""
+        return behaviour_of(self.plan.actor).reentrant
+
+    def is_handled_by(self, cell: Cell, message: Contract) -> bool:
+        """Whether `cell` is the activation of the message's key."""
+        return cell is self._cells.get(key_text(message, self.plan.actor.key))
+
+    def handled_at_once(self, message: Contract) -> int:
+        """How many messages the actor of one key may handle."""
+        return behaviour_of(self.plan.actor).concurrency
+
+    def held_for(self, key: str) -> Sequence[Any]:
+        """The messages that wait for the activation of a key."""
+        return self._core.held_for(key)
 
     @property
     def is_quiet(self) -> bool:

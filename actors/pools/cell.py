@@ -15,6 +15,7 @@ from callboard.messages.control.control_plane import (
     ResizePart,
 )
 from callboard.messages.control.spec import Intensity, Restart, SupervisorSpec
+from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import ActorStartFailed
 
 from ..kernel.actor import Actor, Behaviour, behaviour_of, handler
@@ -114,6 +115,20 @@ class PoolCell(Cell):
         if over and self._idle:
             self._wake_one()
         return over
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether no agent is idle."""
+        return not self._idle
+
+    def is_handled_by(self, cell: Cell, message: Contract) -> bool:
+        """Whether `cell` is one of the agents."""
+        return cell.parent is self
+
+    def handled_at_once(self, message: Contract) -> int:
+        """How many messages all agents together may handle."""
+        agents = 0 if self.children is None else len(self.children.cells)
+        return agents * self.behaviour.concurrency
 
     @property
     def is_quiet(self) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from callboard.messages.core.errors import CallboardError, StateConflict
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS
 from callboard.messages.storage.events import RecordedEvent
 from callboard.messages.storage.states import AgentExecutionState
@@ -208,6 +209,7 @@ class StateFeed:
 
     async def wait_for(self, position: int, timeout_s: float) -> None:
         """Wait until the states show the event at a position. Raises `DeadlineExceeded`."""
+        checked_timeout(timeout_s)
         await self._position.wait_for(position, timeout_s, "the feed of states")
 
     def statistics(self) -> FeedStatistics:

@@ -18,6 +18,7 @@ __all__ = [
     "AskError",
     "CallboardError",
     "Cancelled",
+    "CircularAsk",
     "ClusterError",
     "ClusterUnreachable",
     "ContractError",
@@ -277,6 +278,15 @@ class Cancelled(AskError):
     """The caller, or a caller further up, cancelled the work."""
 
     code = "cancelled"
+
+
+class CircularAsk(AskError):
+    """The ask came back to an actor that waits for it, so no reply was possible.
+
+    `details["actors"]` lists the paths of the actors, the first one again at the end.
+    """
+
+    code = "circular_ask"
 
 
 class ActorNotFound(AskError):

@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from .contract import Contract, ContractKey, describe_contract
-from .errors import FrameError
+from .errors import FrameError, InvalidMessage
 from .limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
@@ -47,11 +47,13 @@ class Kind:
     RESUME: Final = 6
     BOUNCE: Final = 7
     """An ask that returns to its sender: the actor ended before it ran, and will be restarted."""
-    PART: Final = 8
+    SEARCH: Final = 8
+    """A search for asks in a circle comes to the host that made the ask of `correlation`."""
+    PART: Final = 9
     """A part of a large value, whose number is the correlation; an empty one ends the value.
     Its target is the size of the value, its budget that of the part, whose bytes follow the
     table."""
-    KINDS: Final = 9
+    KINDS: Final = 10
 
 
 class FrameHeader(NamedTuple):
@@ -142,9 +144,15 @@ class FrameWriter:
         return number
 
     def number_of(self, cls: type[Contract]) -> int:
-        """The index of a contract class in this frame's table."""
+        """The index of a contract class in this frame's table. Raises `InvalidMessage`."""
         number = self._classes.get(cls)
         if number is None:
+            if not issubclass(cls, Contract):
+                raise InvalidMessage(
+                    f"a {cls.__qualname__} stands where a message belongs, and is no contract.",
+                    advice="Derive its class from Contract or Request.",
+                    may_have_run=False,
+                )
             number = self._classes[cls] = self.contract(describe_contract(cls).key)
         return number
 

@@ -71,6 +71,10 @@ class Limits:
     reorder_frames_max: int = 1_024
     """Frames that arrived before a missing one; more means that the peer is broken."""
 
+    asks_open_max: int = 1_000_000
+    """Asks of one host or driver that wait for their replies; each holds 1 to 2 KB. One more
+    is refused at once."""
+
     mailbox_messages: int = 4_096
     """Messages in an actor's mailbox, unless its class sets its own limit."""
 

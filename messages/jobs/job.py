@@ -13,6 +13,7 @@ the parts that it needs:
 A `Job` is data: make it once, and submit any number of requests with it.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -246,9 +247,12 @@ class Job(Generic[RequestT, ResultT]):
                     any(limit is not None and limit < 1 for limit in limits),
                     "a limit of concurrency is below 1",
                 ),
-                (self.timeout_s is not None and not self.timeout_s > 0, "timeout_s is not over 0"),
                 (
-                    self.task_timeout_s is not None and not self.task_timeout_s > 0,
+                    self.timeout_s is not None and not 0 < self.timeout_s < math.inf,
+                    "timeout_s is not over 0",
+                ),
+                (
+                    self.task_timeout_s is not None and not 0 < self.task_timeout_s < math.inf,
                     "task_timeout_s is not over 0",
                 ),
                 (self.result_bytes_max < 0, "result_bytes_max is below 0"),

@@ -11,7 +11,8 @@ from callboard.actors.kernel.actor import Actor
 from callboard.actors.kernel.directory.routing import Load
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError
-from callboard.messages.core.ref import Address, Ref
+from callboard.messages.core.ref import Address, Ref, check_message
+from callboard.messages.core.timeouts import checked_timeout
 
 from .spawner import DriverSpawner
 
@@ -56,6 +57,9 @@ class Group(ABC, Generic[ActorT_co]):
         `AskError` when no reply came, and a `ContractError` when a host refused the message.
         """
         host = self._spawner.host
+        check_message(request)
+        if timeout_s is not None:
+            checked_timeout(timeout_s)
         try:
             return host.ask(self._choose(request), request, timeout_s)
         except CallboardError as error:
@@ -78,9 +82,12 @@ class Group(ABC, Generic[ActorT_co]):
         `timeout_s` is in seconds; None means the setting `ask_timeout_s`. Raises
         `DeadlineExceeded` when there is no room in time.
         """
+        if timeout_s is not None:
+            checked_timeout(timeout_s)
         await self._spawner.host.send(self._address(message), message, timeout_s)
 
     def _address(self, message: Contract) -> Address:
+        check_message(message)
         chosen = self._choose(message)
         return chosen.address if isinstance(chosen, Load) else chosen
 

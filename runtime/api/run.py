@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, Unpack
 
+from callboard.messages.core.errors import UsageError
+
 from ..hosting.memory import tune_gc
 from ..hosting.settings import Settings, SettingsOptions
 from .interrupts import end_in_one_line
@@ -30,8 +32,15 @@ def run(
     5 seconds and raises `KeyboardInterrupt`. A script that does not catch it ends with one line
     instead of a traceback, and with the exit code 130 of a shell.
 
-    Raises the errors of `main`, and those of `start`.
+    Raises the errors of `main`, those of `start`, and `UsageError` in a thread whose event loop
+    runs, as in a notebook: use `async with start(...)` there.
     """
+    if _has_running_loop():
+        raise UsageError(
+            "an event loop runs in this thread already (a notebook has one), and callboard.run "
+            "cannot run another.",
+            advice="Write `async with callboard.start() as system:` instead.",
+        )
 
     async def whole() -> ResultT:
         async with start(settings, **options) as system:
@@ -44,6 +53,14 @@ def run(
     except KeyboardInterrupt as interrupt:
         end_in_one_line(interrupt)
         raise
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

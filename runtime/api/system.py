@@ -37,7 +37,7 @@ from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import check_name
-from callboard.messages.core.ref import Address, Ref, message_comes_first
+from callboard.messages.core.ref import CONTRACT_TYPE, Address, Ref, check_message, not_a_message
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
@@ -326,8 +326,8 @@ class System:
         `timeout_s` is in seconds; None means the setting `ask_timeout_s`. The await raises an
         `AskError` when no reply came, and a `ContractError` when a host refused the message.
         """
-        if isinstance(request, Ref):
-            raise message_comes_first()
+        if type(type(request)) is not CONTRACT_TYPE:
+            raise not_a_message(request)  # Here, too: the arguments may be in the wrong order.
         return self._host.ask(None if to is None else to.address, request, timeout_s)
 
     def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
@@ -349,8 +349,8 @@ class System:
         await self._host.send(self._address(message, to), message, timeout_s)
 
     def _address(self, message: Contract, to: Ref[Any] | None) -> Address:
-        if isinstance(message, Ref):
-            raise message_comes_first()
+        if type(type(message)) is not CONTRACT_TYPE:
+            raise not_a_message(message)
         return self._host.directory.address_for(message) if to is None else to.address
 
     async def lookup(self, name: str) -> Ref[Any]:
@@ -403,6 +403,7 @@ class System:
         system, which runs the job itself, a `SpecError` for parts of the job that cannot be
         pickled. Raises `UsageError` for a text that cannot be an id.
         """
+        check_message(request)
         return self._submits().submit(job, request, attributes, execution_id)
 
     async def resume(

@@ -5,7 +5,14 @@ from typing import Any, Final, TypeVar
 
 import click
 
-__all__ = ["cluster_options", "journal_option", "json_option", "take_over_option", "timeout_option"]
+__all__ = [
+    "Seconds",
+    "cluster_options",
+    "journal_option",
+    "json_option",
+    "take_over_option",
+    "timeout_option",
+]
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 TIMEOUT_DEFAULT_S: Final = 10.0
@@ -24,12 +31,30 @@ take_over_option = click.option(
 )
 
 
+class Seconds(click.ParamType[float]):
+    """A timeout in seconds, over 0."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The timeout as a number."""
+        from callboard.messages.core.errors import UsageError
+        from callboard.messages.core.timeouts import checked_timeout
+
+        try:
+            return checked_timeout(float(value), "the timeout")
+        except (ValueError, UsageError):
+            self.fail(f"{value!r} is no number of seconds over 0.", param, ctx)
+
+
 def timeout_option(what: str) -> Callable[[CommandT], CommandT]:
     """`--timeout S`, with this help text."""
     return click.option(
         "--timeout",
         "timeout_s",
-        type=click.FloatRange(min=0),
+        type=Seconds(),
         default=TIMEOUT_DEFAULT_S,
         show_default=True,
         metavar="S",

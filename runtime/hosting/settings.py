@@ -17,6 +17,7 @@ from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, Su
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.names import check_name
+from callboard.messages.core.timeouts import TIMEOUT_S_MAX
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -132,8 +133,8 @@ class Settings:
 
     def _check_times(self) -> None:
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
-            if not getattr(self, name) > 0:
-                _refuse(name, getattr(self, name), "over 0")
+            if not 0 < getattr(self, name) <= TIMEOUT_S_MAX:
+                _refuse(name, getattr(self, name), f"over 0, and at most {TIMEOUT_S_MAX:g}")
         if not self.metrics_s >= 0:
             _refuse("metrics_s", self.metrics_s, "over 0, or 0 for no metrics")
         if not self.blocked_s > 0:

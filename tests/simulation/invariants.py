@@ -104,6 +104,14 @@ def credit_kept(host: Host) -> str | None:
     return None
 
 
+def no_credit_lost(host: Host) -> str | None:
+    """The frames that a link has yet to send hold exactly the credit that is set aside for them."""
+    for link in host.links.values():
+        if not link.outbox.credit_is_whole:
+            return f"{_link(host, link)}: {link.outbox._credit_sealed} credit is set aside"
+    return None
+
+
 def link_queues_bounded(host: Host) -> str | None:
     """Each queue of a link stays within its bound."""
     limits = host.limits
@@ -125,6 +133,7 @@ def links_are_well(host: Host) -> bool:
         core = link.core
         if (
             core.sent > core.granted
+            or not link.outbox.credit_is_whole
             or len(core.unacknowledged) > UNACKNOWLEDGED_MAX
             or len(core._ahead) > limits.reorder_frames_max
             or link.outbox._backlog.tells > limits.link_backlog_max
@@ -378,7 +387,7 @@ def _link(host: Host, link: Any) -> str:
     return f"link {host.slot} to {link.slot}"
 
 
-AFTER_EACH_STEP: Final = _of(credit_kept, link_queues_bounded)
+AFTER_EACH_STEP: Final = _of(credit_kept, no_credit_lost, link_queues_bounded)
 AT_REST: Final = _of(
     large_messages_in_order, mailboxes_bounded, asks_not_forgotten, tree_is_what_runs
 )

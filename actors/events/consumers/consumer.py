@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.timeouts import checked_timeout
 
 from ..codec import Event
 
@@ -77,8 +78,10 @@ class Consumer:
         """The next delivery; None when the consumer is closed or `timeout_s` seconds have passed.
 
         Skips deliveries whose time for the acknowledgement has passed here. Raises the error
-        that stopped the group, if it has stopped.
+        that stopped the group, if it has stopped, and `UsageError` for a timeout of 0 or below.
         """
+        if timeout_s is not None:
+            checked_timeout(timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._is_closed:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, Self
 
 from callboard.messages.core.errors import CallboardError, InternalError, UsageError
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreFull,
@@ -310,7 +311,12 @@ class Projector:
         Raises `DeadlineExceeded` after `timeout_s` seconds, and the error that stopped the
         projector.
         """
-        await self._position.wait_for(position, timeout_s, f"the read model {self.model!r}")
+        checked_timeout(timeout_s)
+        await self._wait_until(position, asyncio.get_running_loop().time() + timeout_s)
+
+    async def _wait_until(self, position: int, until_s: float) -> None:
+        left_s = until_s - asyncio.get_running_loop().time()
+        await self._position.wait_for(position, left_s, f"the read model {self.model!r}")
 
     async def promote(self, timeout_s: float, *, instead_of: "Projector | None" = None) -> str:
         """Make the name refer to the shadow build; gives the model that it referred to before.
@@ -322,19 +328,19 @@ class Projector:
         seconds (nothing is promoted then), `UsageError` when this is no shadow build, and what
         `wait_for` raises.
         """
+        until_s = asyncio.get_running_loop().time() + checked_timeout(timeout_s)
         if not self._is_shadow:
             raise UsageError(
                 f"{self.model!r} is the live model.",
                 advice="Make the projector with shadow=True for a model to promote.",
             )
-        until_s = asyncio.get_running_loop().time() + timeout_s
-        await self.wait_for(self.log.head, timeout_s)
+        await self._wait_until(self.log.head, until_s)
         if instead_of is not None:
             await instead_of.close()
         name = self.projection.name
         before = await self._threads.call(self.store.meaning, name)
         live = await self._threads.call(self.store.position, before)
-        await self.wait_for(live, max(0.0, until_s - asyncio.get_running_loop().time()))
+        await self._wait_until(live, until_s)
         await self._threads.call(self.store.promote, name, self.model)
         self._is_shadow = False
         for queries in self._queries:

@@ -15,6 +15,7 @@ from typing import Final, Generic, Self, TypeVar
 
 from callboard.messages.core.errors import CallboardError, DeadlineExceeded, UsageError
 from callboard.messages.core.names import escaped
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.stores import Cache, ReadModelStore
 
 from ...journal.position import Position
@@ -165,6 +166,7 @@ class Queries(Generic[RowT]):
         `DeadlineExceeded` after `timeout_s` seconds; and the error that stopped the projector of
         these queries, at once, unless another projector has the event in the model.
         """
+        checked_timeout(timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 while (notified := self._notified.value) < position:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from callboard.messages.core.errors import CallboardError, DeadlineExceeded, UsageError
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.messages.storage.events import RecordedEvent
 
@@ -189,4 +190,6 @@ class Subscription:
 
 
 def _ends_s(timeout_s: float | None) -> float | None:
-    return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+    if timeout_s is None:
+        return None
+    return asyncio.get_running_loop().time() + checked_timeout(timeout_s)

@@ -11,7 +11,7 @@ from callboard.messages.control.routing import ROUTING_DEFAULT, Routing, Routing
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, NoAgentOffers
 from callboard.messages.core.module_names import near_match
-from callboard.messages.core.ref import Address
+from callboard.messages.core.ref import Address, not_a_message
 
 from ..asks import AskOwner
 from .routing import Load, Router, router_of
@@ -77,6 +77,10 @@ class Directory:
         """The address of the actor with that name."""
         return self._names.get(name)
 
+    def name_of(self, address: Address) -> str | None:
+        """A name of the actor at that address, if it has one."""
+        return next((name for name, place in self._names.items() if place == address), None)
+
     def offers(self, contract_name: str) -> Sequence[Address]:
         """The addresses of the actors that offer that contract."""
         return self._offers.get(contract_name, ())
@@ -87,7 +91,10 @@ class Directory:
 
     def route(self, message: Contract) -> Any:
         """The route of a message: an address, or a `Load` that owns the ask; or an error."""
-        name = type(message).contract_name
+        try:
+            name = type(message).contract_name
+        except AttributeError:
+            return not_a_message(message)
         router = self._routers.get(name)
         if router is None:
             addresses = self._offers.get(name)

@@ -65,6 +65,14 @@ class Load:
         self.outstanding -= 1
         self._owner.ask_abandoned(future, error)
 
+    def path_asked(self, future: AskFuture) -> str:
+        """See `AskOwner`."""
+        return self._owner.path_asked(future)
+
+    def path_asking(self, future: AskFuture) -> str | None:
+        """See `AskOwner`."""
+        return self._owner.path_asking(future)
+
 
 class Router(Protocol):
     """Chooses one of the offers of a contract."""

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeGuard, TypeVar
 
+from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import Restart, StopTimeout
 from callboard.messages.core.codec import Codec
@@ -25,15 +26,24 @@ from callboard.messages.core.errors import (
     CallboardError,
     DeadlineExceeded,
     HostLost,
-    UsageError,
+    MailboxFull,
 )
 from callboard.messages.core.frame import Kind, decode_frame
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
-from callboard.messages.core.ref import EXTERNAL_REF, Address, Ref
+from callboard.messages.core.ref import (
+    CONTRACT_TYPE,
+    EXTERNAL_REF,
+    Address,
+    Ref,
+    check_message,
+    not_a_message,
+)
+from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.ports import LargeValueStore, MakeSupervisor, Pickler
 
 from ..asks import Ask, AskFuture, AskOwner, Call
 from ..cell import Cell, Recipe
+from ..circles.circles import Circles
 from ..context import Context
 from ..dead_letters import DeadLetters
 from ..deadlines import Deadlines
@@ -68,17 +78,13 @@ ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
 """Frames kept for incarnations that this host does not know yet."""
-TIMEOUT_S_MAX: Final = 1e9
-"""About 30 years: a longer timeout is a mistake, and its arithmetic loses milliseconds."""
+FORGOTTEN_MAX: Final = 1_024
+"""Slots of left drivers that the host remembers, so that no message waits for them."""
 
 
-def _checked_timeout(timeout_s: float) -> float:
-    if not 0.0 <= timeout_s <= TIMEOUT_S_MAX:
-        raise UsageError(
-            f"timeout_s is {timeout_s!r}.",
-            advice=f"Pass seconds from 0 to {TIMEOUT_S_MAX:g}: every wait has a deadline.",
-        )
-    return timeout_s
+def is_control(address: Address | Load | None) -> bool:
+    """Whether a control actor answers there: the control plane does not wait behind data."""
+    return isinstance(address, Address) and address.cell == CONTROL_CELL
 
 
 class Host:
@@ -117,10 +123,14 @@ class Host:
         self.links: Final[dict[int, Link]] = {}
         self.pending: Final[dict[int, Call]] = {}
         """Asks to other hosts that wait for their reply, by correlation."""
+        self._asks_open_max: Final = limits.asks_open_max
+        self.asks_open = 0
+        """Asks of this host's actors and drivers, to any host, that have no outcome yet."""
         self.deadlines: Final = Deadlines()
         self.directory: Final = Directory(self, lambda: self.subscriptions.changed())  # noqa: PLW0108 - made later
         self.dispatcher: Final = Dispatcher(self, self.dead_letters)
         self.stashes: Final[Stashes] = self.dispatcher.stashes
+        self.circles: Final[Circles] = Circles(self)
         self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
         self.notices: Final = Notices(self.dead_letters)
@@ -168,6 +178,8 @@ class Host:
 
     def tell(self, address: Address, message: Contract) -> None:
         """See `Ref.tell`."""
+        if type(type(message)) is not CONTRACT_TYPE:
+            raise not_a_message(message)
         slot, number = address
         if slot == self.slot:
             cell = self.cells.get(number)
@@ -181,7 +193,8 @@ class Host:
 
     async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
         """See `Ref.send`."""
-        limit_s = self.ask_timeout_s if timeout_s is None else _checked_timeout(timeout_s)
+        check_message(message)
+        limit_s = self.ask_timeout_s if timeout_s is None else checked_timeout(timeout_s)
         future: asyncio.Future[None] = self.loop.create_future()
         if address.slot == self.slot:
             self._put_when_room(address, message, future)
@@ -227,14 +240,22 @@ class Host:
     ) -> Awaitable[ReplyT]:
         """See `Ref.ask`; without an address, an actor that offers the contract answers.
 
-        A `Load` is an address that counts its asks.
+        A `Load` is an address that counts its asks. Raises `InvalidMessage` and `UsageError` for
+        a request or a timeout that is none; every other error comes with the reply.
         """
+        if type(type(request)) is not CONTRACT_TYPE:
+            raise not_a_message(request)
+        expects = getattr(request, "reply_contract", None)
+        if expects is None:
+            check_message(request)
         deadline_s = self.now() + (
-            self.ask_timeout_s if timeout_s is None else _checked_timeout(timeout_s)
+            self.ask_timeout_s if timeout_s is None else checked_timeout(timeout_s)
         )
         if origin is not None and origin.deadline_s < deadline_s:
             deadline_s = origin.deadline_s
         owner: AskOwner = self
+        if self.asks_open >= self._asks_open_max and not is_control(address):
+            return self._failed_ask(self._too_many_asks(request))
         if address is None:
             chosen = self.directory.route(request)
             if isinstance(chosen, CallboardError):
@@ -243,14 +264,23 @@ class Host:
         if isinstance(address, Load):
             address.outstanding += 1
             owner, address = address, address.address
-        expects = getattr(request, "reply_contract", None)
-        future = AskFuture(self.loop, owner, address.slot, expects)
+        future = AskFuture(self.loop, owner, address, type(request), expects)
         if origin is not None:
             origin.adopt(future)
+        self.asks_open += 1
         if self.deadlines.add(future, deadline_s):
             self.arm_deadlines()
         self.call(address, request, deadline_s, future)
         return future
+
+    def _too_many_asks(self, request: Contract) -> MailboxFull:
+        error = MailboxFull(
+            f"{self.asks_open} asks of {self.name} wait for their replies.",
+            advice="Await some of them before the next ones, or raise Limits.asks_open_max.",
+            may_have_run=False,
+        )
+        self.dead_letters.dead("too_many_asks", self.name, request, error)
+        return error
 
     def call(self, address: Address, request: Contract, deadline_s: float, call: Call) -> None:
         """Ask with the caller's own object instead of a future: cheaper, for thousands of asks.
@@ -267,6 +297,8 @@ class Host:
             else:
                 call.local = ask = Ask(request, call, correlation, deadline_s, call.step)
                 cell.put(ask)
+                if not cell.queued and cell.is_blocked:
+                    self.circles.suspect(ask, cell)
             return
         self.pending[correlation] = call
         link = self.links.get(slot) or self.link(slot)
@@ -296,6 +328,7 @@ class Host:
 
     def ask_settled(self, future: AskFuture) -> None:
         """An ask has its outcome: forget it."""
+        self.asks_open -= 1
         self.pending.pop(future.correlation, None)
         if future.bucket >= 0:
             self.deadlines.remove(future)
@@ -304,6 +337,18 @@ class Host:
         """An asker gave up: stop the handler, on this host or the other."""
         self.ask_settled(future)
         self.stop_call(future, error)
+
+    def path_asked(self, future: AskFuture) -> str:
+        """The path of the actor that an ask is for; its name or number if it is elsewhere."""
+        slot, number = future.slot, future.target
+        cell = self.cells.get(number) if slot == self.slot else None
+        if cell is not None:
+            return cell.path
+        return f"/{self.directory.name_of(Address(slot, number)) or f'${number}'} on host {slot}"
+
+    def path_asking(self, future: AskFuture) -> str | None:
+        """The path of the actor whose handler or hook waits for an ask; None for a driver."""
+        return self.circles.path_waiting(future)
 
     def fail_lost_asks(self, slot: int, error: CallboardError) -> None:
         """A host is lost: fail the asks that have left for it; the others wait on."""
@@ -330,6 +375,14 @@ class Host:
         """A slot has ended for good."""
         self.fail_lost_asks(slot, error)
         self.monitors.slot_closed(slot)
+
+    def suspect(self, ask: Ask) -> None:
+        """An ask from a link waits for its actor: it may be part of a circle."""
+        self.circles.suspect(ask, self.cells[ask.target])
+
+    def take_search(self, correlation: int, body: bytes) -> bool:
+        """A search for asks in a circle has come; False when it does not decode."""
+        return self.circles.take_search(correlation, body)
 
     def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
         """Whether an ask that fails so goes back to its sender, to wait for this host's restart."""
@@ -454,6 +507,8 @@ class Host:
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name. Raises `ActorNotFound`."""
+        if timeout_s is not None:
+            checked_timeout(timeout_s)
         address = self.directory.find(name)
         if address is None:
             raise ActorNotFound(
@@ -496,6 +551,7 @@ class Host:
         """Close at once, without stopping actors in order. Open asks fail."""
         self._is_closed = True
         self.cleanup.close()
+        self.circles.close()
         self._extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():

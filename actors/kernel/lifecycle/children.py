@@ -15,6 +15,7 @@ from callboard.messages.core.names import check_name
 from callboard.messages.ports import SupervisorPort, TimerHandle
 
 from ..cell import Cell, Lifecycle
+from ..circles.runs import HookRun
 from ..failures import linked_exit_error
 from ..interrupts import is_interrupt
 from ..isolation import fresh_context
@@ -101,6 +102,10 @@ class CellChildren:
                 waiting = self._waiting[cell.id] = self._host.loop.create_future()
             await asyncio.shield(waiting)
 
+    def start_awaited(self, cell: Cell) -> "asyncio.Future[None] | None":
+        """What `wait_started` waits for; None when nobody has called it."""
+        return self._waiting.get(cell.id)
+
     def child_failed(self, cell: Cell, reason: Exit) -> None:
         """A running child has failed or stopped itself; it has no actor any more."""
         self._host.meters.ended_actors.record_failure(cell, reason, self._host.now())
@@ -176,7 +181,9 @@ class CellChildren:
     def run_start_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         """Run the start hook of a child; the child runs once the hook has returned."""
         hook = self._run_started_hook(cell, incarnation, is_first=is_first)
-        self._host.termination.start_hooks[cell.id] = self._host.start_task(hook)
+        task = self._host.start_task(hook)
+        self._host.termination.start_hooks[cell.id] = task
+        self._host.dispatcher.runs[task] = HookRun(cell)
 
     async def _run_started_hook(self, cell: Cell, incarnation: int, *, is_first: bool) -> None:
         assert cell.actor is not None

@@ -33,6 +33,7 @@ from callboard.messages.core.ref import Address
 
 from ..asks import Ask
 from ..cell import Cell, Lifecycle
+from ..circles.runs import HookRun
 from ..dispatcher import Worker
 from ..failures import describe_exception
 from ..ports import CellHost
@@ -174,6 +175,9 @@ class Termination:
                 await self.stop_children(cell)
                 await self._wait_for_handlers(cell)
                 if cell.behaviour.has_stopping_hook and was_running and cell.actor is not None:
+                    task = asyncio.current_task()
+                    assert task is not None
+                    self._host.dispatcher.runs[task] = HookRun(cell)
                     outcome = await cell.run_stopping(self._host.context(cell), reason)
         except BaseException as error:
             if self._host.ends_task(error):
@@ -361,6 +365,10 @@ class Termination:
         stopped = self._stopped.setdefault(number, self._host.loop.create_future())
         children.remove(cell)
         await asyncio.shield(stopped)
+
+    def stop_awaited(self, cell: Cell) -> "asyncio.Future[None] | None":
+        """What `stop_child` waits for; None when nobody has called it for the cell."""
+        return self._stopped.get(cell.id)
 
     def remove(self, cell: Cell, reason: Exit) -> None:
         """Remove a cell that has ended for good, and refuse its waiting messages."""

@@ -151,9 +151,9 @@ class Outbox:
 
     def _write(self, item: OutgoingMessage) -> None:
         message, call = item.message, item.call
-        body, buffers = self._encode(message)
         writer = self._writer
         number = writer.number_of(type(message))
+        body, buffers = self._encode(message)
         if call is None:
             kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
         else:
@@ -469,6 +469,13 @@ class Outbox:
         for queue in self._paused.clear():
             # Before the later messages for the same actors.
             self._backlog.put_first(queue)
+
+    @property
+    def credit_is_whole(self) -> bool:
+        """Whether the credit of the written messages is that of the frames that hold them."""
+        return self._credit_sealed == sum(used for _, used in self._sealed) and (
+            self._credit_used <= self._writer.count
+        )
 
     def close(self, error: CallboardError) -> None:
         """Refuse all waiting messages; called after a `reset`."""

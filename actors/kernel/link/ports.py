@@ -10,7 +10,7 @@ from callboard.messages.core.errors import AskError, CallboardError
 from callboard.messages.core.limits import Limits
 from callboard.messages.ports import LargeValueStore
 
-from ..asks import Call
+from ..asks import Ask, Call
 from ..dead_letters import DeadLetters
 from ..deadlines import Deadlines
 from ..flow_key import FlowKey
@@ -28,6 +28,14 @@ class Recipient(Protocol):
     @property
     def path(self) -> str:
         """Its path in the tree of its host."""
+
+    @property
+    def queued(self) -> bool:
+        """Whether it will be served next."""
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a new message waits for a handler that runs now, or for the start."""
 
     def arrive(self, item: Any) -> bool:
         """Take a message or an `Ask`; True when the mailbox is now over its limit.
@@ -119,6 +127,12 @@ class ReceiverHost(_Host, Protocol):
 
     def arm_deadlines(self) -> None:
         """Set the timer: the next deadline has changed."""
+
+    def suspect(self, ask: Ask) -> None:
+        """An ask from a link waits for its actor: it may be part of a circle."""
+
+    def take_search(self, correlation: int, body: bytes) -> bool:
+        """A search for asks in a circle has come; False when it does not decode."""
 
     def should_bounce(self, error: CallboardError) -> TypeGuard[AskError]:
         """Whether an ask that fails so goes back to its sender, to wait there for its actor."""

@@ -55,16 +55,17 @@ class FrameReceiver:
         "_host",
         "_joiner",
         "_outbox",
-        "_slot",
         "_waiting",
         "asks",
         "held",
         "is_closed",
+        "slot",
     )
 
     def __init__(self, host: ReceiverHost, slot: int, core: LinkCore[Any], outbox: Outbox) -> None:
         self._host = host
-        self._slot = slot
+        self.slot = slot
+        """The slot of the peer."""
         self._core = core
         self._outbox = outbox
         self._waiting: deque[tuple[Frame, Sequence[Any]]] = deque()
@@ -82,7 +83,7 @@ class FrameReceiver:
         self.is_closed = True
         asks, self.asks = self.asks, {}
         lost = HostLost(
-            f"host {self._slot}, which asked, is lost.", advice="No asker waits for the reply."
+            f"host {self.slot}, which asked, is lost.", advice="No asker waits for the reply."
         )
         for ask in asks.values():
             ask.stop(lost)
@@ -171,6 +172,8 @@ class FrameReceiver:
                 if cell.arrive(ask):
                     admitted -= 1
                     self.hold(cell, message)
+                if not cell.queued and cell.is_blocked:
+                    host.suspect(ask)
             elif cell is None:
                 host.dead_letters.dead("no_actor", f"{host.slot}/{target}", message)
             else:
@@ -214,7 +217,7 @@ class FrameReceiver:
         if end == start:
             self._joiner.drop(number)
         elif not self._joiner.add(number, envelope.target, parts[start:end]):
-            LOGGER.warning("host %d sent a part of a value over the limits", self._slot)
+            LOGGER.warning("host %d sent a part of a value over the limits", self.slot)
         return end
 
     def _came_apart(self, envelope: Envelope, fetched: Sequence[Any]) -> tuple[Any, Any]:
@@ -262,9 +265,14 @@ class FrameReceiver:
             ask = self.asks.get(correlation)
             if ask is not None:
                 ask.stop(decode_error(envelope.body))
+        elif kind == Kind.SEARCH:
+            if not self._host.take_search(correlation, envelope.body):
+                LOGGER.warning(
+                    "host %d sent a search that does not decode: %r", self.slot, envelope.body[:80]
+                )
         elif (flow_key := read_flow_key(envelope.body)) is None:
             LOGGER.warning(
-                "host %d sent a flow key that does not decode: %r", self._slot, envelope.body[:80]
+                "host %d sent a flow key that does not decode: %r", self.slot, envelope.body[:80]
             )
         elif kind == Kind.PAUSE:
             self._outbox.pause(envelope.target, flow_key)
@@ -305,6 +313,11 @@ class FrameReceiver:
         if host.deadlines.add(ask, ask.deadline_s):
             host.arm_deadlines()
         return True
+
+    def path_of(self, target: int) -> str:
+        """The path of a cell of this host, and the host's name."""
+        cell = self._host.cells.get(target)
+        return f"{f'${target}' if cell is None else cell.path} on {self._host.name}"
 
     # --- outcomes of asks -------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from typing import Any, Final
 
 import click
 
+from ..options import Seconds
+
 __all__ = ["ENGINES", "run", "sim"]
 
 ENGINES: Final = ("ray", "inline")
@@ -30,7 +32,7 @@ ENGINES: Final = ("ray", "inline")
     multiple=True,
     help="Also start a pool of agents for the actor; may be repeated.",
 )
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), metavar="S")
+@click.option("--timeout", "timeout_s", type=Seconds(), metavar="S")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as one JSON line, last.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks.")
 def run(**options: Any) -> None:

@@ -179,7 +179,7 @@ async def test_a_switch_that_does_not_catch_up_changes_nothing(models: ReadModel
             new = Projector(AccountsInCents(), journal, models, shadow=True)
             await new.start()
             with pytest.raises(DeadlineExceeded):
-                await new.promote(0.0, instead_of=live)
+                await new.promote(1e-9, instead_of=live)
             await new.close()
             await append(journal, some_events(9, 10))
             await live.wait_for(60, DEADLINE_S)

@@ -17,7 +17,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.monitors.notices import Notices
 from callboard.actors.kernel.timers import Timers
 from callboard.messages.core.contract import Contract, Request
-from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.errors import CallboardError, InvalidMessage, UsageError
 
 
 class Tick(Contract, name="timers.tick"):
@@ -160,7 +160,7 @@ def test_a_wrong_period_is_refused_by_name(world: World, period_s: Any) -> None:
 
 
 def test_a_message_that_is_not_a_contract_is_refused(world: World) -> None:
-    with pytest.raises(UsageError, match="got the message 'tick'"):
+    with pytest.raises(InvalidMessage, match="a str stands where a message belongs"):
         world.timers.after(world.cell, 1.0, "tick")  # type: ignore[arg-type] # that is the fault
 
 

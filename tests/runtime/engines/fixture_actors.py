@@ -166,6 +166,29 @@ class Relayer(Agent):
         return Number(n=sum(reply.n for reply in await asyncio.gather(*asks)))
 
 
+class Visit(Request[Heard], name="actors.visit"):
+    """Visit these actors, each from the one before it; gives the paths."""
+
+    to: tuple[Ref[Any], ...] = ()
+
+
+class Forwarder(Actor):
+    """Handles one message at a time, and asks the next one."""
+
+    @handler
+    async def visit(self, request: Visit, ctx: Context) -> Heard:
+        if not request.to:
+            return Heard(events=(ctx.path,))
+        seen = await ctx.ask(Visit(to=request.to[1:]), request.to[0])
+        return Heard(events=(ctx.path, *seen.events))
+
+
+class ReentrantForwarder(Forwarder):
+    """Handles what its own chain asks meanwhile."""
+
+    reentrant: ClassVar[bool] = True
+
+
 # --- wrong in every way ---------------------------------------------------------------
 
 

@@ -329,7 +329,7 @@ async def test_a_journal_that_goes_away_is_waited_for(stage: Stage) -> None:
     Worker.gate.set()
     await until(lambda: execution_of(handle).problem)
     with pytest.raises(DeadlineExceeded, match="waits for the journal") as caught:
-        await handle.result(0.0)
+        await handle.result(0.001)
     assert "out of reach" in caught.value.advice
     stage.is_away = False
     assert numbers(await handle.result(WITHIN_S)) == list(range(4))
