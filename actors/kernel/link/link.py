@@ -61,6 +61,9 @@ class Link:
         self.receiver = FrameReceiver(host, slot, self.core, self.outbox)
         self._window: Final = host.limits.link_frames_in_flight
         self._in_flight = 0
+        self._resent = 0
+        """The newest frame that has been sent again, of those up to `_resend_to`."""
+        self._resend_to = 0
         self._corked = 0
         self._granted = host.limits.link_credit
         """The last grant that was sent to the peer."""
@@ -151,6 +154,7 @@ class Link:
         self._granted = self.host.limits.link_credit
         self.core = LinkCore(self.host.limits)
         self._in_flight = 0
+        self._resend_to = 0
         self._ack_owed = False
         self.outbox.reset(self.core)
         lost, self.receiver = (
@@ -269,6 +273,8 @@ class Link:
             self._in_flight -= 1
             if answer:
                 self.host.receive(answer, references)
+            if self._resend_to:
+                self._resend_more()
             self.outbox.write_waiting()
             self.flush()
             return
@@ -291,13 +297,13 @@ class Link:
             for ready, its_references in core.receive(header.sequence, (frame, references)):
                 self.receiver.accept(ready, its_references)
             self._owe_ack()
-            if core.duplicates != before:
-                self._resend()
-            elif (
-                self._bytes_not_acknowledged > ACK_BYTES
+            if (
+                core.duplicates != before
+                or self._bytes_not_acknowledged > ACK_BYTES
                 or core.grant() - self._granted >= self.host.limits.link_credit // 4
             ):
-                # The peer may be short of memory or credit, and no frame of this side is under way.
+                # The peer sends again what has come, or may be short of memory or credit, and no
+                # frame of this side is under way.
                 self._ack_now()
         self.outbox.write_waiting()
 
@@ -347,12 +353,23 @@ class Link:
 
     def _resend(self) -> None:
         """Send again all frames that may be lost; the peer drops repeats."""
+        if not self._resend_to:
+            self._resent, self._resend_to = 0, self.core.sequence
+            self._resend_more()
+
+    def _resend_more(self) -> None:
+        """Send the next ones again, as far as they may be under way."""
         for number, frame in list(self.core.unacknowledged.items()):
-            if self._in_flight >= self._window:
+            if not self._resent < number <= self._resend_to:
+                continue
+            if self._in_flight >= self._window or self.carrier is None:
                 return
-            self._in_flight += 1
+            self._resent = number
             self.frames_resent += 1
             self.bytes_out += len(frame.data)
             renewed = frame._replace(sent_s=self.host.now())
             self.core.unacknowledged[number] = renewed
-            self.host.run_task(self._carry(renewed, number, self.epoch))
+            if frame.references or not self.carrier.write(frame.data):
+                self._in_flight += 1
+                self.host.run_task(self._carry(renewed, number, self.epoch))
+        self._resend_to = 0
