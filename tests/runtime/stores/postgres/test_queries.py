@@ -1,0 +1,39 @@
+"""How often a writer asks its server: once for each group, when it knows the streams."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from callboard.messages.storage.events import ANY, NO_STREAM, Append, Appended, NewEvent
+from callboard.runtime.stores.postgres import PostgresEventStore
+
+
+def event() -> NewEvent:
+    return NewEvent(uuid.uuid4().bytes, "noted", b"x")
+
+
+def test_a_known_stream_and_a_new_one_need_no_query(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PostgresEventStore(postgres_url)
+    store.open()
+    asked: list[str] = []
+    run = store.writing.run
+
+    def counted(work: Any, what: str, **options: Any) -> Any:
+        asked.append(what)
+        return run(work, what, **options)
+
+    monkeypatch.setattr(store.writing, "run", counted)
+    try:
+        store.take_over("the test")
+        store.commit([Append("a", (event(),), NO_STREAM)])
+        store.commit([Append("a", (event(),), 1), Append("b", (event(),), NO_STREAM)])
+        assert store.commit([Append("a", (event(),), ANY)]) == [Appended(4, 4, 3)]
+        assert asked == ["taking over", "a commit", "a commit", "a commit"]
+        store.take_over("the test")
+        assert store.commit([Append("a", (event(),), 3)]) == [Appended(5, 5, 4)]
+        assert asked[4:] == ["taking over", "reading streams", "a commit"]
+    finally:
+        store.close()
