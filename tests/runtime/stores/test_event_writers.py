@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from callboard.messages.storage.errors import WriterFenced, WrongExpectedVersion
+from callboard.messages.storage.errors import EventIdReused, WriterFenced, WrongExpectedVersion
 from callboard.messages.storage.events import Append, Appended, EventStore, NewEvent
 
 OpenStore = Callable[[], EventStore]
@@ -33,3 +33,22 @@ def test_a_writer_that_takes_the_log_back_knows_what_was_written_meanwhile(
         other.commit([Append("b", (event(),))])
     assert one.version_of("a") == 4
     assert (one.version_of("b"), one.head()) == (0, 4)
+
+
+def test_an_append_that_is_refused_halfway_touches_no_neighbour(open_store: OpenStore) -> None:
+    store = open_store()
+    store.take_over("the test")
+    store.commit([Append("a", (event(),)), Append("b", (event(),))])
+    wrong = NewEvent(b"short", "noted", b"x")
+    kept, refused, after = store.commit(
+        [
+            Append("b", (event(), event()), 1),
+            Append("a", (event(), event(), wrong), 1),
+            Append("a", (event(),), 1),
+        ]
+    )
+    assert (kept, after) == (Appended(3, 4, 3), Appended(5, 5, 2))
+    assert isinstance(refused, EventIdReused)
+    found = [(each.position, each.stream, each.version) for each in store.read(2, 9)]
+    assert found == [(3, "b", 2), (4, "b", 3), (5, "a", 2)]
+    assert store.head() == 5

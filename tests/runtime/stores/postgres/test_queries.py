@@ -1,12 +1,14 @@
-"""How often a writer asks its server: once for each group, when it knows the streams."""
+"""How often a writer asks its server, and what a reader says when the server has lost an event."""
 
 import uuid
 from typing import Any
 
 import pytest
 
+from callboard.messages.storage.errors import StoreDamaged
 from callboard.messages.storage.events import ANY, NO_STREAM, Append, Appended, NewEvent
 from callboard.runtime.stores.postgres import PostgresEventStore
+from tests.servers.postgres_server import PostgresServer
 
 
 def event() -> NewEvent:
@@ -35,5 +37,23 @@ def test_a_known_stream_and_a_new_one_need_no_query(
         store.take_over("the test")
         assert store.commit([Append("a", (event(),), 3)]) == [Appended(5, 5, 4)]
         assert asked[4:] == ["taking over", "reading streams", "a commit"]
+    finally:
+        store.close()
+
+
+def test_a_missing_event_is_damage_that_a_reader_has_not_done(
+    postgres_server: PostgresServer, postgres_url: str, postgres_schema: str
+) -> None:
+    store = PostgresEventStore(postgres_url)
+    store.open()
+    try:
+        store.take_over("the test")
+        store.commit([Append("a", (event(), event(), event()))])
+        postgres_server.execute(f"DELETE FROM {postgres_schema}.events WHERE position = 2")
+        for read in (lambda: store.read(0, 9), lambda: store.read_stream("a", backwards=True)):
+            with pytest.raises(StoreDamaged, match="missing") as damaged:
+                read()
+            assert damaged.value.may_have_run is False
+        assert [event.version for event in store.read_stream("a", after=2)] == [3]
     finally:
         store.close()
