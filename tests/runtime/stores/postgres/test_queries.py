@@ -50,10 +50,11 @@ def test_a_missing_event_is_damage_that_a_reader_has_not_done(
         store.take_over("the test")
         store.commit([Append("a", (event(), event(), event()))])
         postgres_server.execute(f"DELETE FROM {postgres_schema}.events WHERE position = 2")
-        for read in (lambda: store.read(0, 9), lambda: store.read_stream("a", backwards=True)):
-            with pytest.raises(StoreDamaged, match="missing") as damaged:
-                read()
-            assert damaged.value.may_have_run is False
+        with pytest.raises(StoreDamaged, match="missing") as of_all:
+            store.read(0, 9)
+        with pytest.raises(StoreDamaged, match="missing") as of_stream:
+            store.read_stream("a", backwards=True)
+        assert [of_all.value.may_have_run, of_stream.value.may_have_run] == [False, False]
         assert [event.version for event in store.read_stream("a", after=2)] == [3]
     finally:
         store.close()
