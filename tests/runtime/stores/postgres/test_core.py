@@ -1,4 +1,4 @@
-"""The plan of a group decides as the store in memory does, whatever it was told of the log."""
+"""The plan of a group decides as the store in memory does, whatever its writer knows of the log."""
 
 from collections.abc import Sequence
 from typing import Final
