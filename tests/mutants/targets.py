@@ -84,6 +84,7 @@ TARGETS: Final = (
     Target(
         ("actors/executions/history/fold.py",),
         (
+            "tests/actors/executions/test_fold.py",
             "tests/actors/executions/test_history.py",
             "tests/actors/executions/test_snapshots.py",
             "tests/runtime/executions",
