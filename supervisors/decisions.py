@@ -192,16 +192,9 @@ class Decisions:
             self._record(child, exit_, now, decision)
 
     def _auto_shut_down(self, child: Child, exit_: Exit, effects: list[Effect]) -> bool:
-        match self.spec.auto_shutdown:
-            case AutoShutdown.NEVER:
-                return False
-            case AutoShutdown.ANY_SIGNIFICANT:
-                pass
-            case AutoShutdown.ALL_SIGNIFICANT:
-                if self.tree.significant:
-                    return False
-            case _:
-                assert_never(self.spec.auto_shutdown)
+        # Where it is `never`, no child is significant: `check_fits` refuses it.
+        if self.spec.auto_shutdown is AutoShutdown.ALL_SIGNIFICANT and self.tree.significant:
+            return False
         detail = {"cause": "auto_shutdown", "child": str(child.id), "exit": exit_.to_data()}
         self._shut_down(SupervisorStopped(Exit(ExitReason.SHUTDOWN, detail)), effects)
         return True

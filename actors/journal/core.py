@@ -164,7 +164,6 @@ class GroupCommit:
         """Note the success of the commit under way."""
         self._next()
         self._down_since = None
-        self._tries = 0
 
     def note_failure(self, error: CallboardError, now: float) -> Outcome:
         """Note the failure of the commit under way; gives what follows."""

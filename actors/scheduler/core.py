@@ -156,7 +156,7 @@ class SchedulerCore(SchedulerViews):
         """These sub-tasks (by number) were done before a restart, by these attempts."""
         graph, attempts, effects = self._graph, self._attempts, self._flow.effects
         status, ids, dependants = graph.status, graph.ids, graph.dependants
-        kinds, started, results = attempts.kinds, attempts.started, attempts.results
+        kinds, results = attempts.kinds, attempts.results
         for index, attempt, result in reports:
             before = status[index]
             if before >= DONE:
@@ -164,7 +164,6 @@ class SchedulerCore(SchedulerViews):
             if before == READY:
                 kinds[index].ready -= 1  # Its entry in the ready set is now stale.
             graph.move(index, DONE)
-            started[index] = max(started[index], attempt)
             results[index] = result
             effects.append(TaskDone(ids[index], attempt, result))
             if index in dependants:

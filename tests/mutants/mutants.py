@@ -22,6 +22,7 @@ from .operators import OPERATORS
 __all__ = ["Mutant", "mutants_of", "sampled"]
 
 LOGGERS: Final = re.compile(r"_?log(ger)?$", re.IGNORECASE)
+BINARY: Final = "ReplaceBinaryOperator"
 UNSEEN: Final = frozenset({"__repr__", "validate", "validate_state"})
 """Functions that people read in a debugger, or that only tests call."""
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -98,17 +99,15 @@ def mutants_of(file: str, text: str) -> Iterator[Mutant]:
         spans = (span for node in nodes for span in operator.mutation_positions(node))
         for occurrence, span in enumerate(spans):
             begin = span[0]
-            if places.is_noise(begin):
+            if places.is_noise(begin) or (name.startswith(BINARY) and not places.is_sum(begin)):
                 continue
             function, source = places.function(begin), lines[begin[0] - 1].strip()
             nth = seen[function, name, source]
             seen[function, name, source] += 1
             statement = places.statement(begin)
-            mutant = Mutant(
+            yield Mutant(
                 file, function, name, source, nth, begin[0], statement, occurrence, span
             )  # fmt: skip
-            if _compiles(mutant, text):
-                yield mutant
 
 
 def sampled(mutants: Iterable[Mutant], seed: int, count: int | None) -> list[Mutant]:
@@ -120,17 +119,6 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
 
 
-def _compiles(mutant: Mutant, text: str) -> bool:
-    """Whether Python takes the changed file: a `*` of a signature is not one of a product."""
-    if not mutant.operator.startswith("ReplaceBinaryOperator"):
-        return True
-    try:
-        compile(mutant.code(text), mutant.file, "exec")
-    except SyntaxError:
-        return False
-    return True
-
-
 class _Places:
     """The functions of a file, and the parts of it in which a change is no defect."""
 
@@ -140,6 +128,8 @@ class _Places:
             self._span(part) for node in ast.walk(tree) for part in _noise_of(node)
         ]
         self._noise += [self._span(part) for part in _constants(tree)]
+        sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+        self._sums = [self._span(node) for node in sums]
         statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
         self._statements = [self._span(node) for node in statements]
         self._functions = list(self._functions_in(tree, ""))
@@ -147,6 +137,10 @@ class _Places:
     def is_noise(self, position: Position) -> bool:
         """Whether a change here is no defect."""
         return any(begin <= position < end for begin, end in self._noise)
+
+    def is_sum(self, position: Position) -> bool:
+        """Whether an operator here has two operands: the `*` of a signature has none."""
+        return any(begin <= position < end for begin, end in self._sums)
 
     def function(self, position: Position) -> str:
         """The innermost function or class around a position."""

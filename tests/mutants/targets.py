@@ -37,8 +37,7 @@ _ENGINES: Final = "tests/runtime/engines"
 _KERNEL: Final = "tests/actors/kernel"
 _STORES: Final = "tests/runtime/stores"
 _CONTRACTS: Final = (
-    f"{_STORES}/test_event_contract.py",
-    f"{_STORES}/test_event_model.py",
+    f"{_STORES}/test_event_*.py",
     f"{_STORES}/test_state_contract.py",
     f"{_STORES}/test_read_model_contract.py",
 )
@@ -85,6 +84,7 @@ TARGETS: Final = (
     Target(
         ("actors/executions/history/fold.py",),
         (
+            "tests/actors/executions/test_fold.py",
             "tests/actors/executions/test_history.py",
             "tests/actors/executions/test_snapshots.py",
             "tests/runtime/executions",
@@ -136,9 +136,9 @@ TARGETS: Final = (
         ("runtime/stores/postgres/core.py", "runtime/stores/postgres/events.py"),
         (
             f"{_STORES}/postgres/test_tables.py",
-            f"{_STORES}/test_event_contract.py",
+            f"{_STORES}/postgres/test_queries.py",
+            f"{_STORES}/test_event_*.py",
             f"{_STORES}/postgres/test_connections.py",
-            f"{_STORES}/test_event_model.py",
         ),
         {"durable": 100},
         "postgres",

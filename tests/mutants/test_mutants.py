@@ -94,6 +94,19 @@ def test_a_statement_whose_absence_any_test_sees_stays(code: str) -> None:
     assert not any(m.operator == "RemoveStatement" for m in mutants_of("a.py", code))
 
 
+@pytest.mark.parametrize(
+    "code", ["def f(*, a, b):\n    g(*a, **b)\n", "def f(a, /, b):\n    [*a]\n"]
+)
+def test_a_star_without_two_operands_is_no_product(code: str) -> None:
+    assert {m.operator for m in mutants_of("a.py", code)} <= {"RemoveStatement"}
+
+
+def test_every_mutant_of_a_file_compiles(root: Path) -> None:
+    text = (root / "runtime/stores/postgres/core.py").read_text(encoding="utf-8")
+    for mutant in mutants_of("runtime/stores/postgres/core.py", text):
+        compile(mutant.code(text), mutant.file, "exec")
+
+
 def test_the_operators_of_the_table_are_those_of_the_tool() -> None:
     assert len(OPERATORS) > 30
 

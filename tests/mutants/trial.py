@@ -31,8 +31,8 @@ IGNORED: Final = shutil.ignore_patterns("__pycache__", "*.egg-info", "out", ".*"
 LISTED: Final = "equivalent.toml"
 """Not a part of the fingerprint: a session goes on when one more mutant is listed there."""
 
-MARGIN_S: Final = 15.0
-TIMES: Final = 4.0
+MARGIN_S: Final = 10.0
+TIMES: Final = 3.0
 """A trial may work this many times as long as its tests take without a change, and the margin."""
 WAITS: Final = 10.0
 """A busy machine takes so many seconds for one of work."""

@@ -40,13 +40,18 @@ def test_details_that_no_codec_knows_become_their_text(wrong: Any) -> None:
     assert again.details == failed(wrong=wrong, count=3).to_data()["details"]
 
 
-def test_details_that_are_too_large_are_left_out() -> None:
-    data = encode_error(failed(large="x" * ERROR_BYTES_MAX, small="y", rows=["z"]))
+def test_large_details_are_left_out_of_an_error_that_would_be_too_large() -> None:
+    rows, long = ["x" * 9_000] * 9, "y" * (ERROR_BYTES_MAX // 4)
+    data = encode_error(failed(rows=rows, long=long, short=long[:-1], number=3))
     assert len(data) <= ERROR_BYTES_MAX
     again = decode_error(data)
-    assert again.details["small"] == "y"
-    assert "large" not in again.details
-    assert "rows" not in again.details
+    assert (again.details["short"], again.details["number"]) == (long[:-1], 3)
+    assert not {"rows", "long"} & again.details.keys()
+
+
+def test_large_details_of_a_smaller_error_stay() -> None:
+    again = decode_error(encode_error(failed(rows=["x" * 9_000] * 3, long="y" * 16_000)))
+    assert [len(again.details["rows"]), len(again.details["long"])] == [3, 16_000]
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x01\x01"])

@@ -24,6 +24,19 @@ def test_an_end_reported_twice_counts_once() -> None:
     assert len(table) == 0
 
 
+def test_a_table_without_monitors_keeps_no_place() -> None:
+    table = MonitorTable(1)
+    ends = [table.ask(10, THERE, is_link=False), table.ask(10, THERE, is_link=True)]
+    table.accept(2, 5, 11, THERE, 1, is_link=False)
+    asked = Key(2, 5, is_asked=True)
+    assert (asked.other, asked.other.other) == (Key(2, 5, is_asked=False), asked)
+    assert table.count_asked(10) == 2
+    assert table.take(ends[0].key) is ends[0]
+    assert table.count_asked(10) == 1
+    assert [end.key for end in table.take_slot(2)] == [ends[1].key, asked]
+    assert (table._ends, table._here, table._there, table._asked) == ({}, {}, {}, {})
+
+
 def test_an_end_after_the_loss_of_its_host_counts_no_more() -> None:
     table = MonitorTable(1)
     end = table.ask(10, THERE, is_link=False)

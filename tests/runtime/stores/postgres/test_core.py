@@ -1,4 +1,4 @@
-"""The plan of a group decides as the store in memory does, whatever it was told of the log."""
+"""The plan of a group decides as the store in memory does, whatever its writer knows of the log."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -154,6 +154,20 @@ def test_a_repeat_is_where_it_was_and_half_a_repeat_is_refused() -> None:
     for append in wrong:
         (outcome,) = log.plan([append], None).outcomes
         assert isinstance(outcome, EventIdReused)
+
+
+def test_a_repeat_within_one_group_is_where_it_was() -> None:
+    log = Log()
+    log.head, log.streams["a"] = 10, Stream(4, 2, IDS[7])
+    whole = Append("a", (event(0), event(1), event(2)))
+    plan = log.plan(
+        [Append("b", (event(3),)), whole, whole, Append("a", (event(1), event(2)))], None
+    )
+    assert plan.outcomes[1:] == [
+        Appended(12, 14, 5),
+        Appended(12, 14, 5, is_repeat=True),
+        Appended(13, 14, 5, is_repeat=True),
+    ]
 
 
 def test_what_no_store_can_take_touches_nothing() -> None:
