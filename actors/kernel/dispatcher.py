@@ -172,7 +172,9 @@ class Dispatcher:
             raise
         try:
             return call.result()
-        except SystemExit as error:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
             raise RuntimeError(f"{call.where()} raised {error!r}") from error
 
     async def close(self) -> None:
@@ -319,7 +321,6 @@ class Worker:
         assert task is not None
         task.changed = None
         holders = holders_of(task)
-        is_as_new = True
         actor = cell.actor
         behaviour = cell.behaviour
         handlers = behaviour.handlers
@@ -373,13 +374,12 @@ class Worker:
                 except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts it
                     self._handle_failure(cell, actor, item, error)
             if holders_of(task) != holders or len(context) != FRESH_VARIABLES:
-                is_as_new = False
                 break
         self.item = None
         dispatcher.handled += BATCH_MESSAGES - left
         if dispatcher.activity is not None:
             dispatcher.activity.add(cell.id, BATCH_MESSAGES - left)
-        return is_as_new
+        return holders_of(task) == holders and len(context) == FRESH_VARIABLES
 
     async def _call(
         self, row: Handler, actor: Actor | None, message: Contract, ask: Ask | None

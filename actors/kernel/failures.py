@@ -187,7 +187,8 @@ def forwarded_error(error: CallboardError) -> CallboardError:
 def missing_handler_error(cell: CellPort, message: Contract) -> CallboardError:
     """The error for an asker whose request the actor has no handler for."""
     handled = sorted({row.contract.contract_name for row in cell.behaviour.handlers.values()})
-    name = type(message).contract_name
+    # Another pydantic model than a contract may have come by a local reference.
+    name = getattr(type(message), "contract_name", type(message).__qualname__)
     return ActorNotFound(
         f"{cell.path} ({cell.behaviour.actor.__qualname__}) has no handler for a "
         f"{name}{near_match(name, handled, 'handled')}.",

@@ -132,11 +132,11 @@ class ThreadCall:
             self.ended.set_result(None)
 
     def result(self) -> Any:
-        """What the function returned; raises an `Exception` or a `SystemExit`."""
+        """What the function returned; raises what it raised."""
         if type(self._outcome) is not _Raised:
             return self._outcome
         error = self._outcome.error
-        raise error if isinstance(error, SystemExit) else _as_exception(error)
+        raise _as_exception(error) if isinstance(error, StopIteration) else error
 
 
 class HandlerThreads:

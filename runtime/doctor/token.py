@@ -118,6 +118,6 @@ def _check_file(file: Path, which: str) -> Check:
             advice = "Let its owner run `chmod 600` on it, or set RAY_AUTH_TOKEN."
             return Check(NAME, Status.FAIL, f"{readable}, and this user cannot change that", advice)
         repair = shell_command("chmod 600", str(file))
-        advice = f"{repair} (the next start does it, too). If another user may have "
+        advice = f"Run `{repair}` (the next start does it, too). If another user may have "
         return Check(NAME, Status.WARN, readable, f"{advice}read it, make another token.")
     return Check(NAME, Status.OK, f"in {file}")

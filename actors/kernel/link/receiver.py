@@ -118,8 +118,7 @@ class FrameReceiver:
         host, asks = self._host, self.asks
         builders: list[Build | CallboardError | None] = [None] * len(frame.contracts)
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
-        decode = host.codec.decode
-        now_s = host.now()
+        decode, now_s = host.codec.decode, host.now()
         admitted = start = 0
         for envelope in frame.envelopes:
             kind, target, number, contract, body, budget_ms, buffers, ref, step, value = envelope
@@ -127,10 +126,8 @@ class FrameReceiver:
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
                     start = self._take_part(envelope, frame.parts, start)
-                elif kind == Kind.BOUNCE:
-                    self._take_bounced(envelope, frame, fetched, builders)
                 else:
-                    self._control(envelope)
+                    self._take_other(envelope, frame, fetched, builders)
                 continue
             if kind == Kind.REPLY:
                 future = pending.get(number)
@@ -166,8 +163,7 @@ class FrameReceiver:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
                 # Before the asker's own deadline, so that the asker learns whether it has begun.
-                early_s = min(EARLY_S, budget_ms * EARLY_SHARE)
-                if deadlines.add(ask, until_s - early_s):
+                if deadlines.add(ask, until_s - min(EARLY_S, budget_ms * EARLY_SHARE)):
                     host.arm_deadlines()
                 if cell.arrive(ask):
                     admitted -= 1
@@ -225,6 +221,18 @@ class FrameReceiver:
         if envelope.value:
             return self._joiner.take(envelope.value, envelope.body)
         return _fetched(fetched, envelope.reference)
+
+    def _take_other(
+        self,
+        envelope: Envelope,
+        frame: Frame,
+        fetched: Sequence[Any],
+        builders: list[Build | CallboardError | None],
+    ) -> None:
+        if envelope.kind == Kind.BOUNCE:
+            self._take_bounced(envelope, frame, fetched, builders)
+        else:
+            self._control(envelope)
 
     def _take_bounced(
         self,

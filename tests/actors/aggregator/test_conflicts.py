@@ -104,11 +104,6 @@ def test_confidence_out_of_range_is_refused(confidence: float) -> None:
         Claim("p", 1, by="anna", confidence=confidence)
 
 
-def test_a_place_that_cannot_be_hashed_is_refused_where_it_is_made() -> None:
-    with pytest.raises(SpecError, match="anna has a place that cannot be hashed: a list"):
-        Claim(["a.py", 3], 1, by="anna")
-
-
 def test_a_place_is_read_back_without_a_cast() -> None:
     """Checked by mypy: a place of the type `Hashable` could not be taken apart."""
     path, line = Claim(("a.py", 3), 1, by="anna").place

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from pydantic import (
     AfterValidator,
     AnyUrl,
@@ -75,11 +75,7 @@ def arrives(annotation: Any, value: Any) -> Any:
     return arrived.__dict__["x"]
 
 
-@settings(
-    max_examples=examples(1_000),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=examples(1_000))
 @given(message=messages())
 def test_messages_of_any_field_types_arrive_as_they_were_sent(message: Contract) -> None:
     assert not differences(message, Way().back(message))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import callboard
 from callboard import Actor, Contract, Ref, Request, System, handler, props
@@ -67,11 +67,7 @@ def ways() -> Iterator[Ways]:
     ways.end()
 
 
-@settings(
-    max_examples=examples(200),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@settings(max_examples=examples(200))
 @given(item=messages())
 def test_messages_of_any_field_types_arrive_on_each_host_as_they_were_sent(
     ways: Ways, item: Contract

@@ -68,7 +68,7 @@ def test_a_file_that_all_may_read_warns(tmp_path: Path) -> None:
     file = write_default(tmp_path, SECRET, mode=0o644)
     check = local(tmp_path)
     assert check.status is Status.WARN
-    assert f"`chmod 600 {file}`" in check.advice
+    assert f"chmod 600 {file}" in check.advice
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")

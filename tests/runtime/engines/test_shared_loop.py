@@ -71,7 +71,7 @@ def test_the_callbacks_of_an_actor_do_not_end_the_loop(make: MakeLoop) -> None:
 
         def leave(name: str) -> None:
             called.append(name)
-            if name == "at":
+            if len(called) == 4:
                 all_called.set_result(None)
             sys.exit(2)
 
@@ -85,7 +85,7 @@ def test_the_callbacks_of_an_actor_do_not_end_the_loop(make: MakeLoop) -> None:
         await all_called
         return called
 
-    assert run(make, main) == ["soon", "threadsafe", "later", "at"]
+    assert set(run(make, main)) == {"soon", "threadsafe", "later", "at"}
 
 
 @pytest.mark.parametrize("make", LOOPS)

@@ -29,7 +29,7 @@ def comes_back_to(way: list[int], concurrencies: list[int]) -> int | None:
     return None
 
 
-@settings(max_examples=examples(80), deadline=None)
+@settings(max_examples=examples(80))
 @given(
     concurrencies=st.lists(st.sampled_from([1, 2]), min_size=1, max_size=5),
     data=st.data(),

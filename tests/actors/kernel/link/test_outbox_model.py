@@ -14,7 +14,7 @@ from callboard.actors.kernel.link.core import LinkCore
 from callboard.actors.kernel.link.outbox import Outbox
 from callboard.actors.kernel.link.queue import OutgoingMessage
 from callboard.messages.core.codec import Codec
-from callboard.messages.core.contract import Contract, ContractRegistry
+from callboard.messages.core.contract import Contract, ContractRegistry, describe_contract
 from callboard.messages.core.errors import HostLost, MailboxFull
 from callboard.messages.core.frame import FrameHeader, FrameWriter, Kind, decode_frame
 from callboard.messages.core.limits import Limits
@@ -29,6 +29,9 @@ LOST: Final = HostLost("the peer is lost.", advice="")
 
 class Numbered(Contract, name="outbox_model.numbered"):
     number: int
+
+
+BUILD: Final = ContractRegistry(LIMITS).resolve(*describe_contract(Numbered).key)
 
 
 class Peer:
@@ -104,7 +107,7 @@ class OutboxModel(RuleBasedStateMachine):
         self.replies_left += len(frame.envelopes) - len(tells)
         decode = self.outbox._encode.__self__.decode  # type: ignore[attr-defined]
         for envelope in tells:
-            number = decode(envelope.body, Numbered.model_validate, ()).number
+            number = decode(envelope.body, BUILD, ()).number
             # Not the oldest only after a failover, which loses what had been written.
             assert number in self.posted[envelope.target], "never twice, never back in time"
             place = self.posted[envelope.target].index(number)
