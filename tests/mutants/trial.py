@@ -117,6 +117,7 @@ class Copy:
         target = target_of(mutant.file)
         names = reach.of(mutant.file, range(mutant.statement, mutant.line + 1))
         limit_s = MARGIN_S + TIMES * reach.seconds(names)
+        seeds_s = max(baseline_s - reach.seconds(reach.tests), 0.0)
         longest_s = MARGIN_S + TIMES * max(map(reach.tests.__getitem__, names), default=0.0)
         tests = [(_pytest([f"--timeout={longest_s:.0f}", *names]), limit_s)] if names else []
         path = self.folder / mutant.file
@@ -126,7 +127,7 @@ class Copy:
         # that it takes none of the file as it was, and nothing is compiled for the next mutant.
         os.utime(path, (times.st_atime, times.st_mtime + 10))
         try:
-            return self._pass(target, tests, MARGIN_S + TIMES * baseline_s, CHANGED)
+            return self._pass(target, tests, MARGIN_S + TIMES * seeds_s, CHANGED)
         finally:
             path.write_text(text, encoding="utf-8")
             os.utime(path, (times.st_atime, times.st_mtime))
