@@ -138,6 +138,7 @@ class ConsumerGroup:
         """Whether acknowledgements can still be saved."""
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0
         self._error: CallboardError | None = None
         self._is_closed = False
 
@@ -360,9 +361,11 @@ class ConsumerGroup:
         due_s = self._core.due_s
         if due_s is None or self._is_closed:
             return
-        if self._timer is None or due_s < self._timer.when():
+        if self._timer is None or due_s < self._timer_at_s:
             if self._timer is not None:
                 self._timer.cancel()
+            # Of a time that has passed, uvloop makes a handle that does not know its time.
+            self._timer_at_s = due_s
             self._timer = self._loop.call_at(due_s, self._tick)
 
     def _tick(self) -> None:

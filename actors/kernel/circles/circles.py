@@ -88,6 +88,7 @@ class Circles:
         self._old: Final[dict[tuple[int, int], Suspect]] = {}
         """Suspects after it."""
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_s = 0.0
 
     def suspect(self, ask: Ask, cell: Cell) -> None:
         """An ask has come to an actor that cannot take it now."""
@@ -133,9 +134,11 @@ class Circles:
 
     def _arm(self, at_s: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= at_s:
+            if self._timer_at_s <= at_s:
                 return
             self._timer.cancel()
+        # Of a time that has passed, uvloop makes a handle that does not know its time.
+        self._timer_at_s = at_s
         self._timer = self._host.loop.call_at(at_s, self._search_due)
 
     def _find(self, key: tuple[int, int]) -> Suspect | None:
