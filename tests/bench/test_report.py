@@ -99,7 +99,7 @@ def test_the_machine_is_described_without_saying_which_one() -> None:
 
 def test_list_names_all_benches() -> None:
     names = [bench["bench"] for bench in benches_as_data(BENCHES)]
-    first_round = ["ask", "tell_local", "spawn", "fanout", "failover"]
+    first_round = ["ask", "large", "tell_local", "spawn", "fanout", "failover"]
     hosts = ["supervise", "kills", "flap", "million", "savina"]
     assert names == [*first_round, *hosts, "state", "durable", "resume", "append", "project"]
 

@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import AsyncIterator, Callable
 
+import pytest
 from rich.console import Console
 
 from callboard.messages.jobs.execution import ExecutionStatus
@@ -123,7 +124,10 @@ async def test_a_lost_host_is_printed_at_once() -> None:
     assert ["2 hosts" in line for line in lines_of(text)] == [True, False]
 
 
-def test_a_table_has_a_row_for_each_specialist_and_leaves_nothing_behind() -> None:
+def test_a_table_has_a_row_for_each_specialist_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")  # On a dumb terminal nothing is drawn.
     text = io.StringIO()
     console = Console(file=text, width=100, force_terminal=True, color_system=None)
     trouble = TaskTroubled(

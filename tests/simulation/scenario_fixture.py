@@ -242,9 +242,13 @@ class ScenarioFixture:
 
 
 def draw_limits(draw: Callable[[], float]) -> Limits:
-    """Small limits; in a third of the runs nearly every message is a large one."""
+    """Small limits; in a third of the runs nearly every message is a large one.
+
+    Each is one part: with smaller ones a run would depend on the lengths of paths and tracebacks,
+    so on the machine.
+    """
     if draw() < IN_PARTS:
-        return dataclasses.replace(LIMITS, inline_bytes_max=12, part_bytes=7)
+        return dataclasses.replace(LIMITS, inline_bytes_max=12)
     return LIMITS
 
 
