@@ -13,11 +13,18 @@ import tests.thoroughness  # noqa: F401 - it registers the profiles
 pytest_plugins = ["tests.servers.fixtures"]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+STAYING: Final = frozenset({"system", "ray_here"})
+"""The fixtures whose Ray stays in this process until the end."""
 NOT_OURS: Final = frozenset({".git", ".venv", "__pycache__", "build", "dist", "out"})
 
 
 # `--hypothesis-profile=soak` comes later and wins.
 settings.load_profile("test")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of a shared Ray come last: others start an embedded one of their own."""
+    items.sort(key=lambda item: bool(STAYING & set(getattr(item, "fixturenames", ()))))
 
 
 @pytest.fixture(scope="session", autouse=True)

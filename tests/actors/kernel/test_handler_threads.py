@@ -26,7 +26,7 @@ from callboard.messages.core.errors import (
 from callboard.runtime.telemetry.metrics import figures_of
 from callboard.testing import Simulation, simulated
 
-SOON_S = 0.1
+SOON_S = 0.4
 """The deadline of asks that hang."""
 WAIT_S = 20.0
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

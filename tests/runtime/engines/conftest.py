@@ -23,11 +23,6 @@ def by_value() -> None:
         cloudpickle.register_pickle_by_value(module)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests of the shared system come last: its Ray stays in this process until the end."""
-    items.sort(key=lambda item: "system" in getattr(item, "fixturenames", ()))
-
-
 ENGINES = [
     pytest.param("inline", id="inline"),
     pytest.param("ray", id="ray", marks=pytest.mark.ray),
