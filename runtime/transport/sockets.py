@@ -172,6 +172,8 @@ class SocketCarrier(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._paused = False
+        self._waiting = 0
+        """Frames that wait for room."""
         self._given_up = False
 
     @property
@@ -181,6 +183,10 @@ class SocketCarrier(asyncio.Protocol):
 
     def write(self, frame: bytes) -> bool:
         """Hand a frame over without waiting; False when `deliver` must be used."""
+        # A frame that waits for room would wait for ever if later frames took all of it.
+        return not self._waiting and self._write(frame)
+
+    def _write(self, frame: bytes) -> bool:
         if self._transport is None or self._paused:
             return False
         self._transport.writelines((LENGTH.pack(len(frame)), frame))
@@ -192,12 +198,17 @@ class SocketCarrier(asyncio.Protocol):
             return await self._fallback.deliver(frame, references)
         if self._transport is None:
             await self._connect()
-        while self._paused and not self._given_up:
-            # All waiting frames share one future.
-            if self._room is None or self._room.done():
-                self._room = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._room)
-        if self.write(frame):
+        self._waiting += 1
+        try:
+            while self._paused and not self._given_up:
+                # All waiting frames share one future.
+                if self._room is None or self._room.done():
+                    self._room = asyncio.get_running_loop().create_future()
+                await asyncio.shield(self._room)
+            is_written = self._write(frame)
+        finally:
+            self._waiting -= 1
+        if is_written:
             return b"", ()
         return await self._fallback.deliver(frame, references)
 
