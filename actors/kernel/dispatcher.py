@@ -270,7 +270,6 @@ class Worker:
                     return
                 self._wake = loop.create_future()
                 await self._wake
-                self._wake = None
                 slice_ends_s = loop.time() + SLICE_S
                 continue
             cell = ready.popleft()

@@ -28,6 +28,8 @@ DEADLINE_S = 5.0
 SLOW_S = 0.2
 SLOW_BEGAN: list[asyncio.Event] = []
 """Set when a slow actor begins."""
+AT_WORK: list[asyncio.Barrier] = []
+"""Where the two actors that ask each other wait until both handle a message."""
 
 
 class Seen(Contract, name="tests.circles.seen"):
@@ -139,7 +141,7 @@ class Node(Actor):
 
     @handler
     async def cross(self, request: Cross) -> Seen:
-        await asyncio.sleep(0.05)  # Until both actors are at work.
+        await AT_WORK[-1].wait()
         seen: Seen = await request.to.ask(Visit(), timeout_s=0.2)
         return seen
 
@@ -397,6 +399,7 @@ async def test_an_ask_that_is_awaited_later_is_found_a_second_later() -> None:
 async def test_crossing_asks_end_at_their_deadline_and_name_both_actors(hosts: int) -> None:
     async with start(engine="inline", hosts=hosts, standbys=0) as system:
         a, b = await nodes(system, "a", "b", hosts=hosts)
+        AT_WORK.append(asyncio.Barrier(2))
         errors = await asyncio.gather(
             *(one.ask(Cross(to=other)) for one, other in ((a, b), (b, a))), return_exceptions=True
         )
