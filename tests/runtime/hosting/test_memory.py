@@ -63,6 +63,42 @@ def test_a_user_may_say_how_many_heaps() -> None:
     assert _heaps(MALLOC_ARENA_MAX="8") > memory.HEAPS_MAX
 
 
+LARGE = """
+import ctypes, time
+from pathlib import Path
+from callboard.runtime.hosting import memory
+
+memory.RETURN_EVERY_S = 0.1
+memory.tune_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+before = resident()
+blocks = []
+for _ in range(8):
+    blocks.append(libc.malloc(ctypes.c_size_t(100_000_000)))
+    ctypes.memset(blocks[-1], 1, 100_000_000)
+    libc.malloc(ctypes.c_size_t(50_000))  # It stays, above the block.
+assert resident() - before > 700_000_000
+for block in blocks:
+    libc.free(block)
+ends = time.monotonic() + 30
+while resident() - before > memory.FREE_BYTES_KEPT:
+    assert time.monotonic() < ends, resident() - before
+    time.sleep(0.05)
+"""
+
+
+@ONLY_GLIBC
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_large_blocks_that_were_freed_go_back_wherever_they_lie() -> None:
+    subprocess.run([sys.executable, "-c", LARGE], timeout=60, check=True)
+
+
 @ONLY_GLIBC
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_free_pages_go_back() -> None:
