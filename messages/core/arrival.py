@@ -179,7 +179,8 @@ class Arrival:
         return self._inner(schema)
 
     def _collection(self, schema: Schema) -> Schema:
-        made = {**self._bounded(schema), "strict": False}
+        # A deque has no bare form: a list is another member of its union.
+        made = {**self._bounded(schema), "strict": schema["type"] == "deque"}
         for part in ("items_schema", "keys_schema", "values_schema"):
             inner = made.get(part)
             if isinstance(inner, list):

@@ -111,8 +111,12 @@ def _kinds_of_values(schema: Any) -> Iterator[Kind]:
 def _kinds_of_class(shape: str, schema: Any) -> Iterator[Kind]:
     cls = schema["cls"]
     if hasattr(cls, "contract_name"):
-        return  # A contract says which one it is.
+        # A contract says which one it is; but earlier releases wrote the map of its fields.
+        yield "map", "contract"
+        return
     yield shape, cls
+    if schema["type"] == "named-tuple":
+        yield "map", cls  # Its schema also takes the map of its fields.
     if schema.get("root_model"):
         # It looks like its root, which may be anything.
         for other in ("bytes", "list", "number", "text"):
