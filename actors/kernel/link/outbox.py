@@ -151,13 +151,14 @@ class Outbox:
 
     def _write(self, item: OutgoingMessage) -> None:
         message, call = item.message, item.call
+        writer = self._writer
+        number = writer.number_of(type(message))  # It refuses what is no contract.
         body, buffers = self._encode(message)
         if call is None:
             kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
         else:
             kind, correlation, step = Kind.ASK, call.correlation, call.step
-            # Rounded down, so that it shrinks from hop to hop; but 0 would mean no deadline.
-            budget_ms = int((item.deadline_s - self._now()) * 1000.0) or 1
+            budget_ms = self._budget_ms(item.deadline_s)
         if step or buffers or len(body) > self._inline_bytes_max:
             if self._is_sent_in_parts(body, buffers):
                 self._begin(
@@ -175,8 +176,6 @@ class Outbox:
                 self._mark_control(item)
                 return
             body, buffers, reference = self._store_large(body, buffers)
-            writer = self._writer
-            number = writer.number_of(type(message))
             writer.add(
                 kind,
                 item.target,
@@ -189,8 +188,6 @@ class Outbox:
                 step=step,
             )
         else:
-            writer = self._writer
-            number = writer.number_of(type(message))
             writer.add(kind, item.target, correlation, number, body, budget_ms)
         self._mark_written(item)
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
@@ -212,6 +209,7 @@ class Outbox:
             item.departure.set_result(None)
 
     def _budget_ms(self, deadline_s: float) -> int:
+        # Rounded down, so that it shrinks from hop to hop; but 0 would mean no deadline.
         return max(1, int((deadline_s - self._now()) * 1000.0))
 
     # --- replies and control ------------------------------------------------------------
