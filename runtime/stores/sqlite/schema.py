@@ -66,11 +66,13 @@ def create(connection: sqlite3.Connection) -> None:
 
 def version_of(connection: sqlite3.Connection, name: str) -> int:
     """The version of the tables; 0 without tables. Raises `StoreDamaged` for a foreign file."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # In this order: another process may create the tables between two of these statements. What
+    # it writes in one transaction is there for each later statement once an earlier one saw it.
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if not tables and not version:
         return 0
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise StoreDamaged(
             f"{name} is an SQLite file of another program.", advice="Name another file."

@@ -13,7 +13,14 @@ from callboard.messages.storage.errors import StoreDamaged, StoreFull
 from callboard.messages.storage.event_ids import new_event_id
 from callboard.messages.storage.events import NO_STREAM, Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
-from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1, create
+from callboard.runtime.stores.sqlite.schema import (
+    APPLICATION_ID,
+    SCHEMA,
+    VERSION_1,
+    bring_forward,
+    create,
+    version_of,
+)
 
 PROCESSES: Final = 4
 WAIT_S: Final = 60.0
@@ -112,6 +119,34 @@ def test_a_file_at_its_limit_is_full_and_works_when_there_is_room(tmp_path: Path
         store.check()
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_tables_that_appear_while_a_file_is_opened_are_no_other_program_s(
+    tmp_path: Path, after: int
+) -> None:
+    """Another process creates them before each statement that looks, in turn."""
+    path = tmp_path / "log.db"
+    looking, creating = (sqlite3.connect(path, isolation_level=None) for _ in range(2))
+    seen: list[str] = []
+
+    def before(statement: str) -> None:
+        if len(seen) == after:
+            creating.execute("BEGIN")
+            create(creating)
+            creating.execute("COMMIT")
+        seen.append(statement)
+
+    try:
+        for connection in (looking, creating):
+            connection.execute("PRAGMA journal_mode = WAL")
+        looking.set_trace_callback(before)
+        bring_forward(looking, "sqlite log.db")
+        assert len(seen) > after
+        assert version_of(looking, "sqlite log.db") == SCHEMA
+    finally:
+        looking.close()
+        creating.close()
 
 
 @pytest.mark.parametrize("events", [None, 2_000])
