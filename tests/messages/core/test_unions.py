@@ -110,12 +110,13 @@ def test_value_of_a_union_of_two_types_keeps_its_type(first: Any) -> None:
     for second, is_first in itertools.product(VALUES, (True, False)):
         if second == first:
             continue
-        union = Union[first, second] if is_first else Union[second, first]  # noqa: UP007
+        union: Any = Union[first, second] if is_first else Union[second, first]  # noqa: UP007
+        fields: Any = {"x": (list[union], ...)}
         cls = create_model(
             "One",
             __base__=Contract,
             __cls_kwargs__={"name": "tests.unions.one"},
-            x=(list[union], ...),
+            **fields,
         )
         for value in (*VALUES[first], *VALUES[second]):
             sent = cls(x=[value])
