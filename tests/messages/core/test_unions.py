@@ -103,6 +103,13 @@ VALUES: dict[Any, list[Any]] = {
 """Field types, each with values of it: whatever looks alike on the wire stands here."""
 
 
+def contract_of(annotation: Any) -> Any:
+    """A contract with one field `x` of this type."""
+    return create_model(
+        "One", __base__=Contract, __cls_kwargs__={"name": "tests.unions.one"}, x=(annotation, ...)
+    )
+
+
 @pytest.mark.parametrize("first", VALUES, ids=repr)
 def test_value_of_a_union_of_two_types_keeps_its_type(first: Any) -> None:
     """In both orders, with the values of both, inside a list."""
@@ -111,15 +118,9 @@ def test_value_of_a_union_of_two_types_keeps_its_type(first: Any) -> None:
         if second == first:
             continue
         union: Any = Union[first, second] if is_first else Union[second, first]  # noqa: UP007
-        fields: Any = {"x": (list[union], ...)}
-        cls = create_model(
-            "One",
-            __base__=Contract,
-            __cls_kwargs__={"name": "tests.unions.one"},
-            **fields,
-        )
+        one = contract_of(list[union])
         for value in (*VALUES[first], *VALUES[second]):
-            sent = cls(x=[value])
+            sent = one(x=[value])
             assert not differences(sent, Way().back(sent)), (union, value)
             tried += 1
     assert tried > 2 * len(VALUES)
