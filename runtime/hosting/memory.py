@@ -24,6 +24,7 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Mapping
 from typing import Final
 
 __all__ = ["GcPause", "return_free_pages", "tune_gc", "tune_heap"]
@@ -37,12 +38,13 @@ HEAPS_MAX: Final = 2
 FREE_BYTES_KEPT: Final = 256 << 20
 """Enough for the copies of a message of the largest size, in both directions."""
 RETURN_EVERY_S: Final = 5.0
-TUNED: Final = {
-    "MALLOC_ARENA_MAX": (-8, HEAPS_MAX),
+FEW_HEAPS: Final = {"MALLOC_ARENA_MAX": (-8, HEAPS_MAX)}
+"""A parameter of glibc's `mallopt(3)`, by the variable with which a user sets it."""
+KEPT: Final = {
     "MALLOC_TRIM_THRESHOLD_": (-1, FREE_BYTES_KEPT),
     "MALLOC_MMAP_MAX_": (-4, 0),
 }
-"""The parameters of glibc's `mallopt(3)`, by the variables with which a user sets them."""
+"""Those that keep memory, as above."""
 ALL_VARIABLE: Final = "GLIBC_TUNABLES"
 """The variable by which a user sets any of them."""
 IS_GLIBC: Final = platform.libc_ver()[0] == "glibc"
@@ -92,11 +94,16 @@ def tune_heap() -> None:
         return
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
+        _set(libc, FEW_HEAPS)
         libc.mallinfo2.restype = _MallocInfo  # glibc 2.33; without it no memory is kept.
         _Returning(libc).start()
-        for variable, (parameter, value) in TUNED.items():
-            if variable not in os.environ:
-                libc.mallopt(parameter, value)
+        _set(libc, KEPT)
+
+
+def _set(libc: ctypes.CDLL, parameters: Mapping[str, tuple[int, int]]) -> None:
+    for variable, (parameter, value) in parameters.items():
+        if variable not in os.environ:
+            libc.mallopt(parameter, value)
 
 
 class _MallocInfo(ctypes.Structure):

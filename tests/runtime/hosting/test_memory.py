@@ -40,7 +40,9 @@ libc.malloc_stats()
 def _heaps(**environment: str) -> int:
     """The number of heaps of a process whose 16 threads have allocated memory."""
     inherited = {
-        k: v for k, v in os.environ.items() if k not in (*memory.TUNED, memory.ALL_VARIABLE)
+        k: v
+        for k, v in os.environ.items()
+        if k not in (*memory.FEW_HEAPS, *memory.KEPT, memory.ALL_VARIABLE)
     }
     found = subprocess.run(
         [sys.executable, "-c", HEAPS],
