@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import psutil
 
-__all__ = ["APART", "Node", "NodeCluster", "node_cluster"]
+__all__ = ["Node", "NodeCluster", "node_cluster"]
 
 UP_WITHIN_S: Final = 60.0
 GONE_WITHIN_S: Final = 20.0
@@ -27,7 +27,10 @@ POLL_S: Final = 0.02
 LOG_CHARS_SHOWN: Final = 2_000
 STORE_BYTES: Final = 500_000_000
 """The object store of each node."""
-APART: Final = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc")
+APART: Final = (
+    *("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"),
+    "--kill-child",
+)
 
 
 def _apart() -> tuple[str, ...]:
