@@ -47,12 +47,18 @@ class Node:
     def __init__(self, node_id: str, process: "subprocess.Popen[bytes]") -> None:
         self.node_id: Final = node_id
         self.is_lost = False
+        """Whether `lose` was called."""
         self._process = process
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its first process has not ended."""
+        return self._process.poll() is None
 
     def titles(self) -> list[str]:
         """The titles of its processes; Ray names each worker after its actor's class."""
         found = []
-        for process in self._family():
+        for process in self._processes():
             with contextlib.suppress(psutil.Error):
                 found.append(" ".join(process.cmdline()))
         return found
@@ -63,15 +69,15 @@ class Node:
         The raylet is first: it must not report that its workers have ended.
         """
         self.is_lost = True
-        family = self._family()
-        family.sort(key=lambda process: _name_of(process) != "raylet")
-        for process in family:
+        processes = self._processes()
+        processes.sort(key=lambda process: _name_of(process) != "raylet")
+        for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self._process.wait(GONE_WITHIN_S)
-        psutil.wait_procs(family, timeout=GONE_WITHIN_S)
+        psutil.wait_procs(processes, timeout=GONE_WITHIN_S)
 
-    def _family(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
         try:
             first = psutil.Process(self._process.pid)
             return [first, *first.children(recursive=True)]
@@ -104,7 +110,7 @@ class NodeCluster:
 
     @property
     def nodes(self) -> list[Node]:
-        """The nodes beside the head that are not lost, in the order of their starts."""
+        """The nodes other than the head that are not lost, in the order of their starts."""
         return [node for node in self._made if not node.is_lost]
 
     def living(self) -> set[str]:

@@ -27,6 +27,7 @@ __all__ = ["measure_losses", "measure_root_losses"]
 
 ANSWERING_TIMEOUT_S = 180.0
 RETRY_S = 0.01
+POLL_S = 0.01
 STOP_S = 20.0
 ROOT_TRIES_MAX = 30
 """Ray puts a root on any node; systems are started until one has its root on the right node."""
@@ -85,6 +86,12 @@ async def _answers(
         return await asyncio.gather(*(ask(resident) for resident in residents))
 
 
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(ANSWERING_TIMEOUT_S):
+        while not is_so():  # noqa: ASYNC110 - there is no event for these states
+            await asyncio.sleep(POLL_S)
+
+
 async def _settle(system: System, actors: int) -> list[Ref[Resident]]:
     """Start the actors over all hosts, and wait until everything is up."""
     residents = await system.spawn_many(props(Resident, number) for number in range(actors))
@@ -99,8 +106,9 @@ async def _until_noticed(system: System, slot: int, since: Since) -> None:
     assert isinstance(control, Control), "the root lives in this process"
     found = control.root.table.slots[slot]
     epoch = found.epoch
-    while found.is_up and found.epoch == epoch and not getattr(found, "is_silent", False):  # noqa: ASYNC110 - no event
-        await asyncio.sleep(RETRY_S)
+    await _until(
+        lambda: not found.is_up or found.epoch > epoch or getattr(found, "is_silent", False)
+    )
     since.note("noticed")
 
 
@@ -118,9 +126,10 @@ async def measure_losses(cluster: NodeCluster, params: Params, tally: Tally) -> 
                 raise RuntimeError("no host of the system is on the node that is to be lost.")
             since = Since()
             slot = residents[lost[0]].address.slot
-            noticing = asyncio.ensure_future(_until_noticed(system, slot, since))
-            answered += await _lose(far[0], residents, since)
-            await noticing
+            numbers, _ = await asyncio.gather(
+                _lose(far[0], residents, since), _until_noticed(system, slot, since)
+            )
+            answered += numbers
             after.append(since.after_s)
     tally.add_losses("losses", "node_loss", after, check_of_each(answered))
 
@@ -138,9 +147,10 @@ async def measure_root_losses(cluster: NodeCluster, params: Params, tally: Tally
                     continue  # The root is on the head, whose loss is that of the cluster.
                 residents = await _settle(system, params["actors"])
                 since = Since()
-                returning = asyncio.ensure_future(_until_root_answers(system, lost, since))
-                answered += await _lose(lost, residents, since)
-                await returning
+                numbers, _ = await asyncio.gather(
+                    _lose(lost, residents, since), _until_root_answers(system, lost, since)
+                )
+                answered += numbers
                 after.append(since.after_s)
                 break
         else:
@@ -157,14 +167,12 @@ async def _lose(node: Node, residents: list[Ref[Resident]], since: Since) -> lis
 
 
 async def _nodes(cluster: NodeCluster, count: int) -> list[Node]:
-    """So many nodes beside the head, and no other one, not even by Ray's word."""
+    """So many nodes other than the head, and no other one, not even by Ray's word."""
     while len(cluster.nodes) > count:
         await asyncio.to_thread(cluster.nodes[-1].lose)
     while len(cluster.nodes) < count:
         await asyncio.to_thread(cluster.add)
-    async with asyncio.timeout(ANSWERING_TIMEOUT_S):
-        while len(cluster.living()) > count + 1:  # noqa: ASYNC110 - Ray has no event for it
-            await asyncio.sleep(RETRY_S)
+    await _until(lambda: len(cluster.living()) == count + 1)
     return list(cluster.nodes)
 
 
@@ -187,12 +195,11 @@ def _has_root(node: Node) -> bool:
 
 
 async def _until_root_answers(system: System, lost: Node, since: Since) -> None:
-    while lost.titles():  # noqa: ASYNC110 - it is being killed
-        await asyncio.sleep(RETRY_S)
+    await _until(lambda: not lost.is_alive)
     async with asyncio.timeout(ANSWERING_TIMEOUT_S):
         while True:
             with contextlib.suppress(CallboardError):
                 await system.view(actors_max=0)
                 break
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(POLL_S)
     since.note("root_answers")
