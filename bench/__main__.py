@@ -1,7 +1,8 @@
 """The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
 
 A suite (`savina`) also takes `--only PART,…`, and `--table`, which writes its figures into the
-docs. `durable`, `resume`, `append`, `project` and `state` take `--store sqlite|postgres`.
+docs. `durable`, `resume`, `append`, `project` and `state` take `--store sqlite|postgres`. `nodes`
+takes `--address`.
 
 Exit codes: 0 when every chosen side was measured or is not installed; 1 when our side, or a peer
 that always runs, failed; 2 for a wrong command line. The failure of another peer is reported and
@@ -49,6 +50,10 @@ SIGNAL_EXIT_CODE = 128
     help="The store of our side, in durable benches (default: sqlite).",
 )
 @click.option(
+    "--address",
+    help="Run on this cluster, which has at least two nodes, and lose none of them (`nodes`).",
+)
+@click.option(
     "--table", "as_table", is_flag=True, help="Also write the table of a suite into the docs."
 )
 def main(
@@ -60,6 +65,7 @@ def main(
     repeat: int,
     parts: str,
     store: str | None,
+    address: str | None,
     as_table: bool,
 ) -> None:
     """Run the bench NAME, or `list` all benches."""
@@ -71,7 +77,7 @@ def main(
         else:
             print_benches(BENCHES, Console())
         return
-    bench = _on_store(_chosen(bench_named(name), parts), store)
+    bench = _on_cluster(_on_store(_chosen(bench_named(name), parts), store), address)
     if as_table and (not bench.parts or parts or smoke):
         raise click.UsageError("--table needs a whole suite at full size.")
     console = Console(stderr=True)
@@ -111,6 +117,15 @@ def _on_store(bench: Bench, store: str | None) -> Bench:
     if store not in bench.stores:
         raise click.UsageError(f"{bench.name} has no choice of stores.")
     return bench.on_store(store)
+
+
+def _on_cluster(bench: Bench, address: str | None) -> Bench:
+    """The bench, on the chosen cluster."""
+    if address is None:
+        return bench
+    if not bench.needs_nodes:
+        raise click.UsageError(f"{bench.name} runs on a Ray of its own and takes no --address.")
+    return bench.on_cluster(address)
 
 
 def exit_code(report: Report) -> int:

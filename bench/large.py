@@ -7,13 +7,21 @@ time: alone, and while values of one size leave for the same process at a steady
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 
 from bench.outcome import Outcome, Params, check_of_each
 from bench.timing import timed
 
-__all__ = ["SIZES", "expected_large", "large_reply", "measure_large"]
+__all__ = [
+    "SIZES",
+    "expected_large",
+    "expected_values",
+    "large_reply",
+    "measure_large",
+    "measure_values",
+    "send_values",
+]
 
 SIZES: Final = {
     "60kb": 60_000,
@@ -53,14 +61,20 @@ def _value(size: str) -> bytes:
 
 def expected_large(params: Params) -> str:
     """The check over the replies of all sizes, in order."""
+    return expected_values(params, _sizes(params))
+
+
+def expected_values(params: Params, sizes: Iterable[str]) -> str:
+    """The check over the replies to the values of these sizes, in order."""
     return check_of_each(
         {"number": number, "size_bytes": SIZES[size], "last": 7}
-        for size in _sizes(params)
+        for size in sizes
         for number in range(_count(params, size))
     )
 
 
-async def _ask_all(ask: Ask, size: str, count: int) -> list[dict[str, Any]]:
+async def send_values(ask: Ask, size: str, count: int) -> list[dict[str, Any]]:
+    """The replies to so many values of one size, some in flight at once."""
     value = _value(size)
     askers = max(2, min(IN_FLIGHT_MAX, IN_FLIGHT_BYTES // SIZES[size], count))
     replies: list[Any] = [None] * count
@@ -103,16 +117,23 @@ async def _during(ask: Ask, size: str, seconds: float) -> tuple[float, float]:
     return await small, done * len(value) / took_s / MB
 
 
-async def measure_large(ask: Ask, params: Params) -> Outcome:
-    """The throughput of each size, and the median of small asks during values of some sizes."""
+async def measure_values(ask: Ask, params: Params, sizes: Iterable[str]) -> Outcome:
+    """The throughput of each of these sizes."""
     results: dict[str, float] = {}
     replies: list[dict[str, Any]] = []
-    await _ask_all(ask, "60kb", params["warm_up"])
-    for size in _sizes(params):
+    for size in sizes:
         count = _count(params, size)
         with timed() as stopwatch:
-            replies += await _ask_all(ask, size, count)
+            replies += await send_values(ask, size, count)
         results[f"values_{size}_mb_per_s"] = stopwatch.per_s(count) * SIZES[size] / MB
+    return Outcome(results, check_of_each(replies))
+
+
+async def measure_large(ask: Ask, params: Params) -> Outcome:
+    """The throughput of each size, and the median of small asks during values of some sizes."""
+    await send_values(ask, "60kb", params["warm_up"])
+    values = await measure_values(ask, params, _sizes(params))
+    results = dict(values.results)
     seconds = params["milliseconds"] / 1_000
     results["small_alone_p50_ms"] = await _small_p50_ms(ask, seconds)
     for size in DURING:
@@ -120,4 +141,4 @@ async def measure_large(ask: Ask, params: Params) -> Outcome:
             p50_ms, mb_per_s = await _during(ask, size, seconds)
             results[f"small_during_{size}_p50_ms"] = p50_ms
             results[f"during_{size}_mb_per_s"] = mb_per_s
-    return Outcome(results, check_of_each(replies))
+    return Outcome(results, values.check)

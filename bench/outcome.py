@@ -1,8 +1,8 @@
 """The outcome of one side of a bench, and the hash that proves its work.
 
-Invariants: parameters are whole numbers and the name of a store. Results are plain numbers with
-their unit in the name. The check is a SHA-256 over the computed output, so that a fast side with
-wrong answers cannot win.
+Invariants: parameters are whole numbers, and the names of a store and a cluster. Results are plain
+numbers with their unit in the name. The check is a SHA-256 over the computed output, so that a fast
+side with wrong answers cannot win.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 __all__ = ["Outcome", "Params", "canonical_json", "check_of", "check_of_each"]
 
 Params: TypeAlias = Mapping[str, Any]
-"""The parameters of one side: counts and sizes as whole numbers, and `store`, a name."""
+"""The parameters of one side: counts and sizes as whole numbers, and names: `store`, `address`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Literal, assert_never
 
 from bench import workload
 from bench.large import expected_large
+from bench.nodes import expected_nodes
 from bench.outcome import Params
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
@@ -60,6 +61,11 @@ class Side:
         """The sizes of this side."""
         return self.smoke if smoke else self.full
 
+    def on_cluster(self, address: str) -> "Side":
+        """This side on a cluster that exists, none of whose nodes is lost."""
+        changed = {"address": address, "losses": 0, "root_losses": 0}
+        return replace(self, full={**self.full, **changed}, smoke={**self.smoke, **changed})
+
     def only(self, parts: Sequence[str]) -> "Side":
         """This side with the sizes of only these parts of a suite."""
         return replace(
@@ -88,6 +94,20 @@ class Bench:
     """The stores for our side, chosen by `--store`. The first is the default."""
     parts: tuple[str, ...] = ()
     """The benchmarks of a suite. The names of their sizes begin with their names."""
+    needs_nodes: bool = False
+    """Whether every side runs on a cluster of several nodes, its own or one that `--address`
+    names."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What all sides find in their environment."""
+
+    def on_cluster(self, address: str) -> "Bench":
+        """This bench on a cluster that exists: its nodes stay, and its settings count."""
+        return replace(
+            self,
+            ours=self.ours.on_cluster(address),
+            peers=tuple(peer.on_cluster(address) for peer in self.peers),
+            environment={},
+        )
 
     def on_store(self, store: str) -> "Bench":
         """This bench with our side on that store. The peers keep theirs."""
@@ -461,6 +481,33 @@ PROJECT = Bench(
     stores=STORES,
 )
 
+NODES_FULL = {"messages": 100_000, "round_trips": 2_000, "warm_up": 5_000, "sub_tasks": 10_000}
+NODES_RAY = {"messages": 4_000, "round_trips": 1_000, "warm_up": 400, "sub_tasks": 4_000}
+NODES_SMOKE = {"messages": 200, "round_trips": 20, "warm_up": 10, "sub_tasks": 50}
+
+NODES = Bench(
+    name="nodes",
+    question="What do two nodes cost against one, and how long does the loss of a node take?",
+    ours=_ours(
+        {**NODES_FULL, "megabytes": 400, "actors": 1_000, "losses": 10, "root_losses": 10},
+        {**NODES_SMOKE, "megabytes": 1, "actors": 20, "losses": 0, "root_losses": 0},
+    ),
+    peers=(
+        _ray(
+            "ray_async_actor",
+            {**NODES_RAY, "megabytes": 200, "actors": 1, "losses": 10},
+            {**NODES_SMOKE, "megabytes": 1, "actors": 1, "losses": 0},
+        ),
+        _ray("ray_tasks", {**NODES_RAY, "megabytes": 200}, {**NODES_SMOKE, "megabytes": 1}),
+    ),
+    expected_check=expected_nodes,
+    # A loss takes up to a minute, with the start of a node and of a system.
+    timeout_s=1_800.0,
+    needs_nodes=True,
+    # The nodes of a cluster that a side starts share no token.
+    environment={"RAY_AUTH_MODE": "disabled"},
+)
+
 BENCHES: tuple[Bench, ...] = (
     ASK,
     LARGE,
@@ -478,6 +525,7 @@ BENCHES: tuple[Bench, ...] = (
     RESUME,
     APPEND,
     PROJECT,
+    NODES,
 )
 
 

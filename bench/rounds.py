@@ -127,7 +127,12 @@ class _SideRuns:
             *("-m", self.side.module, self._bench.name),
             *("--params", json.dumps(dict(self._params))),
         )
-        child = run_child(command, cwd=REPOSITORY, timeout_s=self._timeout_s)
+        child = run_child(
+            command,
+            cwd=REPOSITORY,
+            timeout_s=self._timeout_s,
+            environment=self._bench.environment,
+        )
         answer = _answer_of(child)
         self._failure = self._failure_of(child, answer)
         if answer is not None and self._failure is None:

@@ -14,12 +14,14 @@ from bench.workload import merge_sub_tasks, sub_task_result
 from callboard import Agent, Contract, Job, Request, SubTask, System, handler
 
 __all__ = [
+    "AGENTS",
     "JOB",
     "Merged",
     "Square",
     "SquareNumber",
     "SquareNumbers",
     "Squarer",
+    "measure_fanout",
     "merge_squares",
     "run",
 ]
@@ -76,18 +78,23 @@ def merge_squares(squares: Sequence[Square]) -> Merged:
 JOB: Job[SquareNumbers, Merged] = Job(name="squares", decompose=_decompose, transform=merge_squares)
 
 
+async def measure_fanout(system: System, params: Params, *, agents: int) -> Outcome:
+    """One execution on a pool over all hosts of a system."""
+    await system.pool(Squarer, size=agents)
+    await system.submit(JOB, SquareNumbers(count=params["warm_up"])).result()
+    with timed() as stopwatch:
+        request = SquareNumbers(count=params["sub_tasks"])
+        merged = await system.submit(JOB, request).result()
+    return Outcome(
+        {"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])},
+        check_of({"sum": merged.sum, "texts": list(merged.texts)}),
+    )
+
+
 def run(params: Params) -> Outcome:
     """One execution on a pool."""
 
     async def main(system: System) -> Outcome:
-        await system.pool(Squarer, size=params.get("agents", AGENTS))
-        await system.submit(JOB, SquareNumbers(count=params["warm_up"])).result()
-        with timed() as stopwatch:
-            request = SquareNumbers(count=params["sub_tasks"])
-            merged = await system.submit(JOB, request).result()
-        return Outcome(
-            {"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])},
-            check_of({"sum": merged.sum, "texts": list(merged.texts)}),
-        )
+        return await measure_fanout(system, params, agents=params.get("agents", AGENTS))
 
     return callboard.run(main, hosts=params.get("hosts", HOSTS), standbys=0, journal="off")

@@ -7,7 +7,7 @@ from bench.large import large_reply, measure_large
 from bench.outcome import Outcome, Params
 from callboard import Agent, Contract, Request, System, handler
 
-__all__ = ["run"]
+__all__ = ["Received", "Value", "run"]
 
 TIMEOUT_S = 120.0
 

@@ -1,4 +1,4 @@
-"""Ray's async actors: `ask`, `large`, `tell_local`, `spawn`, `fanout`, `failover` and `supervise`.
+"""Ray's async actors: `ask`, `large`, `tell_local`, `spawn`, `fanout`, failures, and `nodes`.
 
 The driver calls an actor in another process. Where Ray has no counterpart, the bench measures the
 nearest honest equivalent, with a note: Ray has no actors within one process, and loses one actor
@@ -15,11 +15,20 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
+from bench.cluster import Node
 from bench.entry import serve
 from bench.large import large_reply, measure_large
 from bench.memory import own_bytes
+from bench.nodes import Places, Tally
 from bench.outcome import Outcome, Params, check_of, check_of_each
-from bench.peers.ray_local import CPUS, measure_asks, ray_cluster
+from bench.peers.ray_local import (
+    CPUS,
+    measure_asks,
+    measure_paths,
+    on_node,
+    ray_cluster,
+    two_nodes,
+)
 from bench.timing import median_and_p99, median_and_worst, timed
 from bench.workload import ask_reply, ask_request, merge_sub_tasks, sub_task_result
 
@@ -61,6 +70,10 @@ class Worker:
 
     async def process_id(self) -> int:
         return os.getpid()
+
+    async def node_id(self) -> str:
+        node: str = ray.get_runtime_context().get_node_id()
+        return node
 
     async def end_process(self) -> None:
         os._exit(1)
@@ -128,13 +141,52 @@ def spawn(params: Params) -> Outcome:
 def fanout(params: Params) -> Outcome:
     """Sub-tasks distributed to one actor per core, all in flight at once."""
     with ray_cluster():
-        workers = [REMOTE_WORKER.remote() for _ in range(CPUS)]
-        ray.get([workers[n % CPUS].sub_task.remote(n) for n in range(params["warm_up"])])
-        with timed() as stopwatch:
-            merged = merge_sub_tasks(
-                ray.get([workers[n % CPUS].sub_task.remote(n) for n in range(params["sub_tasks"])])
-            )
+        return _fan_out([REMOTE_WORKER.remote() for _ in range(CPUS)], params)
+
+
+def _fan_out(workers: list[Any], params: Params) -> Outcome:  # Any: Ray's handles are untyped.
+    count = len(workers)
+    ray.get([workers[n % count].sub_task.remote(n) for n in range(params["warm_up"])])
+    with timed() as stopwatch:
+        merged = merge_sub_tasks(
+            ray.get([workers[n % count].sub_task.remote(n) for n in range(params["sub_tasks"])])
+        )
     return Outcome({"sub_tasks_per_s": stopwatch.per_s(params["sub_tasks"])}, check_of(merged))
+
+
+def nodes(params: Params) -> Outcome:
+    """Calls to an actor on one node and on another, sub-tasks over both, and losses of one."""
+
+    def callers(there: dict[str, Any]) -> tuple[Any, Any]:
+        worker = REMOTE_WORKER.options(**there).remote()
+        return worker.ask.remote, worker.receive.remote
+
+    with two_nodes(params) as where:
+        tally = measure_paths(where, params, callers)
+        each = [where.near, where.far]
+        workers = [REMOTE_WORKER.options(**on_node(node)).remote() for node in each]
+        tally.add_fanout(_fan_out(workers, params))
+        if params["losses"]:
+            _lose_nodes(where, params, tally)
+    return tally.outcome()
+
+
+def _lose_nodes(where: Places, params: Params, tally: Tally) -> None:
+    """Lose the node of all actors. Ray restarts them on another, and retries the call itself."""
+    assert where.cluster is not None, "nodes of other clusters are not lost"
+    numbers: list[int] = []
+    after: list[dict[str, float]] = []
+    for _ in range(params["losses"]):
+        lost: Node = (where.cluster.nodes or [where.cluster.add()])[0]
+        options = {"max_restarts": -1, "max_task_retries": -1, **on_node(lost.node_id, soft=True)}
+        workers = [REMOTE_WORKER.options(**options).remote(n) for n in range(params["actors"])]
+        nodes = ray.get([worker.node_id.remote() for worker in workers])
+        assert set(nodes) == {lost.node_id}, "all actors are on the node that is to be lost"
+        with timed() as stopwatch:
+            lost.lose()
+            numbers += [_answer(worker, worker.node_id, before=lost.node_id) for worker in workers]
+        after.append({"all_answering": stopwatch.elapsed_s})
+    tally.add_losses("losses", "node_loss", after, check_of_each(numbers))
 
 
 def failover(params: Params) -> Outcome:
@@ -153,7 +205,8 @@ def failover(params: Params) -> Outcome:
                 for pid in pids:
                     os.kill(pid, signal.SIGKILL)
                 numbers += [
-                    _answer(worker, old_pid=pid) for worker, pid in zip(workers, pids, strict=True)
+                    _answer(worker, worker.process_id, before=pid)
+                    for worker, pid in zip(workers, pids, strict=True)
                 ]
             took_ms.append(stopwatch.elapsed_ms)
     return Outcome(
@@ -172,7 +225,7 @@ def supervise(params: Params) -> Outcome:
             pid = ray.get(worker.process_id.remote())
             with timed() as stopwatch:
                 worker.end_process.remote()
-                _answer(worker, old_pid=pid)
+                _answer(worker, worker.process_id, before=pid)
             took_ms.append(stopwatch.elapsed_ms)
     return Outcome(
         median_and_p99("restart_ms", took_ms),
@@ -181,17 +234,17 @@ def supervise(params: Params) -> Outcome:
     )
 
 
-def _answer(worker: Any, *, old_pid: int) -> int:  # Any: Ray's handles are untyped.
-    """The number of the restarted actor. An answer of the old process does not count."""
+def _answer(worker: Any, where: Any, *, before: object) -> int:  # Any: Ray's handles are untyped.
+    """The number of the restarted actor. An answer from where it was before does not count."""
     deadline = time.monotonic() + FAILOVER_TIMEOUT_S
     while time.monotonic() < deadline:
         # The call may still reach the dying process, or fail before Ray has seen its death. Both
         # are repeated.
         with contextlib.suppress(RayActorError):
-            if ray.get(worker.process_id.remote(), timeout=FAILOVER_TIMEOUT_S) != old_pid:
+            if ray.get(where.remote(), timeout=FAILOVER_TIMEOUT_S) != before:
                 number: int = ray.get(worker.number.remote(), timeout=FAILOVER_TIMEOUT_S)
                 return number
-    msg = f"the actor of process {old_pid} did not come back"
+    msg = f"the actor of {before} did not come back"
     raise TimeoutError(msg)
 
 
@@ -205,5 +258,6 @@ if __name__ == "__main__":
             "fanout": fanout,
             "failover": failover,
             "supervise": supervise,
+            "nodes": nodes,
         }
     )

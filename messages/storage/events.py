@@ -193,7 +193,7 @@ class EventStore(Protocol):
         """Delete the stream's snapshots."""
 
     def close(self) -> None:
-        """Release the store; may be called twice."""
+        """Release the store; may be called twice. Calls of other threads under way go on."""
 
 
 def pages(store: EventStore, stream: str, *, size: int = 1_000) -> Iterator[list[RecordedEvent]]:

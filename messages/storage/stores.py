@@ -39,7 +39,7 @@ class StateStore(Protocol):
         """Delete these rows."""
 
     def close(self) -> None:
-        """Release the store; may be called twice."""
+        """See `EventStore.close`."""
 
 
 class ReadModelStore(Protocol):
@@ -82,7 +82,7 @@ class ReadModelStore(Protocol):
         """Delete a model and its position."""
 
     def close(self) -> None:
-        """Release the store; may be called twice."""
+        """See `EventStore.close`."""
 
 
 class Cache(Protocol):

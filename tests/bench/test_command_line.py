@@ -43,6 +43,7 @@ def test_list_as_a_table_names_every_bench() -> None:
         ("ask", "--only", "big"),
         ("ask", "--table"),
         ("ask", "--store", "postgres"),
+        ("ask", "--address", "127.0.0.1:6379"),
         ("append", "--store", "oracle"),
         ("savina", "--only", "no_such_game"),
         ("savina", "--table", "--smoke"),
@@ -55,7 +56,9 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: tuple[str, ...]) -> None
     assert not ran.stdout
 
 
-@pytest.mark.parametrize("name", ["ask", "tell_local", "spawn", "fanout", "failover", "supervise"])
+@pytest.mark.parametrize(
+    "name", ["ask", "tell_local", "spawn", "fanout", "failover", "supervise", "nodes"]
+)
 def test_ray_is_among_the_peers_that_always_run(name: str) -> None:
     peers = bench_named(name).peers
     assert any(peer.name.startswith("ray_") and peer.always for peer in peers)

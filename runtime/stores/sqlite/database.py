@@ -3,15 +3,19 @@
 In WAL mode readers see the last commit. Readers and the writer never wait for each other. The
 durability says what a commit survives: `full` syncs the log at each commit (survives a loss of
 power), `normal` only at checkpoints (survives the end of any process), `off` never.
+
+A connection in use is closed by the thread that uses it, when its call ends. Python's `sqlite3`
+takes the process down when another thread closes a connection during a call.
 """
 
+import contextlib
 import errno
 import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +68,8 @@ class Database:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
+        self._in_use: set[sqlite3.Connection] = set()
+        """Those with a call or a transaction under way."""
         self._writer: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._found_log: bool | None = None
@@ -79,8 +85,8 @@ class Database:
         if self._reads_only:
             if not self.path.is_file():
                 raise StoreUnavailable(f"{self.name}: no such file.")
-            with translate_errors(self.name):
-                check_tables(self.reader(), self.name)
+            with translate_errors(self.name), self.reading() as reader:
+                check_tables(reader, self.name)
             return
         try:
             private_folder(self.path.parent)
@@ -89,8 +95,7 @@ class Database:
             raise StoreUnavailable(
                 f"{self.name}: {error}.", advice="Name another folder, or repair the file's mode."
             ) from error
-        with translate_errors(self.name):
-            writer = self.writer()
+        with translate_errors(self.name), self._using(self.writer()) as writer:
             bring_forward(writer, self.name)
 
     def _make_private(self) -> None:
@@ -109,7 +114,7 @@ class Database:
         """The connection that writes. One thread at a time uses it."""
         self._check_file()
         if self._writer is None:
-            self._writer = self._connect()
+            self._writer = self._connect("OFF")
             found = self.path.stat()
             self._identity = (found.st_dev, found.st_ino)
         return self._writer
@@ -133,20 +138,44 @@ class Database:
         """Close a connection in an unknown state."""
         writer, self._writer = self._writer, None
         if writer is not None:
-            self._forget(writer)
+            with self._lock:
+                if writer in self._connections:
+                    self._connections.remove(writer)
+            self._close(writer)
 
-    def reader(self) -> sqlite3.Connection:
-        """This thread's connection for reading."""
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """This thread's connection for reading, in use until the block ends."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._connect()
-            connection.execute("PRAGMA query_only = ON")
-            self._local.connection = connection
-        return connection
+            connection = self._local.connection = self._connect("ON")
+        with self._using(connection):
+            yield connection
 
-    def _connect(self) -> sqlite3.Connection:
+    @contextlib.contextmanager
+    def _using(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        self._begin_use(connection)
+        try:
+            yield connection
+        finally:
+            self._end_use(connection)
+
+    def _begin_use(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            self._check_open()
+            self._in_use.add(connection)
+
+    def _end_use(self, connection: sqlite3.Connection) -> None:
+        self._in_use.discard(connection)
+        if self._is_closed:
+            self._close_unused()
+
+    def _check_open(self) -> None:
         if self._is_closed:
             raise StoreUnavailable(f"{self.name} is closed.")
+
+    def _connect(self, query_only: str) -> sqlite3.Connection:
+        self._check_open()
         if self._found_log is None:
             log = log_of(self.path)
             self._found_log = log.exists() and log.stat().st_size > 0
@@ -159,11 +188,13 @@ class Database:
             connection.execute("PRAGMA temp_store = MEMORY")
             if not self._reads_only:
                 self._use_log(connection)
+            connection.execute(f"PRAGMA query_only = {query_only}")
+            with self._lock:
+                self._check_open()
+                self._connections.append(connection)
         except BaseException:
             connection.close()
             raise
-        with self._lock:
-            self._connections.append(connection)
         return connection
 
     def _use_log(self, connection: sqlite3.Connection) -> None:
@@ -195,10 +226,15 @@ class Database:
             else:
                 return str(mode)
 
-    def _forget(self, connection: sqlite3.Connection) -> None:
+    def _close_unused(self) -> None:
+        """Close the connections that nobody uses; the store is closed."""
         with self._lock:
-            if connection in self._connections:
-                self._connections.remove(connection)
+            unused = [each for each in self._connections if each not in self._in_use]
+            self._connections = [each for each in self._connections if each in self._in_use]
+        for connection in unused:
+            self._close(connection)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
         try:
             connection.close()
         except sqlite3.Error as error:
@@ -208,13 +244,12 @@ class Database:
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows of a query."""
-        with translate_errors(self.name):
-            return self.reader().execute(statement, parameters).fetchall()
+        with translate_errors(self.name), self.reading() as reader:
+            return reader.execute(statement, parameters).fetchall()
 
     def tail(self) -> Tail:
         """The uncommitted end of the log, which SQLite cut off after a crash."""
-        with translate_errors(self.name):
-            writer = self.writer()
+        with translate_errors(self.name), self._using(self.writer()) as writer:
             writer.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if not self._found_log:
                 return NOTHING
@@ -233,8 +268,8 @@ class Database:
 
     def check(self) -> None:
         """Read the whole file. Raises `StoreDamaged` with the findings of SQLite."""
-        with translate_errors(self.name):
-            found = [row[0] for row in self.reader().execute("PRAGMA integrity_check(20)")]
+        with translate_errors(self.name), self.reading() as reader:
+            found = [row[0] for row in reader.execute("PRAGMA integrity_check(20)")]
         if found != ["ok"]:
             raise StoreDamaged(
                 f"{self.name} is damaged: {'; '.join(found)}.",
@@ -247,7 +282,12 @@ class Database:
         """Begin a transaction that writes. `commit` or `roll_back` must follow."""
         try:
             writer = self.writer()
-            writer.execute("BEGIN IMMEDIATE")
+            self._begin_use(writer)
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+            except BaseException:
+                self._end_use(writer)
+                raise
         except sqlite3.Error as error:
             raise fault_of(self.name, error) from error
         return writer
@@ -260,6 +300,7 @@ class Database:
             failed = fault_of(self.name, error, committing=True)
             self.roll_back(writer)
             raise failed from error
+        self._end_use(writer)
 
     def roll_back(self, writer: sqlite3.Connection) -> None:
         """Undo the transaction."""
@@ -268,18 +309,15 @@ class Database:
                 writer.execute("ROLLBACK")
         except sqlite3.Error:
             self.drop_writer()
+        finally:
+            self._end_use(writer)
 
     def close(self) -> None:
-        """Close all connections. May be called twice."""
-        self._is_closed = True
-        self._writer = None
+        """Close unused connections now, each other one when its use ends. May be called twice."""
         with self._lock:
-            connections, self._connections = self._connections, []
-        for connection in connections:
-            try:
-                connection.close()
-            except sqlite3.Error as error:
-                LOGGER.warning("%s: a connection does not close: %s", self.name, error)
+            self._is_closed = True
+        self._writer = None
+        self._close_unused()
 
     def size_bytes(self) -> int:
         """The size of the file and its log."""

@@ -223,8 +223,7 @@ class SqliteEventStore:
 
     def _write(self, statement: str, parameters: Sequence[Any]) -> None:
         """Write on this thread's own connection, next to the writer. Any thread may call it."""
-        with translate_errors(self.name):
-            reader = self._database.reader()
+        with translate_errors(self.name), self._database.reading() as reader:
             reader.execute("PRAGMA query_only = OFF")
             try:
                 reader.execute(statement, parameters)

@@ -13,6 +13,7 @@ from callboard.messages.core.errors import CallboardError, InvalidMessage
 from callboard.messages.storage.errors import (
     EventIdReused,
     EventTooLarge,
+    StoreUnavailable,
     WriterFenced,
     WrongExpectedVersion,
 )
@@ -328,6 +329,36 @@ def test_readers_during_writes_miss_nothing(open_store: OpenStore) -> None:
     for number in range(0, total, 3):
         group = [Append(f"s{n % 7}", (event(),)) for n in range(number, number + 3)]
         assert all(isinstance(outcome, Appended) for outcome in writer.commit(group))
+    for reader in readers:
+        reader.join(60)
+        assert not reader.is_alive()
+    assert not failures
+
+
+def test_store_is_closed_during_reads_of_other_threads(open_store: OpenStore) -> None:
+    writer = open_store()
+    writer.take_over("writer")
+    one(writer, Append("s", tuple(event() for _ in range(500))))
+    store, reads, failures = open_store(), threading.Semaphore(0), list[BaseException]()
+    stops = threading.Event()
+
+    def follow() -> None:
+        try:
+            while not stops.is_set():
+                assert len(store.read(0, 500)) == 500
+                reads.release()
+        except StoreUnavailable:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised in the test below
+            failures.append(error)
+
+    readers = [threading.Thread(target=follow, daemon=True) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(30):
+        assert reads.acquire(timeout=60)
+    store.close()
+    stops.set()
     for reader in readers:
         reader.join(60)
         assert not reader.is_alive()

@@ -1,8 +1,10 @@
 """A file that several processes have open: lasting locks, and readers that change nothing."""
 
+import concurrent.futures
 import sqlite3
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,10 @@ import pytest
 from callboard.messages.storage.errors import StoreReadOnly, StoreTooNew, StoreUnavailable
 from callboard.messages.storage.events import Append, Appended, NewEvent
 from callboard.runtime.stores.sqlite import SqliteEventStore
+from callboard.runtime.stores.sqlite.database import Database
 from callboard.runtime.stores.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION_1
+
+DEADLINE_S: Final = 10.0
 
 # Every connection has a lock on this byte of the index. A process that gets it exclusively takes
 # itself for the first one, and empties the index.
@@ -108,3 +113,45 @@ def test_a_reader_migrates_no_tables(tmp_path: Path, version: int) -> None:
         assert reader.read(0, 10, kinds=["k"]) == []
     reader.close()
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_connection_in_use_is_closed_after_its_use(tmp_path: Path, use: str) -> None:
+    """`sqlite3` takes the process down when another thread closes it meanwhile."""
+    database = Database(tmp_path / "log.db")
+    database.open()
+    used, has_begun, may_end = list[sqlite3.Connection](), threading.Event(), threading.Event()
+
+    def wait() -> int:
+        has_begun.set()
+        return int(may_end.wait(DEADLINE_S))
+
+    def read() -> int:
+        with database.reading() as reader:
+            used.append(reader)
+            reader.create_function("wait", 0, wait)
+        return int(database.rows("SELECT wait()")[0][0])
+
+    def write() -> int:
+        writer = database.begin()
+        used.append(writer)
+        writer.execute("INSERT INTO streams (name) VALUES ('s')")
+        ended = wait()
+        database.commit(writer)
+        return ended
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        call = threads.submit(read if use == "read" else write)
+        assert has_begun.wait(DEADLINE_S)
+        database.close()
+        may_end.set()
+        assert call.result(DEADLINE_S) == 1
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        used[0].execute("SELECT 1")
+    with pytest.raises(StoreUnavailable, match="is closed"):
+        database.rows("SELECT 1")
+    with pytest.raises(StoreUnavailable, match="is closed"):
+        database.begin()
+    again = Database(tmp_path / "log.db")
+    assert again.rows("SELECT count(*) FROM streams") == [(int(use == "write"),)]
+    again.close()
