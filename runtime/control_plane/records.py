@@ -36,6 +36,8 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long a silent head of the cluster may delay the end of a root."""
 CELLS_AHEAD: Final = 1 << 20
 """Actor numbers that are reserved at once; a new root starts after them."""
+TERMS_AHEAD: Final = 60
+"""Terms of fencing tokens that are reserved at once; a new root starts after them."""
 
 EPOCH: Final = "epoch"
 STARTED: Final = "started"
@@ -90,6 +92,8 @@ class Remembered:
     was_started: bool = False
     next_cell: int = 1
     newest_slot: int = 0
+    newest_term: int = 0
+    """The newest term of fencing tokens that may be in use."""
     dead_letters: list[Address] = field(default_factory=list)
     slots: list[SlotRecord] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
@@ -113,7 +117,9 @@ class Remembered:
             elif key == STARTED:
                 found.was_started = True
             elif key == CELLS:
-                found.next_cell, found.newest_slot = msgpack.unpackb(value)
+                # An earlier release has written no terms.
+                found.next_cell, found.newest_slot, *terms = msgpack.unpackb(value)
+                found.newest_term = terms[0] if terms else 0
             elif key == DEAD_LETTERS:
                 found.dead_letters = [Address(*row) for row in msgpack.unpackb(value)]
             elif kind + slash == SLOT:
@@ -152,7 +158,7 @@ class Records:
         self._changes: dict[str, Callable[[], bytes | None]] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._is_writing = False
-        self._reserved = (1, 0)
+        self._reserved = (1, 0, 0)
         self._tokens: dict[int, str] = {}
         """The token of the request of each batch."""
         self._living: dict[str, int] = {}
@@ -176,11 +182,15 @@ class Records:
         self._note(STARTED, lambda: b"")
         await self._written()
 
-    async def reserve(self, next_cell: int, newest_slot: int) -> None:
-        """Reserve the numbers of actors below `next_cell`, and of slots up to `newest_slot`."""
-        cells, slots = self._reserved
-        if next_cell > cells or newest_slot != slots:
-            mark = self._reserved = (max(cells, next_cell + CELLS_AHEAD), newest_slot)
+    async def reserve(self, next_cell: int, newest_slot: int, newest_term: int) -> None:
+        """Reserve the numbers of actors below `next_cell`, and slots and terms up to the newest."""
+        cells, slots, terms = self._reserved
+        if next_cell > cells or newest_slot != slots or newest_term > terms:
+            mark = self._reserved = (
+                max(cells, next_cell + CELLS_AHEAD),
+                newest_slot,
+                max(terms, newest_term + TERMS_AHEAD),
+            )
             self._note(CELLS, lambda: msgpack.packb(mark))
             await self._written()
 

@@ -37,7 +37,7 @@ from callboard.messages.core.errors import CallboardError, HostLost, SpecError, 
 from callboard.messages.core.ref import Address
 
 from .records import Records
-from .slots import Batch, Slot, SlotTable
+from .slots import Batch, Slot, SlotTable, has_keys
 
 __all__ = ["IsolatedHosts", "Registrar"]
 
@@ -70,6 +70,7 @@ class Registrar:
         table: SlotTable,
         isolated: IsolatedHosts,
         on_code: Callable[[bytes], None],
+        wall_time: Callable[[], float],
         records: Records | None = None,
     ) -> None:
         self.table: Final = table
@@ -78,6 +79,7 @@ class Registrar:
         self._isolated = isolated
         self._on_code = on_code
         """Called with the code of the actors that start."""
+        self._wall_time = wall_time
         self.directory_version = 0
         self._directory_scheduled = False
 
@@ -101,7 +103,7 @@ class Registrar:
             request = _with_places(request, placed)
             request = _with_holders(request, placed)
             self._take_names(request.offers, placed)
-            await self.records.reserve(self.table.next_cell, self.table.newest_slot)
+            await self._reserve(takes_term=has_keys(request.offers))
             # The holders of a tree before the tree, which starts its placed children in them.
             for wanted in (True, False):
                 starts = [
@@ -138,6 +140,13 @@ class Registrar:
         if request.token and any(any(batch.cells) for _, batch in placed):
             await self.records.record_spawn(request, placed, answer)
         return answer
+
+    async def _reserve(self, *, takes_term: bool) -> None:
+        """Record the numbers that the next command uses; with `takes_term`, in a new term."""
+        table = self.table
+        if takes_term or not table.newest_term:
+            table.take_term(self._wall_time())
+        await self.records.reserve(table.next_cell, table.newest_slot, table.newest_term)
 
     def _place(self, part: SpawnPart) -> Placed:
         wanted = ANYWHERE if part.placement is None else Placement.from_data(part.placement)
@@ -178,12 +187,18 @@ class Registrar:
         try:
             return await self._start_batch(slot, batch)
         except HostLost:
-            # The slot's next host starts them too: they are in the slot table.
+            # The slot's next host starts them too: they are in the slot table. Whichever command
+            # comes first there must lift the tokens above those of the host that was lost.
+            await self._reserve(takes_term=True)
             return await self._start_batch(slot, batch)
 
     async def _start_batch(self, slot: Slot, batch: Batch, *, waits: bool = True) -> Failures:
         command = StartActors(
-            entries=batch.entries, cells=tuple(batch.cells), places=batch.places, waits=waits
+            entries=batch.entries,
+            cells=tuple(batch.cells),
+            places=batch.places,
+            waits=waits,
+            fence=self.table.fence_floor(),
         )
         answer = await self._control.ask(
             Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
@@ -205,6 +220,7 @@ class Registrar:
     async def populate(self, slot: Slot) -> None:
         """Start the actors of a slot on the process that has taken it over."""
         batches = [batch for batch in slot.batches() if batch.comes_back]
+        await self._reserve(takes_term=bool(batches))
         # A tree with placed children needs other hosts, and these may need this host.
         outcomes = await asyncio.gather(
             *(self._start_batch(slot, batch, waits=not batch.places) for batch in batches)

@@ -56,7 +56,9 @@ class Root:
     ) -> None:
         self.table: Final = SlotTable()
         standbys = Standbys(control, engine, settings.standbys)
-        self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
+        self.registrar: Final = Registrar(
+            control, self.table, self, standbys.preload, environment.wall_time, records
+        )
         self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
         self._control = control
         self._settings = settings
