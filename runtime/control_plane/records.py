@@ -36,7 +36,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long a silent head of the cluster may delay the end of a root."""
 CELLS_AHEAD: Final = 1 << 20
 """Actor numbers that are reserved at once; a new root starts after them."""
-TERMS_AHEAD: Final = 60
+TERMS_AHEAD: Final = 60_000
 """Terms of fencing tokens that are reserved at once; a new root starts after them."""
 
 EPOCH: Final = "epoch"

@@ -18,10 +18,11 @@ from callboard.messages.core.ref import Address
 __all__ = ["Batch", "Slot", "SlotTable", "has_keys"]
 
 TERMS_BEGAN_S: Final = 1_704_067_200.0
-"""The start of 2024, in seconds since 1970. A term is about the seconds since then, so that the
-next system of a name has higher ones; it never depends on that within a system."""
-TERM_SHIFT: Final = 32
-"""The bits of a fencing token below its term: 4 billion incarnations of one host in one term."""
+"""The start of 2024, in seconds since 1970. A term is about the milliseconds since then, so that
+the next system of a name has higher ones; within a system nothing depends on the clock."""
+TERM_SHIFT: Final = 22
+"""The bits of a fencing token below its term: 4 million incarnations. A process that starts more
+of them in one term goes on upwards, and is still slower than the clock."""
 TERM_MAX: Final = (1 << (63 - TERM_SHIFT)) - 1
 
 
@@ -166,7 +167,7 @@ class SlotTable:
 
         `wall_s` is the time in seconds since 1970.
         """
-        clock = min(max(1, int(wall_s - TERMS_BEGAN_S)), TERM_MAX)
+        clock = min(max(1, int((wall_s - TERMS_BEGAN_S) * 1_000)), TERM_MAX)
         self.newest_term = max(self.newest_term + 1, clock)
         return self.fence_floor()
 
