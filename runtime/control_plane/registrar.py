@@ -103,7 +103,8 @@ class Registrar:
             request = _with_places(request, placed)
             request = _with_holders(request, placed)
             self._take_names(request.offers, placed)
-            await self._reserve(takes_term=has_keys(request.offers))
+            is_alone = any(slot.is_isolated for slot, _ in placed)
+            await self._reserve(takes_term=is_alone or has_keys(request.offers))
             # The holders of a tree before the tree, which starts its placed children in them.
             for wanted in (True, False):
                 starts = [

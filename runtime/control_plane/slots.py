@@ -12,6 +12,7 @@ from callboard.messages.control.placement import Resources
 from callboard.messages.control.routing import Routing, RoutingKind
 from callboard.messages.control.spawning import Offer, SpawnPart
 from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.core.fences import TERM_SHIFT
 from callboard.messages.core.names import check_name
 from callboard.messages.core.ref import Address
 
@@ -20,9 +21,6 @@ __all__ = ["Batch", "Slot", "SlotTable", "has_keys"]
 TERMS_BEGAN_S: Final = 1_704_067_200.0
 """The start of 2024, in seconds since 1970. A term is about the milliseconds since then, so that
 the next system of a name has higher ones; within a system nothing depends on the clock."""
-TERM_SHIFT: Final = 22
-"""The bits of a fencing token below its term: 4 million incarnations. A process that starts more
-of them in one term goes on upwards, and is still slower than the clock."""
 TERM_MAX: Final = (1 << (63 - TERM_SHIFT)) - 1
 
 

@@ -13,6 +13,7 @@ from callboard.messages.control.hosts import HostSpec
 from callboard.messages.control.spec import Restart
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import AskError
+from callboard.messages.core.fences import TERM_SHIFT
 from callboard.messages.core.ref import Ref
 from callboard.messages.jobs.job import Job
 from callboard.runtime.api.inside import root_of
@@ -20,7 +21,7 @@ from callboard.runtime.api.keyed import KeyedActors
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
 from callboard.runtime.control_plane.records import TERMS_AHEAD, Remembered
-from callboard.runtime.control_plane.slots import TERM_SHIFT, TERMS_BEGAN_S, SlotTable
+from callboard.runtime.control_plane.slots import TERMS_BEGAN_S, SlotTable
 from callboard.testing import Simulation, simulated
 
 
