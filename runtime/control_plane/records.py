@@ -23,12 +23,13 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 from callboard.messages.ports import Ledger
 
+from .authority import UNLIMITED, Authority
 from .slots import Batch, Slot
 
 if TYPE_CHECKING:
     from callboard.actors.kernel.host.host import Host
 
-__all__ = ["BatchRecord", "Records", "Remembered", "SlotRecord"]
+__all__ = ["CLAIM", "BatchRecord", "Records", "Remembered", "SlotRecord"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 WRITE_RETRY_S: Final = 0.5
@@ -49,6 +50,8 @@ BATCH: Final = "batch/"
 ENDED: Final = "ended/"
 ANSWER: Final = "kept/"
 DRIVER: Final = "driver/"
+CLAIM: Final = "root/"
+"""The claim of a root, by its epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Remembered:
     """The newest control epoch in use."""
     was_started: bool = False
     next_cell: int = 1
+    claims: list[int] = field(default_factory=list)
+    """The epochs that roots have claimed."""
     newest_slot: int = 0
     newest_term: int = 0
     """The newest term of fencing tokens that may be in use."""
@@ -107,7 +112,8 @@ class Remembered:
     @classmethod
     def from_entries(cls, entries: Mapping[str, bytes]) -> "Remembered":
         """Read the entries of a ledger, without batches that no driver has an answer for."""
-        found = cls()
+        claims = [int(key.removeprefix(CLAIM)) for key in entries if key.startswith(CLAIM)]
+        found = cls(claims=sorted(claims))
         ended: dict[int, bytes] = {}
         batches: list[tuple[int, Any]] = []
         for key, value in sorted(entries.items()):
@@ -155,6 +161,8 @@ class Records:
     def __init__(self, ledger: Ledger | None) -> None:
         self._ledger = ledger
         self._host: Host | None = None
+        self.authority: Authority = UNLIMITED
+        """Nothing is written without it: the records may be those of a newer root."""
         self._changes: dict[str, Callable[[], bytes | None]] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._is_writing = False
@@ -176,6 +184,11 @@ class Records:
         """Record that this control epoch is in use from now on."""
         self._note(EPOCH, lambda: msgpack.packb((system, epoch)))
         await self._written()
+
+    def claims_gone(self, epochs: Sequence[int]) -> None:
+        """Remove the claims of earlier roots: if one of them still runs, it ends itself."""
+        for epoch in epochs:
+            self._note(f"{CLAIM}{epoch}", lambda: None)
 
     async def started(self) -> None:
         """Record that the system is up; a new root of a system that never was starts afresh."""
@@ -341,6 +354,7 @@ class Records:
             waiting, self._waiting = self._waiting, []
             entries = {key: value() for key, value in changes.items()}
             while True:
+                await self.authority.held()
                 try:
                     await ledger.write(entries)
                     break

@@ -36,6 +36,7 @@ from callboard.messages.control.spawning import (
 from callboard.messages.core.errors import CallboardError, HostLost, SpecError, error_from_data
 from callboard.messages.core.ref import Address
 
+from .authority import UNLIMITED, Authority
 from .records import Records
 from .slots import Batch, Slot, SlotTable, has_keys
 
@@ -72,9 +73,11 @@ class Registrar:
         on_code: Callable[[bytes], None],
         wall_time: Callable[[], float],
         records: Records | None = None,
+        authority: Authority = UNLIMITED,
     ) -> None:
         self.table: Final = table
         self.records: Final = Records(None) if records is None else records
+        self.authority: Final = authority
         self._control = control
         self._isolated = isolated
         self._on_code = on_code
@@ -89,8 +92,10 @@ class Registrar:
         """Start top-level actors; see `Spawn`.
 
         Raises `UsageError` for an unknown host, `NameTaken`, and the errors of the host; then
-        none of the actors runs.
+        none of the actors runs. Like all that changes actors, raises `ClusterError` when the root
+        may not act.
         """
+        await self.authority.check()
         known = self.records.answers.get(request.token)
         if known is not None:
             return known  # The answer of an earlier root was lost with it.
@@ -201,6 +206,7 @@ class Registrar:
             waits=waits,
             fence=self.table.fence_floor(),
         )
+        await self.authority.held()
         answer = await self._control.ask(
             Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
         )
@@ -241,6 +247,7 @@ class Registrar:
 
     async def stop_actor(self, address: Address) -> None:
         """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""
+        await self.authority.check()
         slot = self.table.slot_of(address)
         batch = slot.entries[address.cell]
         self.forget(address, is_over=False)
@@ -256,6 +263,7 @@ class Registrar:
 
         Raises `ActorNotFound`.
         """
+        await self.authority.check()
         batch = self.table.slot_of(address).entries[address.cell]
         # The next root must stop the actor, not offer it again.
         self.records.forget_batch(batch.first)
@@ -278,6 +286,7 @@ class Registrar:
 
     async def resize(self, request: ResizePool) -> None:
         """Change the sizes of a pool's parts; see `ResizePool`."""
+        await self.authority.check()
         starting = []
         for wanted in request.parts:
             slot = self.table.slots.get(wanted.slot)
