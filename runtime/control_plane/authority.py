@@ -20,8 +20,8 @@ Invariants: the authority that a confirmation gives begins when the root asked, 
 was long under way gives less; nothing brings back an authority that is over; two roots never have
 authority at the same time. The last one holds because a confirmation for the old root was asked for
 before the new one's claim was answered, and `AUTHORITY_S` of the slowest clock is shorter than
-`WAIT_S` of the fastest: rates may differ from each other by 15 %. A machine that sleeps stops its
-clocks, so a root on it may act for up to `AUTHORITY_S` when it wakes up.
+`WAIT_S` of the fastest: rates may differ from each other by 15 %. The clock also
+counts the time of a suspended machine, where the platform has such a clock.
 """
 
 import math
@@ -59,16 +59,17 @@ class Standing(Enum):
 
 
 class AuthorityCore:
-    """The authority of one root; times are of its own monotonic clock, in seconds."""
+    """The authority of one root; times are of its own clock, in seconds, which never goes back."""
 
     def __init__(self, claimed_s: float, *, is_alone: bool) -> None:
         """`claimed_s` is the time at which the ledger had the claim, for sure.
 
         `is_alone` says that the process of the earlier root, if any, has surely ended.
         """
-        self._acts_from_s: Final = claimed_s if is_alone else claimed_s + WAIT_S
+        self.acts_from_s: Final = claimed_s if is_alone else claimed_s + WAIT_S
+        """From then on no earlier root can act."""
         self._until_s = -math.inf
-        self._last_s = self._acts_from_s
+        self._last_s = self.acts_from_s
         """The end of the last authority, from which `END_S` counts."""
         self._is_over = False
 
@@ -86,7 +87,7 @@ class AuthorityCore:
         if self._is_over or now >= self._last_s + END_S:
             self._is_over = True
             return Standing.OVER
-        if now < self._acts_from_s:
+        if now < self.acts_from_s:
             return Standing.WAITING
         return Standing.HELD if now < self._until_s else Standing.LAPSED
 
@@ -106,7 +107,7 @@ class Authority(Protocol):
         """Whether the root may act now. Any thread may ask."""
 
     def renews_until_s(self) -> float:
-        """The root's monotonic time until which it may renew leases. Any thread may ask."""
+        """The time of the root's own clock until which it may renew leases. Any thread may ask."""
 
     async def held(self) -> None:
         """Return as soon as the root may act; never once its authority is over."""

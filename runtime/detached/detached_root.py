@@ -21,6 +21,7 @@ from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
 from ..control_plane.control import Control
 from ..control_plane.records import Records, Remembered
+from ..hosting.boot_time import boot_time_s
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..transport.pulls import Pulls
@@ -153,7 +154,7 @@ class DetachedRoot:
         value = msgpack.packb((self._environment.new_id(), root_environment.identity()))
         newest = max((remembered.epoch, *remembered.claims))
         claim = await claim_epoch(root_environment.ledger, newest, remembered.claims, value)
-        now = asyncio.get_running_loop().time
+        now = boot_time_s if self._environment.is_real else asyncio.get_running_loop().time
         claimed_s = now()
         # An earlier release has left no claims.
         is_alone = bool(claim.earlier) or claim.epoch == 1

@@ -65,7 +65,7 @@ class RootAuthority:
         self,
         ledger: RootLedger,
         claim: Claim,
-        now: Callable[[], float],
+        clock: Callable[[], float],
         claimed_s: float,
         on_over: Callable[[str], None],
         *,
@@ -75,7 +75,8 @@ class RootAuthority:
         self._ledger = ledger
         self._own, self._value = f"{CLAIM}{claim.epoch}", claim.value
         self._next = f"{CLAIM}{claim.epoch + 1}"
-        self._now = now
+        self.clock: Final = clock
+        """The clock of all times here; it also counts the time of a suspended machine."""
         self._on_over = on_over
         self._core = AuthorityCore(claimed_s, is_alone=is_alone)
         self._waiting: list[asyncio.Future[None]] = []
@@ -84,11 +85,11 @@ class RootAuthority:
 
     def may_act(self) -> bool:
         """See `Authority`."""
-        return self._core.may_act(self._now())
+        return self._core.may_act(self.clock())
 
     def renews_until_s(self) -> float:
         """See `Authority`."""
-        return self._core.renews_until_s(self._now())
+        return self._core.renews_until_s(self.clock())
 
     async def held(self) -> None:
         """See `Authority`."""
@@ -116,11 +117,11 @@ class RootAuthority:
     async def _keep(self) -> None:
         core, standing = self._core, Standing.WAITING
         while standing is not Standing.OVER:
-            asked_s = self._now()
+            asked_s = self.clock()
             with contextlib.suppress(TimeoutError, ClusterError):
                 async with asyncio.timeout(AUTHORITY_S):
                     self._take(await self._ledger.read_some([self._own, self._next]), asked_s)
-            before, standing = standing, core.standing(self._now())
+            before, standing = standing, core.standing(self.clock())
             if standing is not before:
                 level = logging.WARNING if standing is Standing.LAPSED else logging.INFO
                 LOGGER.log(level, "the authority of this root is %s", standing.value)

@@ -76,7 +76,7 @@ def _stays_without_being_ready(_right: Any) -> Any:
 
 def _always_held(_right: Any) -> Any:
     def standing(self: Any, now: float) -> Standing:
-        return Standing.WAITING if now < self._acts_from_s else Standing.HELD
+        return Standing.WAITING if now < self.acts_from_s else Standing.HELD
 
     return standing
 
