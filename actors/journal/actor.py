@@ -56,7 +56,11 @@ class LogActor(Actor):
         """Open the store and take the log over."""
         owner = f"{ctx.host_name}{ctx.path}"
         journal = Journal(
-            self._make_store(), owner=owner, limits=self._limits, on_broken=self._fail
+            self._make_store(),
+            owner=owner,
+            fence=ctx.fence,
+            limits=self._limits,
+            on_broken=self._fail,
         )
         try:
             await journal.open()

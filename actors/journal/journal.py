@@ -80,8 +80,10 @@ class _Counts:
 class Journal(StoredLog):
     """The one writer of a log, until another writer takes it over.
 
-    `owner` names this writer, for people. `on_broken` is called once when the writer must end,
-    because it was fenced or the store is damaged. A supervisor decides what follows.
+    `owner` names this writer, for people. `fence` is the fencing token of the actor that writes, or
+    0: a writer that has been replaced cannot take the log back. `on_broken` is called once when the
+    writer must end, because it was fenced or the store is damaged. A supervisor decides what
+    follows.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class Journal(StoredLog):
         store: EventStore,
         *,
         owner: str,
+        fence: int = 0,
         limits: JournalLimits | None = None,
         on_broken: Callable[[CallboardError], None] | None = None,
     ) -> None:
         super().__init__(store, Position(), "journal-read")
         self.owner: Final = owner
+        self._fence = fence
         self._counts: Final = _Counts()
         self.faults: Final[Counter[StoreFault]] = Counter()
         """Failed commits by kind of fault, retries included."""
@@ -107,9 +111,9 @@ class Journal(StoredLog):
         self._is_closed = False
 
     async def open(self) -> None:
-        """Open the store and take the log over. Raises what the store raises."""
+        """Open the store and take the log over. Raises what the store raises, as `WriterFenced`."""
         await self._writer.call(self.store.open)
-        await self._writer.call(self.store.take_over, self.owner)
+        await self._writer.call(self.store.take_over, self.owner, self._fence)
         self.position.move(await self._writer.call(self.store.head))
 
     # --- appending -------------------------------------------------------------------------

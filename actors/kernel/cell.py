@@ -75,6 +75,7 @@ class Cell:
         "behaviour",
         "children",
         "dispatcher",
+        "fence",
         "free",
         "id",
         "incarnation",
@@ -101,6 +102,8 @@ class Cell:
         self.free = behaviour.concurrency
         self.lifecycle = Lifecycle.STARTING
         self.incarnation = 0
+        self.fence = 0
+        """The fencing token of its incarnation; see `Fences`."""
         self.parent: Cell | None = None
         self.children: Children[Cell] | None = None
         self.shared: SharedMailbox[Cell] | None = None

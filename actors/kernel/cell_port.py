@@ -73,6 +73,10 @@ class CellPort(Protocol):
         """The number of its incarnation; each start makes a new one."""
 
     @property
+    def fence(self) -> int:
+        """The fencing token of its incarnation."""
+
+    @property
     def has_actor(self) -> bool:
         """Whether it has an incarnation, which may still be starting."""
 

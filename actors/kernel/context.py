@@ -107,13 +107,14 @@ class ContextHost(Protocol):
 class Context:
     """One message's view of the system. Use it on the event loop only, except `cancelled`."""
 
-    __slots__ = ("_ask", "_cancelled", "_cell", "_host")
+    __slots__ = ("_ask", "_cancelled", "_cell", "_fence", "_host")
 
     def __init__(self, host: ContextHost, cell: CellPort, ask: Ask | None) -> None:
         self._host = host
         self._cell = cell
         self._ask = ask
         self._cancelled: threading.Event | None = None
+        self._fence = cell.fence
 
     @property
     def self_ref(self) -> Ref[Any]:
@@ -145,6 +146,17 @@ class Context:
         does nothing twice. Empty for a message that is no sub-task.
         """
         return "" if self._ask is None else self._ask.step
+
+    @property
+    def fence(self) -> int:
+        """The fencing token of this incarnation of the actor: a positive number of 64 bits.
+
+        It grows with every incarnation of the same address, and of the same key of a keyed
+        actor: after a restart, on the next process of the host, and after the root has come
+        back. A store that keeps the highest token it has seen, and refuses lower ones, is safe
+        from an incarnation that has been replaced and still runs. See docs/fencing.md.
+        """
+        return self._fence
 
     def remaining_s(self) -> float | None:
         """The seconds left until this message's deadline; None when it has none."""

@@ -24,6 +24,7 @@ from .dead_letters import DeadLetters
 from .deadlines import Deadlines
 from .directory.registry import Directory
 from .inspection.meters import Meters
+from .lifecycle.fences import Fences
 from .monitors.monitors import LinkPort, Monitors
 from .redelivery import Redelivery
 from .stash import Stashes
@@ -271,6 +272,10 @@ class CellHost(Protocol[CellT]):
     @property
     def cleanup(self) -> CleanupPort[CellT]:
         """Clears up after incarnations."""
+
+    @property
+    def fences(self) -> Fences:
+        """Draws the fencing tokens of its actors."""
 
     @property
     def circles(self) -> CirclesPort[CellT]:

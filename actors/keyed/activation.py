@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, StateConflict
+from callboard.messages.storage.errors import WriterFenced
 from callboard.messages.storage.keyed_stores import KeyedStore
 
 from ..kernel.actor import Behaviour
@@ -220,10 +221,8 @@ class Activation(Cell):
         while self.unsaved and not self.region.has_given_up():
             try:
                 await self.region.states.write(self)
-            except StateConflict as error:
-                LOGGER.warning(
-                    "%s loses its last changes: the store has a newer state: %s", self.path, error
-                )
+            except (StateConflict, WriterFenced) as error:
+                LOGGER.warning("%s loses its last changes: %s", self.path, error)
                 return outcome
             except CallboardError as error:
                 # Again and again: the stop timeout of the key region ends this.

@@ -19,6 +19,7 @@ from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import SpecError
 from callboard.messages.storage.keyed_stores import (
+    ClaimingStore,
     KeyedStore,
     LoadedState,
     LoadState,
@@ -70,12 +71,14 @@ class StoreActor(Actor):
 
     @handler
     async def load(self, request: LoadState) -> LoadedState:
-        """Load the state of a key."""
+        """Load the state of a key; raises `WriterFenced` when a newer incarnation has it."""
+        if request.fence and isinstance(self._store, ClaimingStore):
+            return await self._store.claim(request.kind, request.key, request.fence)
         return await self._store.load(request.kind, request.key)
 
     @handler
     async def save(self, request: SaveState) -> SavedState:
-        """Store a state; raises `StateConflict`."""
+        """Store a state; raises `StateConflict` and `WriterFenced`."""
         version = await self._store.save(request.kind, request.key, request.state, request.version)
         return SavedState(version=version)
 

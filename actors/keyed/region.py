@@ -22,6 +22,7 @@ from callboard.messages.core.errors import (
     StateConflict,
 )
 from callboard.messages.core.ref import Address
+from callboard.messages.storage.errors import WriterFenced
 from callboard.messages.storage.keyed_stores import MemoryStore
 
 from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
@@ -454,8 +455,9 @@ class KeyRegion(Cell):
         core, finish = self._core, self._core.save_succeeded
         try:
             await self.states.write(cell)
-        except StateConflict as error:
-            LOGGER.error("%s is renewed: the store has a newer state: %s", cell.path, error)  # noqa: TRY400 - no traceback
+        except (StateConflict, WriterFenced) as error:
+            # A fenced one is renewed in vain: its next incarnation cannot load, and the key ends.
+            LOGGER.error("%s ends, and is loaded again: %s", cell.path, error)  # noqa: TRY400 - no traceback
             cell.failure = error
             finish = core.save_conflicted
         except BaseException as error:

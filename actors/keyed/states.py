@@ -1,7 +1,8 @@
 """Loads and saves the states of one host's activations in a store.
 
-A save names its writer and the version that it replaces. When the answer to a save is lost, the
-next save meets a newer version. If the same writer has written it, the save replaces it.
+A save has the fencing token of its incarnation and the version that it replaces. When the answer
+to a save is lost, the next save meets a newer version. If it has the same token, the save replaces
+it. A state with a higher token belongs to a newer incarnation: the older one ends.
 """
 
 import asyncio
@@ -10,7 +11,14 @@ from typing import Any, Final, Protocol
 
 from callboard.messages.core.contract import describe_contract
 from callboard.messages.core.errors import StateConflict, StoreFailed
-from callboard.messages.storage.keyed_stores import EncodedState, KeyedStore
+from callboard.messages.storage.errors import WriterFenced
+from callboard.messages.storage.keyed_stores import (
+    ClaimingStore,
+    EncodedState,
+    KeyedStore,
+    LoadedState,
+    check_fence,
+)
 
 from ..kernel.actor import Actor
 from ..kernel.cell import Cell
@@ -40,8 +48,8 @@ class StoredCell(Protocol):
         """Its number on its host."""
 
     @property
-    def incarnation(self) -> int:
-        """The incarnation of its actor."""
+    def fence(self) -> int:
+        """The fencing token of its incarnation."""
 
     @property
     def key(self) -> str:
@@ -69,18 +77,20 @@ class States:
         self._loads = asyncio.Semaphore(LOADS_AT_ONCE)
 
     async def restore(self, cell: StoredCell) -> None:
-        """Load the state of a key into its new actor. Raises `StoreFailed`."""
+        """Load the state of a key into its new actor. Raises `StoreFailed`, `WriterFenced`."""
         host, actor = self._host, cell.actor
         assert isinstance(actor, KeyedActor)
         await self._wait_for_save(cell.key)
         try:
             async with self._loads, asyncio.timeout(STORE_TIMEOUT_S):
-                loaded = await self._store.load(self._kind, cell.key)
+                loaded = await self._load(cell)
             message = None
             state = loaded.state
             if state is not None and state.contract:
                 build = host.contracts.resolve(state.contract, state.version, state.fingerprint)
                 message = host.codec.decode(state.body, build, state.buffers)
+        except WriterFenced:
+            raise
         except Exception as error:
             raise _store_failed("load", cell, error) from error
         result = actor.restore(message)
@@ -90,8 +100,20 @@ class States:
         cell.unsaved = 0
         cell.saved_s = host.now()
 
+    async def _load(self, cell: StoredCell) -> LoadedState:
+        store, kind, key = self._store, self._kind, cell.key
+        if isinstance(store, ClaimingStore):
+            return await store.claim(kind, key, cell.fence)
+        loaded = await store.load(kind, key)
+        if loaded.state is not None:
+            check_fence(kind, key, cell.fence, loaded.state.fence)
+        return loaded
+
     async def write(self, cell: StoredCell) -> None:
-        """Save the state of a quiet activation. Raises `StoreFailed`, `StateConflict`."""
+        """Save the state of a quiet activation.
+
+        Raises `StoreFailed`, `StateConflict`, `WriterFenced`.
+        """
         await self._wait_for_save(cell.key)
         done = self._writing[cell.key] = self._host.loop.create_future()
         try:
@@ -115,7 +137,7 @@ class States:
             state = self._encode(cell, snapshot)
             async with self._saves, asyncio.timeout(STORE_TIMEOUT_S):
                 version = await self._replace(cell, state)
-        except StateConflict:
+        except (StateConflict, WriterFenced):
             raise
         except Exception as error:
             raise _store_failed("save", cell, error) from error
@@ -141,7 +163,7 @@ class States:
 
     def _encode(self, cell: StoredCell, snapshot: Any) -> EncodedState:
         host = self._host
-        writer = f"{host.slot}.{host.epoch}.{cell.id}.{cell.incarnation}"
+        writer = str(cell.fence)
         if snapshot is None:
             return EncodedState(contract="", version=0, fingerprint=0, body=b"", writer=writer)
         key = describe_contract(type(snapshot)).key

@@ -75,6 +75,8 @@ class StartActors(Request[ActorsStarted], name="callboard.start_actors"):
     waits: bool = True
     """Whether the reply waits until all have started. Otherwise it comes as soon as the host
     takes messages for them, and a failed start is reported as the end of that actor."""
+    fence: int = 0
+    """The fencing tokens of all actors that start on the host from now on are above this."""
 
 
 class ActorsStopped(Contract, name="callboard.actors_stopped"):

@@ -63,7 +63,7 @@ class UnknownEvent(CallboardError):
 
 
 class WriterFenced(StoreFailed):
-    """Another writer has taken the log over: this writer must end."""
+    """A newer writer has taken over, the log or the key of an actor: this one must end."""
 
     code = "writer_fenced"
 

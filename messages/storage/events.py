@@ -145,8 +145,12 @@ class EventStore(Protocol):
         later release.
         """
 
-    def take_over(self, owner: str) -> int:
-        """Become the one writer; gives the writer's epoch. The writer before is fenced."""
+    def take_over(self, owner: str, fence: int = 0) -> int:
+        """Become the one writer; gives the writer's epoch. The writer before is fenced.
+
+        An actor gives its fencing token, and its epoch is at least that. Raises `WriterFenced`
+        when the log has had a writer of a newer term: this one has been replaced.
+        """
 
     def commit(self, appends: Sequence[Append]) -> list[Appended | CallboardError]:
         """Append in one transaction that is durable on return; gives the outcome of each append.

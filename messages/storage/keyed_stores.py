@@ -1,14 +1,16 @@
 """The store of keyed actors' states: its port, and its client for a store that is an actor."""
 
 import contextlib
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from ..core.contract import Contract, Request
 from ..core.errors import HostLost, StateConflict
 from ..core.ref import Ref
+from .errors import WriterFenced
 
 __all__ = [
     "ActorStore",
+    "ClaimingStore",
     "EncodedState",
     "KeyedStore",
     "LoadState",
@@ -16,6 +18,7 @@ __all__ = [
     "MemoryStore",
     "SaveState",
     "SavedState",
+    "check_fence",
 ]
 
 LOAD_TRIES: Final = 3
@@ -35,7 +38,13 @@ class EncodedState(Contract, name="callboard.encoded_state"):
     buffers: tuple[bytes, ...] = ()
     """Large values of the fields, apart from the body."""
     writer: str = ""
-    """The id of the writer: one incarnation of one activation."""
+    """The fencing token of the incarnation that wrote it, as text; other text, of an earlier
+    release, counts as token 0."""
+
+    @property
+    def fence(self) -> int:
+        """The fencing token of the incarnation that wrote it."""
+        return int(self.writer) if self.writer.isdecimal() else 0
 
 
 class LoadedState(Contract, name="callboard.loaded_state"):
@@ -50,6 +59,8 @@ class LoadState(Request[LoadedState], name="callboard.load_state"):
 
     kind: str
     key: str
+    fence: int = 0
+    """The fencing token of the loading incarnation, which claims the key; 0 to only look."""
 
 
 class SavedState(Contract, name="callboard.saved_state"):
@@ -78,8 +89,32 @@ class KeyedStore(Protocol):
 
         Raises `StateConflict`, and changes nothing, when the stored state is newer; and
         `StoreFailed`. A store with an older state, or none, has lost a state and accepts the
-        new one.
+        new one. A store that compares the tokens (`EncodedState.fence`) raises `WriterFenced`
+        for a lower one than that of the stored state.
         """
+
+
+@runtime_checkable
+class ClaimingStore(KeyedStore, Protocol):
+    """A `KeyedStore` that learns of each new incarnation before its first save."""
+
+    async def claim(self, kind: str, key: str, fence: int) -> LoadedState:
+        """Load, and refuse from now on the saves of lower tokens for this key.
+
+        Raises `WriterFenced` when a higher token has claimed the key or saved its state.
+        """
+
+
+def check_fence(kind: str, key: str, fence: int, newest: int) -> None:
+    """Raise `WriterFenced` for a token below the newest one of the key."""
+    if fence < newest:
+        raise WriterFenced(
+            f"the key {key!r} of {kind} belongs to an incarnation with fencing token {newest}; "
+            f"this one has {fence}.",
+            advice="A newer process has taken the key over, and this one ends. If none has: the "
+            "clock of the machine that started the system is behind that of an earlier one.",
+            may_have_run=False,
+        )
 
 
 class MemoryStore:
@@ -91,13 +126,23 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], LoadedState] = {}
+        self._claims: dict[tuple[str, str], int] = {}
+        """The newest token of each key; the state itself has none before its first save."""
 
     async def load(self, kind: str, key: str) -> LoadedState:
         """See `KeyedStore`."""
         return self._kept.get((kind, key)) or LoadedState()
 
+    async def claim(self, kind: str, key: str, fence: int) -> LoadedState:
+        """See `ClaimingStore`."""
+        check_fence(kind, key, fence, self._claims.get((kind, key), 0))
+        self._claims[kind, key] = fence
+        return await self.load(kind, key)
+
     async def save(self, kind: str, key: str, state: EncodedState | None, version: int) -> int:
         """See `KeyedStore`."""
+        if state is not None:
+            await self.claim(kind, key, state.fence)
         before = (await self.load(kind, key)).version
         if before > version:
             raise StateConflict(
@@ -117,10 +162,15 @@ class ActorStore:
 
     async def load(self, kind: str, key: str) -> LoadedState:
         """See `KeyedStore`. Repeated when the store's host dies meanwhile."""
+        return await self.claim(kind, key, 0)
+
+    async def claim(self, kind: str, key: str, fence: int) -> LoadedState:
+        """See `ClaimingStore`. Repeated when the store's host dies meanwhile."""
+        request = LoadState(kind=kind, key=key, fence=fence)
         for _ in range(LOAD_TRIES - 1):
             with contextlib.suppress(HostLost):
-                return await self._ref.ask(LoadState(kind=kind, key=key))
-        return await self._ref.ask(LoadState(kind=kind, key=key))
+                return await self._ref.ask(request)
+        return await self._ref.ask(request)
 
     async def save(self, kind: str, key: str, state: EncodedState | None, version: int) -> int:
         """See `KeyedStore`."""

@@ -98,6 +98,7 @@ class _Adoption:
         root, remembered, table = self._root, self._remembered, self._root.table
         table.next_cell = remembered.next_cell
         table.newest_slot = remembered.newest_slot
+        table.newest_term = remembered.newest_term
         dead_letters = [self._control.ref(address) for address in remembered.dead_letters]
         root.hosting.dead_letter_subscribers[:] = dead_letters
         for record in remembered.slots:

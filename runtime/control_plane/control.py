@@ -19,6 +19,7 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
 from .adoption import FindProcess, adopt
+from .authority import UNLIMITED, Authority
 from .endpoint import open_root_endpoint
 from .records import Records, Remembered
 from .root import Root
@@ -51,7 +52,7 @@ class Control:
     """Root, endpoint and hosts of one system, on the running event loop.
 
     `on_failed` is called once when the root gives up. `records` keeps what the next incarnation
-    of the root must know.
+    of the root must know. `authority` says whether the root may act.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Control:
         *,
         name: str = "driver",
         records: Records | None = None,
+        authority: Authority = UNLIMITED,
     ) -> None:
         self._settings = settings
         self.engine: Final = engine
@@ -78,7 +80,10 @@ class Control:
         self._records = records
         if records is not None:
             records.attach(self.host)
-        self.root: Final = Root(self.host, engine, settings, on_failed, environment, records)
+            records.authority = authority
+        self.root: Final = Root(
+            self.host, engine, settings, on_failed, environment, records, authority
+        )
         if records is not None:
             # Higher than every version of an earlier root.
             self.root.registrar.directory_version = self.host.epoch << EPOCH_BITS

@@ -118,8 +118,10 @@ class Hosting:
     async def bring_up(self, slot: "Slot", ended: Ended) -> None:
         """Bring a process to a slot; call `ended` once when the process has ended afterwards.
 
-        Raises the reason when it does not come up; the process is killed first.
+        Raises the reason when it does not come up; the process is killed first. Like all that
+        changes hosts, waits until the root may act.
         """
+        await self._registrar.authority.held()
         process = await self._process_for(slot)
         try:
             await self._take_over(slot, process, ended)
@@ -137,6 +139,7 @@ class Hosting:
             await self.standbys.start_one()
 
     async def _take_over(self, slot: "Slot", process: HostProcess, ended: Ended) -> None:
+        await self._registrar.authority.held()
         slot.epoch += 1
         slot.final_epoch = 0
         epoch = slot.epoch
@@ -239,6 +242,7 @@ class Hosting:
 
     async def _watch(self, slot: "Slot", process: HostProcess, epoch: int, ended: Ended) -> None:
         reason = await process.watch()
+        await self._registrar.authority.held()
         error = self._verdicts.pop(process, None)
         if error is not None:
             reason = Exit.of_error(ExitReason.HOST_LOST, error)
@@ -293,6 +297,7 @@ class Hosting:
             missed = 0
             if blocked is not None and 0 < settings.blocked_s_max <= blocked.seconds:
                 why = _blocked_error(slot, blocked)
+        await self._registrar.authority.held()
         if slot.process is process and slot.dead_epoch != epoch and not self.is_closing:
             LOGGER.warning("%s It is killed, and replaced.", why.message)
             self._verdicts[process] = why
@@ -312,6 +317,7 @@ class Hosting:
         With `comes_back` the slot comes up again with its group, and messages for its actors
         wait for that. Returns how it ended: shut down, or killed.
         """
+        await self._registrar.authority.held()
         process = slot.process
         in_order = (
             slot.is_up

@@ -23,12 +23,13 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 from callboard.messages.ports import Ledger
 
+from .authority import UNLIMITED, Authority
 from .slots import Batch, Slot
 
 if TYPE_CHECKING:
     from callboard.actors.kernel.host.host import Host
 
-__all__ = ["BatchRecord", "Records", "Remembered", "SlotRecord"]
+__all__ = ["CLAIM", "BatchRecord", "Records", "Remembered", "SlotRecord"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
 WRITE_RETRY_S: Final = 0.5
@@ -36,6 +37,8 @@ CLOSE_TIMEOUT_S: Final = 2.0
 """How long a silent head of the cluster may delay the end of a root."""
 CELLS_AHEAD: Final = 1 << 20
 """Actor numbers that are reserved at once; a new root starts after them."""
+TERMS_AHEAD: Final = 60_000
+"""Terms of fencing tokens that are reserved at once; a new root starts after them."""
 
 EPOCH: Final = "epoch"
 STARTED: Final = "started"
@@ -47,6 +50,8 @@ BATCH: Final = "batch/"
 ENDED: Final = "ended/"
 ANSWER: Final = "kept/"
 DRIVER: Final = "driver/"
+CLAIM: Final = "root/"
+"""The claim of a root, by its epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,11 @@ class Remembered:
     """The newest control epoch in use."""
     was_started: bool = False
     next_cell: int = 1
+    claims: list[int] = field(default_factory=list)
+    """The epochs that roots have claimed."""
     newest_slot: int = 0
+    newest_term: int = 0
+    """The newest term of fencing tokens that may be in use."""
     dead_letters: list[Address] = field(default_factory=list)
     slots: list[SlotRecord] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
@@ -103,7 +112,8 @@ class Remembered:
     @classmethod
     def from_entries(cls, entries: Mapping[str, bytes]) -> "Remembered":
         """Read the entries of a ledger, without batches that no driver has an answer for."""
-        found = cls()
+        claims = [int(key.removeprefix(CLAIM)) for key in entries if key.startswith(CLAIM)]
+        found = cls(claims=sorted(claims))
         ended: dict[int, bytes] = {}
         batches: list[tuple[int, Any]] = []
         for key, value in sorted(entries.items()):
@@ -113,7 +123,9 @@ class Remembered:
             elif key == STARTED:
                 found.was_started = True
             elif key == CELLS:
-                found.next_cell, found.newest_slot = msgpack.unpackb(value)
+                # An earlier release has written no terms.
+                found.next_cell, found.newest_slot, *terms = msgpack.unpackb(value)
+                found.newest_term = terms[0] if terms else 0
             elif key == DEAD_LETTERS:
                 found.dead_letters = [Address(*row) for row in msgpack.unpackb(value)]
             elif kind + slash == SLOT:
@@ -149,10 +161,12 @@ class Records:
     def __init__(self, ledger: Ledger | None) -> None:
         self._ledger = ledger
         self._host: Host | None = None
+        self.authority: Authority = UNLIMITED
+        """Nothing is written without it: the records may be those of a newer root."""
         self._changes: dict[str, Callable[[], bytes | None]] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._is_writing = False
-        self._reserved = (1, 0)
+        self._reserved = (1, 0, 0)
         self._tokens: dict[int, str] = {}
         """The token of the request of each batch."""
         self._living: dict[str, int] = {}
@@ -171,16 +185,25 @@ class Records:
         self._note(EPOCH, lambda: msgpack.packb((system, epoch)))
         await self._written()
 
+    def claims_gone(self, epochs: Sequence[int]) -> None:
+        """Remove the claims of earlier roots: if one of them still runs, it ends itself."""
+        for epoch in epochs:
+            self._note(f"{CLAIM}{epoch}", lambda: None)
+
     async def started(self) -> None:
         """Record that the system is up; a new root of a system that never was starts afresh."""
         self._note(STARTED, lambda: b"")
         await self._written()
 
-    async def reserve(self, next_cell: int, newest_slot: int) -> None:
-        """Reserve the numbers of actors below `next_cell`, and of slots up to `newest_slot`."""
-        cells, slots = self._reserved
-        if next_cell > cells or newest_slot != slots:
-            mark = self._reserved = (max(cells, next_cell + CELLS_AHEAD), newest_slot)
+    async def reserve(self, next_cell: int, newest_slot: int, newest_term: int) -> None:
+        """Reserve the numbers of actors below `next_cell`, and slots and terms up to the newest."""
+        cells, slots, terms = self._reserved
+        if next_cell > cells or newest_slot != slots or newest_term > terms:
+            mark = self._reserved = (
+                max(cells, next_cell + CELLS_AHEAD),
+                newest_slot,
+                max(terms, newest_term + TERMS_AHEAD),
+            )
             self._note(CELLS, lambda: msgpack.packb(mark))
             await self._written()
 
@@ -331,6 +354,7 @@ class Records:
             waiting, self._waiting = self._waiting, []
             entries = {key: value() for key, value in changes.items()}
             while True:
+                await self.authority.held()
                 try:
                     await ledger.write(entries)
                     break

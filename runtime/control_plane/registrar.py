@@ -36,8 +36,9 @@ from callboard.messages.control.spawning import (
 from callboard.messages.core.errors import CallboardError, HostLost, SpecError, error_from_data
 from callboard.messages.core.ref import Address
 
+from .authority import UNLIMITED, Authority
 from .records import Records
-from .slots import Batch, Slot, SlotTable
+from .slots import Batch, Slot, SlotTable, has_keys
 
 __all__ = ["IsolatedHosts", "Registrar"]
 
@@ -70,14 +71,18 @@ class Registrar:
         table: SlotTable,
         isolated: IsolatedHosts,
         on_code: Callable[[bytes], None],
+        wall_time: Callable[[], float],
         records: Records | None = None,
+        authority: Authority = UNLIMITED,
     ) -> None:
         self.table: Final = table
         self.records: Final = Records(None) if records is None else records
+        self.authority: Final = authority
         self._control = control
         self._isolated = isolated
         self._on_code = on_code
         """Called with the code of the actors that start."""
+        self._wall_time = wall_time
         self.directory_version = 0
         self._directory_scheduled = False
 
@@ -87,8 +92,10 @@ class Registrar:
         """Start top-level actors; see `Spawn`.
 
         Raises `UsageError` for an unknown host, `NameTaken`, and the errors of the host; then
-        none of the actors runs.
+        none of the actors runs. Like all that changes actors, raises `ClusterError` when the root
+        may not act.
         """
+        await self.authority.check()
         known = self.records.answers.get(request.token)
         if known is not None:
             return known  # The answer of an earlier root was lost with it.
@@ -101,7 +108,8 @@ class Registrar:
             request = _with_places(request, placed)
             request = _with_holders(request, placed)
             self._take_names(request.offers, placed)
-            await self.records.reserve(self.table.next_cell, self.table.newest_slot)
+            is_alone = any(slot.is_isolated for slot, _ in placed)
+            await self._reserve(takes_term=is_alone or has_keys(request.offers))
             # The holders of a tree before the tree, which starts its placed children in them.
             for wanted in (True, False):
                 starts = [
@@ -138,6 +146,13 @@ class Registrar:
         if request.token and any(any(batch.cells) for _, batch in placed):
             await self.records.record_spawn(request, placed, answer)
         return answer
+
+    async def _reserve(self, *, takes_term: bool) -> None:
+        """Record the numbers that the next command uses; with `takes_term`, in a new term."""
+        table = self.table
+        if takes_term or not table.newest_term:
+            table.take_term(self._wall_time())
+        await self.records.reserve(table.next_cell, table.newest_slot, table.newest_term)
 
     def _place(self, part: SpawnPart) -> Placed:
         wanted = ANYWHERE if part.placement is None else Placement.from_data(part.placement)
@@ -178,13 +193,20 @@ class Registrar:
         try:
             return await self._start_batch(slot, batch)
         except HostLost:
-            # The slot's next host starts them too: they are in the slot table.
+            # The slot's next host starts them too: they are in the slot table. Whichever command
+            # comes first there must lift the tokens above those of the host that was lost.
+            await self._reserve(takes_term=True)
             return await self._start_batch(slot, batch)
 
     async def _start_batch(self, slot: Slot, batch: Batch, *, waits: bool = True) -> Failures:
         command = StartActors(
-            entries=batch.entries, cells=tuple(batch.cells), places=batch.places, waits=waits
+            entries=batch.entries,
+            cells=tuple(batch.cells),
+            places=batch.places,
+            waits=waits,
+            fence=self.table.fence_floor(),
         )
+        await self.authority.held()
         answer = await self._control.ask(
             Address(slot.number, CONTROL_CELL), command, START_ACTORS_TIMEOUT_S
         )
@@ -205,6 +227,7 @@ class Registrar:
     async def populate(self, slot: Slot) -> None:
         """Start the actors of a slot on the process that has taken it over."""
         batches = [batch for batch in slot.batches() if batch.comes_back]
+        await self._reserve(takes_term=bool(batches))
         # A tree with placed children needs other hosts, and these may need this host.
         outcomes = await asyncio.gather(
             *(self._start_batch(slot, batch, waits=not batch.places) for batch in batches)
@@ -224,6 +247,7 @@ class Registrar:
 
     async def stop_actor(self, address: Address) -> None:
         """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""
+        await self.authority.check()
         slot = self.table.slot_of(address)
         batch = slot.entries[address.cell]
         self.forget(address, is_over=False)
@@ -239,6 +263,7 @@ class Registrar:
 
         Raises `ActorNotFound`.
         """
+        await self.authority.check()
         batch = self.table.slot_of(address).entries[address.cell]
         # The next root must stop the actor, not offer it again.
         self.records.forget_batch(batch.first)
@@ -261,6 +286,7 @@ class Registrar:
 
     async def resize(self, request: ResizePool) -> None:
         """Change the sizes of a pool's parts; see `ResizePool`."""
+        await self.authority.check()
         starting = []
         for wanted in request.parts:
             slot = self.table.slots.get(wanted.slot)

@@ -27,6 +27,7 @@ from callboard.supervisors.supervisor import Supervisor
 
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
+from .authority import UNLIMITED, Authority
 from .host_children import HostChildren, child_spec
 from .host_lifecycle import Hosting
 from .records import Records
@@ -53,10 +54,19 @@ class Root:
         on_failed: Callable[[CallboardError], None],
         environment: Environment,
         records: Records | None = None,
+        authority: Authority = UNLIMITED,
     ) -> None:
         self.table: Final = SlotTable()
         standbys = Standbys(control, engine, settings.standbys)
-        self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
+        self.registrar: Final = Registrar(
+            control,
+            self.table,
+            self,
+            standbys.preload,
+            environment.wall_time,
+            records,
+            authority,
+        )
         self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
         self._control = control
         self._settings = settings

@@ -5,17 +5,23 @@ the same numbers, so references to them stay valid. Classes and arguments of act
 only a host reads them.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from callboard.messages.control.placement import Resources
 from callboard.messages.control.routing import Routing, RoutingKind
-from callboard.messages.control.spawning import SpawnPart
+from callboard.messages.control.spawning import Offer, SpawnPart
 from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.core.fences import TERM_SHIFT
 from callboard.messages.core.names import check_name
 from callboard.messages.core.ref import Address
 
-__all__ = ["Batch", "Slot", "SlotTable"]
+__all__ = ["Batch", "Slot", "SlotTable", "has_keys"]
+
+TERMS_BEGAN_S: Final = 1_704_067_200.0
+"""The start of 2024, in seconds since 1970. A term is about the milliseconds since then, so that
+the next system of a name has higher ones; within a system nothing depends on the clock."""
+TERM_MAX: Final = (1 << (63 - TERM_SHIFT)) - 1
 
 
 class Batch:
@@ -120,6 +126,8 @@ class SlotTable:
         self._found: dict[Address, tuple[list[str], list[str]]] = {}
         """The names and the offered contracts of an actor."""
         self.next_cell = 1
+        self.newest_term = 0
+        """The newest term of fencing tokens; 0 before the first."""
 
     def add_slot(
         self, name: str, resources: Resources | None = None, *, is_isolated: bool = False
@@ -151,6 +159,19 @@ class SlotTable:
         first = self.next_cell
         self.next_cell += count
         return first
+
+    def take_term(self, wall_s: float) -> int:
+        """A term for fencing tokens, above all earlier ones; returns the floor of its tokens.
+
+        `wall_s` is the time in seconds since 1970.
+        """
+        clock = min(max(1, int((wall_s - TERMS_BEGAN_S) * 1_000)), TERM_MAX)
+        self.newest_term = max(self.newest_term + 1, clock)
+        return self.fence_floor()
+
+    def fence_floor(self) -> int:
+        """The floor of the tokens of the newest term."""
+        return self.newest_term << TERM_SHIFT
 
     def shared(self) -> tuple[int, ...]:
         """The numbers of the hosts that take actors of any kind, up or not."""
@@ -296,6 +317,11 @@ class SlotTable:
         """The slots with a running host, and the attached drivers."""
         yield from self.living()
         yield from self.attached_drivers.values()
+
+
+def has_keys(offers: Sequence[Offer]) -> bool:
+    """Whether these offers are of keyed actors."""
+    return any(_is_keyed(offer.routing) for offer in offers)
 
 
 def _is_keyed(routing: str | None) -> bool:

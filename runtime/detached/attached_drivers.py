@@ -38,6 +38,7 @@ class AttachedDrivers:
     ) -> None:
         self._control = control
         self._root = root
+        self._authority = root.registrar.authority
         self._root_environment = root_environment
         self._silence_s = silence_s
         """The silence after which the root drops a driver."""
@@ -119,6 +120,11 @@ class AttachedDrivers:
         """Drop silent drivers, until the task is cancelled."""
         while True:
             await asyncio.sleep(every_s)
+            if not self._authority.may_act():
+                # This root may have heard nothing because it is cut off.
+                await self._authority.held()
+                self._heard_s.update(dict.fromkeys(self._heard_s, self._control.now()))
+                continue
             now_s = self._control.now()
             silent = [s for s, at_s in self._heard_s.items() if now_s - at_s > self._silence_s]
             for slot in silent:
@@ -133,6 +139,7 @@ class AttachedDrivers:
 
     async def drop(self, slot: int) -> None:
         """Remove a driver that has left or is dead, here and on all hosts."""
+        await self._authority.held()
         watch = self._watches.pop(slot, None)
         if watch is not None:
             watch()

@@ -10,6 +10,8 @@ import dataclasses
 import logging
 from typing import Any, Final, TypeVar
 
+import msgpack
+
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError, ClusterError
 from callboard.messages.ports import FrameCarrier
@@ -19,11 +21,13 @@ from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
 from ..control_plane.control import Control
 from ..control_plane.records import Records, Remembered
+from ..hosting.boot_time import boot_time_s
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..transport.pulls import Pulls
 from .attached_drivers import AttachedDrivers
 from .ports import DetachedEngine, JoinReply, JoinRequest, Pulled, RootEnvironment, join_request_of
+from .root_authority import RootAuthority, claim_epoch
 
 __all__ = ["DetachedRoot"]
 
@@ -56,6 +60,7 @@ class DetachedRoot:
         """The control plane; None until it exists."""
         self.attached_drivers: AttachedDrivers | None = None
         """The attached drivers; None until the root is ready."""
+        self._authority: RootAuthority | None = None
         self._engine: DetachedEngine | None = None
         self._service: Final = AdminService(queries=self._ask)
         self._admin: AdminSocket | None = None
@@ -96,13 +101,26 @@ class DetachedRoot:
             await root_environment.end_processes(remembered.processes)
             await root_environment.forget()
             remembered = Remembered()
-        epoch = remembered.epoch + 1
+        authority = self._authority = await self._claim(remembered)
+        await authority.held()
+        if remembered.was_started:
+            # The earlier root may have written until now.
+            remembered = await self._remembered()
+            self._inherited = tuple(remembered.processes)
+        epoch = authority.epoch
         records = Records(root_environment.ledger)
         engine = self._engine = root_environment.engine(epoch, records)
         environment = dataclasses.replace(self._environment, epoch=lambda: epoch)
         control = self.control = Control(
-            settings, engine, environment, self._failed, name="root", records=records
+            settings,
+            engine,
+            environment,
+            self._failed,
+            name="root",
+            records=records,
+            authority=authority,
         )
+        records.claims_gone([claimed for claimed in remembered.claims if claimed < epoch])
         await records.epoch(self._system, epoch)
         await engine.start()
         expected: dict[int, JoinRequest | None] = {}
@@ -121,9 +139,36 @@ class DetachedRoot:
             await self._admin.start()
         silence_s = SILENCES * settings.heartbeat_s * settings.heartbeats_missed_max
         self.attached_drivers = AttachedDrivers(
-            control.host, control.root, root_environment, silence_s, expected, self._pulls.end
+            control.host,
+            control.root,
+            root_environment,
+            silence_s,
+            expected,
+            self._pulls.end,
         )
         control.host.run_task(self.attached_drivers.watch(settings.heartbeat_s))
+
+    async def _claim(self, remembered: Remembered) -> RootAuthority:
+        """Claim an epoch; the authority begins when no earlier root can act any more."""
+        root_environment = self._root_environment
+        value = msgpack.packb((self._environment.new_id(), root_environment.identity()))
+        newest = max((remembered.epoch, *remembered.claims))
+        claim = await claim_epoch(root_environment.ledger, newest, remembered.claims, value)
+        now = boot_time_s if self._environment.is_real else asyncio.get_running_loop().time
+        claimed_s = now()
+        # An earlier release has left no claims.
+        is_alone = bool(claim.earlier) or claim.epoch == 1
+        for earlier in claim.earlier:
+            _, identity = msgpack.unpackb(earlier)
+            is_alone = is_alone and await root_environment.has_ended(identity)
+        return RootAuthority(
+            root_environment.ledger, claim, now, claimed_s, self._over, is_alone=is_alone
+        )
+
+    def _over(self, reason: str) -> None:
+        """End this process: Ray starts another one, or has done so."""
+        LOGGER.error("this root of %s ends itself: %s", self._settings.name, reason)
+        self._root_environment.crash()
 
     async def _remembered(self) -> Remembered:
         """Read the records of earlier incarnations, however long that takes."""
@@ -167,6 +212,8 @@ class DetachedRoot:
             await self.control.stop(timeout_s)
         if self._engine is not None:
             await self._engine.stop()
+        if self._authority is not None:
+            self._authority.close()
         await self._root_environment.forget()
 
     async def admin(self, line: bytes, caller: Caller) -> bytes:

@@ -37,6 +37,7 @@ __all__ = [
     "RootAway",
     "RootClient",
     "RootEnvironment",
+    "RootLedger",
     "Stopped",
     "join_request_of",
 ]
@@ -98,12 +99,34 @@ class DetachedEngine(Engine, Protocol):
         """The process of that name; None when it is gone."""
 
 
+class RootLedger(Ledger, Protocol):
+    """A ledger at which roots claim epochs."""
+
+    async def add(self, key: str, value: bytes) -> bool:
+        """Save an entry that does not exist, in one step; False when it exists already.
+
+        Raises `ClusterError`; the entry may have been saved then.
+        """
+
+    async def read_some(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The saved entries of these keys. Raises `ClusterError`."""
+
+
 class RootEnvironment(Protocol):
     """The process of one incarnation of a root."""
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> RootLedger:
         """The records of earlier incarnations."""
+
+    def identity(self) -> bytes:
+        """This process, for `has_ended` of later incarnations."""
+
+    async def has_ended(self, identity: bytes) -> bool:
+        """Whether the process of an earlier incarnation has ended for sure.
+
+        False for a process that cannot be seen from here, as on a node that was cut off.
+        """
 
     def engine(self, epoch: int, records: Records) -> DetachedEngine:
         """Make the engine of this incarnation; called once.

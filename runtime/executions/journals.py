@@ -9,9 +9,9 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from callboard.actors.executions.history.blobs import Blobs
 from callboard.actors.executions.history.snapshots import HistorySnapshots
@@ -131,26 +131,29 @@ class OpenJournal:
             self._lock.release()
 
 
-JournalOpener = Callable[[Settings], Awaitable[OpenJournal | None]]
-"""Opens the journal that the settings name; returns None without a journal."""
+class JournalOpener(Protocol):
+    """Opens the journal that the settings name; returns None without a journal."""
+
+    async def __call__(self, settings: Settings, /, *, fence: int = 0) -> OpenJournal | None:
+        """Open it, as the actor with this fencing token; see `EventStore.take_over`."""
 
 
-async def no_journal(_settings: Settings) -> OpenJournal | None:
+async def no_journal(_settings: Settings, *, fence: int = 0) -> OpenJournal | None:  # noqa: ARG001 - a `JournalOpener`
     """Open no journal, whatever the settings say."""
     return None
 
 
 async def open_journal(
-    settings: Settings, environment: Mapping[str, str] = os.environ
+    settings: Settings, environment: Mapping[str, str] = os.environ, *, fence: int = 0
 ) -> OpenJournal | None:
-    """Open the journal that the settings name; None without a journal.
+    """Open the journal that the settings name, see `JournalOpener`; None without a journal.
 
     A named journal must open: otherwise its store's error is raised, `StoreUnavailable` when
     another system writes it, and `SpecError` for a text that names no store. When the default
     journal does not open, a warning says so, and the system has none. The states that the journal
     feeds must open in both cases.
     """
-    journal = await _open_named(settings, environment)
+    journal = await _open_named(settings, environment, fence)
     if journal is not None:
         try:
             journal.states = await open_system_states(settings, journal.journal)
@@ -160,13 +163,15 @@ async def open_journal(
     return journal
 
 
-async def _open_named(settings: Settings, environment: Mapping[str, str]) -> OpenJournal | None:
+async def _open_named(
+    settings: Settings, environment: Mapping[str, str], fence: int
+) -> OpenJournal | None:
     if settings.journal == OFF or (settings.journal == AUTO and settings.engine != "ray"):
         return None
     if settings.journal != AUTO:
-        return await _open(settings.journal, settings)
+        return await _open(settings.journal, settings, fence)
     try:
-        return await _open_own(settings, environment)
+        return await _open_own(settings, environment, fence)
     except (CallboardError, OSError) as error:
         _warn(error)
         return None
@@ -179,9 +184,9 @@ def _warn(error: Exception) -> None:
     )  # fmt: skip
 
 
-async def _open_own(settings: Settings, environment: Mapping[str, str]) -> OpenJournal:
+async def _open_own(settings: Settings, environment: Mapping[str, str], fence: int) -> OpenJournal:
     lock, path = _own_lock(settings, environment)
-    return await _opened(str(path), settings, lock)
+    return await _opened(str(path), settings, lock, fence)
 
 
 def _own_lock(settings: Settings, environment: Mapping[str, str]) -> tuple[FileLock, Path]:
@@ -228,12 +233,12 @@ def _own_file(settings: Settings, environment: Mapping[str, str]) -> Path:
     return path
 
 
-async def _open(url: str, settings: Settings) -> OpenJournal:
+async def _open(url: str, settings: Settings, fence: int) -> OpenJournal:
     from ..stores.choose import path_of
 
     path = path_of(url)
     if path is None:
-        return await _opened(url, settings, None)
+        return await _opened(url, settings, None, fence)
     try:
         private_folder(path.parent)
         lock = FileLock(path)
@@ -247,14 +252,16 @@ async def _open(url: str, settings: Settings) -> OpenJournal:
             f"the journal {path} is written by process {lock.owner()}.",
             advice="A journal has one writer: stop that system, or name another journal.",
         )
-    return await _opened(url, settings, lock)
+    return await _opened(url, settings, lock, fence)
 
 
-async def _opened(url: str, settings: Settings, lock: FileLock | None) -> OpenJournal:
+async def _opened(url: str, settings: Settings, lock: FileLock | None, fence: int) -> OpenJournal:
     from ..stores.choose import blob_store, event_store
 
     journal = Journal(
-        event_store(url, durability=settings.durability), owner=f"{settings.name}/{os.getpid()}"
+        event_store(url, durability=settings.durability),
+        owner=f"{settings.name}/{os.getpid()}",
+        fence=fence,
     )
     try:
         await journal.open()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.fences import is_replaced
 from callboard.messages.storage.errors import WriterFenced
 from callboard.messages.storage.events import (
     ANY,
@@ -19,7 +20,14 @@ from callboard.messages.storage.events import (
 )
 from callboard.messages.storage.stores import StateRow
 
-from .rules import EVENT_BYTES_MAX, check_append, check_new_stream, reused_id, wrong_version
+from .rules import (
+    EVENT_BYTES_MAX,
+    check_append,
+    check_new_stream,
+    replaced_writer,
+    reused_id,
+    wrong_version,
+)
 
 __all__ = ["MemoryEventStore", "MemoryReadModelStore", "MemoryStateStore"]
 
@@ -50,10 +58,12 @@ class MemoryEventStore:
     def open(self) -> None:
         """See `EventStore.open`. There is nothing to create."""
 
-    def take_over(self, owner: str) -> int:
+    def take_over(self, owner: str, fence: int = 0) -> int:
         """See `EventStore.take_over`."""
         with self._log.lock:
-            self._log.epoch += 1
+            if is_replaced(fence, self._log.epoch):
+                raise replaced_writer(self.name, self._log.owner, self._log.epoch, fence)
+            self._log.epoch = max(self._log.epoch + 1, fence)
             self._log.owner = owner
             self._epoch = self._log.epoch
             return self._epoch
@@ -67,6 +77,7 @@ class MemoryEventStore:
                     f"{self.name}: {log.owner or 'nobody'} writes this log (epoch {log.epoch}), "
                     f"not the writer of epoch {self._epoch}.",
                     may_have_run=False,
+                    epoch=log.epoch,
                 )
             now = self._wall_time()
             return [self._append(append, now) for append in appends]

@@ -4,7 +4,12 @@ from typing import Final
 
 from callboard.messages.core.errors import CallboardError, InvalidMessage
 from callboard.messages.core.names import problem_of, shown
-from callboard.messages.storage.errors import EventIdReused, EventTooLarge, WrongExpectedVersion
+from callboard.messages.storage.errors import (
+    EventIdReused,
+    EventTooLarge,
+    WriterFenced,
+    WrongExpectedVersion,
+)
 from callboard.messages.storage.events import ANY, EVENT_ID_BYTES, Append
 
 __all__ = [
@@ -12,12 +17,25 @@ __all__ = [
     "check_append",
     "check_new_stream",
     "is_storable",
+    "replaced_writer",
     "reused_id",
     "unstorable",
     "wrong_version",
 ]
 
 EVENT_BYTES_MAX: Final = 16 * 2**20
+
+
+def replaced_writer(name: str, owner: str, epoch: int, fence: int) -> WriterFenced:
+    """The error of a writer that may not take a log over any more."""
+    return WriterFenced(
+        f"{name}: {owner!r} has taken over with epoch {epoch}; this writer's fencing token is "
+        f"{fence}.",
+        advice="A newer process writes this log, and this one ends. If none does: the clock of "
+        "the machine that started the system is behind that of an earlier one.",
+        may_have_run=False,
+        epoch=epoch,
+    )
 
 
 def check_new_stream(stream: str) -> InvalidMessage | None:

@@ -16,7 +16,7 @@ import pathlib
 import sys
 from typing import Final, NamedTuple
 
-__all__ = ["Identity", "identity_of", "until_ended"]
+__all__ = ["Identity", "has_ended", "identity_of", "until_ended"]
 
 PROC: Final = pathlib.Path("/proc")
 BEGAN_FIELD: Final = 19
@@ -37,6 +37,11 @@ def identity_of(process_id: int) -> Identity:
     """The identity of a process by its id here. Raises `ProcessLookupError` without one."""
     namespace = _namespace()
     return Identity(process_id, _began_ticks(process_id) if namespace else 0, namespace)
+
+
+def has_ended(process: Identity) -> bool:
+    """Whether a process has ended for sure; False for one that cannot be seen from here."""
+    return _is_over(process)
 
 
 async def until_ended(process: Identity) -> None:

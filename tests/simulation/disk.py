@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, final
 
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.fences import is_replaced
 from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreFull,
@@ -18,6 +19,7 @@ from callboard.messages.storage.errors import (
 )
 from callboard.messages.storage.events import Append, Appended, NewEvent, RecordedEvent, Snapshot
 from callboard.runtime.stores.memory import MemoryEventStore
+from callboard.runtime.stores.rules import replaced_writer
 from callboard.runtime.testing.loop import Later
 
 __all__ = ["NO_DISK_FAULTS", "DiskFaults", "SimulatedDisk", "SimulatedEventStore"]
@@ -75,6 +77,7 @@ class SimulatedDisk:
             raise WriterFenced(
                 f"{self.owner} writes this log (epoch {self.epoch}), not epoch {epoch}.",
                 may_have_run=False,
+                epoch=self.epoch,
             )
         results = self.log.commit(appends)
         self._ends.append(self.log.head())
@@ -119,10 +122,12 @@ class SimulatedEventStore:
     def open(self) -> None:
         """See `EventStore.open`."""
 
-    def take_over(self, owner: str) -> int:
+    def take_over(self, owner: str, fence: int = 0) -> int:
         """See `EventStore.take_over`."""
         disk = self._disk
-        disk.epoch += 1
+        if is_replaced(fence, disk.epoch):
+            raise replaced_writer(self.name, disk.owner, disk.epoch, fence)
+        disk.epoch = max(disk.epoch + 1, fence)
         disk.owner, self._epoch = owner, disk.epoch
         return disk.epoch
 

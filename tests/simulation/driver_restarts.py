@@ -7,6 +7,7 @@ checker, which is outside all processes.
 import asyncio
 import dataclasses
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, final
 
 from callboard.actors.journal.core import JournalLimits
@@ -60,7 +61,7 @@ async def run_driver(
         environment_of(world, make_supervisor=checked_supervisors(run)),
         new_id=checker.new_id,
     )
-    run.open_journal = lambda settings: open_disk_journal(settings, disk, f"driver-{first}")
+    run.open_journal = partial(open_disk_journal, disk=disk, owner=f"driver-{first}")
     world.driver = SimulatedLoop(world, f"driver-{first}")
     over = director.create_future()
     task = world.driver.create_task(main())
@@ -88,9 +89,11 @@ async def run_driver(
     return True
 
 
-async def open_disk_journal(_settings: Settings, disk: SimulatedDisk, owner: str) -> OpenJournal:
+async def open_disk_journal(
+    _settings: Settings, disk: SimulatedDisk, owner: str, *, fence: int = 0
+) -> OpenJournal:
     """Open a journal of this process on the disk; it fences the previous writer."""
     limits = JournalLimits(patience_s=0.5 if disk.draw() < 0.5 else 5.0)
-    journal = Journal(SimulatedEventStore(disk), owner=owner, limits=limits)
+    journal = Journal(SimulatedEventStore(disk), owner=owner, fence=fence, limits=limits)
     await journal.open()
     return OpenJournal(journal, None)

@@ -156,8 +156,9 @@ class Run:
         self._raise()
 
     def check_down(self) -> None:
-        """Check the stopped system; raises `InvariantBroken`."""
-        self._check(WHEN_DOWN)
+        """Check the stopped system, if there was one; raises `InvariantBroken`."""
+        if self._system is not None:
+            self._check(WHEN_DOWN)
 
     # --- checks -------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from . import keys, notices
+from .authority import authority
 from .detached.scenario import detached
 from .driver_restarts import draw_kill, run_driver
 from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
@@ -124,6 +125,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "spread": spread,
         "durable": durable,
         "detached": detached,
+        "authority": authority,
     }
 )
 """The scenarios by name; the first is the default."""

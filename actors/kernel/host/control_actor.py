@@ -101,6 +101,7 @@ class ControlActor(Actor):
     @handler
     async def start(self, command: StartActors) -> ActorsStarted:
         """Start actors, all at once; the reply has the failures."""
+        self._host.fences.raise_to(command.fence)
         entries: list[SpawnEntry | Startable] = self._host.pickler.loads(command.entries)
         places = [Address(*place) for place in command.places]
         failures: dict[int, dict[str, Any]] = {}

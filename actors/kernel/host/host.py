@@ -56,6 +56,7 @@ from ..inspection.metric_sources import Instruments
 from ..interrupts import is_interrupt
 from ..isolation import fresh_context
 from ..lifecycle.cleanup import Cleanup
+from ..lifecycle.fences import Fences
 from ..lifecycle.spawner import Spawner
 from ..lifecycle.termination import Termination
 from ..link.failures import actor_not_found, encode_error, is_missing_here
@@ -144,6 +145,7 @@ class Host:
         self.membership: Final = Membership(
             slot, self.links, lambda other: Link(self, other), self.loop.call_later
         )
+        self.fences: Final = Fences()
         self.spawner: Final = Spawner(self, on_failed)
         self.termination: Final = Termination(
             self, self.dispatcher.workers, self.cleanup, self.tell

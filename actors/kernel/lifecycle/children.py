@@ -145,6 +145,7 @@ class CellChildren:
         cell = self.cells[child]
         is_first = not cell.incarnation
         cell.incarnation = incarnation
+        cell.fence = self._host.fences.draw()
         cell.lifecycle = Lifecycle.STARTING
         if not is_first:
             self._host.meters.restarts += 1
@@ -162,9 +163,11 @@ class CellChildren:
     ) -> None:
         """Make the actors of the cells of `add_all`, which have no start hooks."""
         cells: Any = self.cells
+        draw_fence = self._host.fences.draw
         for incarnation, child in enumerate(children, first_incarnation):
             cell = cells[child]
             cell.incarnation = incarnation
+            cell.fence = draw_fence()
             try:
                 cell.actor = fresh_context().run(cell.recipe.make)
             except BaseException as error:

@@ -4,7 +4,7 @@ With a fault-tolerant head (Ray's `RAY_REDIS_ADDRESS`) it outlives the head too.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import ray.exceptions
@@ -51,6 +51,36 @@ class RayLedger:
                 value = store._internal_kv_get(name, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - as above
                 if value is not None:
                     found[bytes(name)[len(self._prefix) :].decode()] = bytes(value)
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            raise _unreachable(error) from error
+        return found
+
+    async def add(self, key: str, value: bytes) -> bool:
+        """See `RootLedger`: the control store adds an entry in one step."""
+        return await asyncio.to_thread(self._add, key, value)
+
+    def _add(self, key: str, value: bytes) -> bool:
+        name = self._prefix + key.encode()
+        try:
+            exists: bool = store._internal_kv_put(  # noqa: SLF001 - Ray's name for it
+                name, value, overwrite=False, namespace=LEDGER_NAMESPACE
+            )
+        except (ray.exceptions.RayError, RuntimeError, OSError) as error:
+            raise _unreachable(error) from error
+        return not exists
+
+    async def read_some(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """See `RootLedger`."""
+        return await asyncio.to_thread(self._read_some, keys)
+
+    def _read_some(self, keys: Sequence[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        try:
+            for key in keys:
+                name = self._prefix + key.encode()
+                value = store._internal_kv_get(name, namespace=LEDGER_NAMESPACE)  # noqa: SLF001 - as above
+                if value is not None:
+                    found[key] = bytes(value)
         except (ray.exceptions.RayError, RuntimeError, OSError) as error:
             raise _unreachable(error) from error
         return found

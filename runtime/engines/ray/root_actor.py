@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
+import msgpack
 import ray
 
 from callboard.messages.ports import FrameCarrier
@@ -18,6 +19,7 @@ from ...detached.detached_root import DetachedRoot
 from ...detached.ports import JoinReply, JoinRequest
 from ...hosting.memory import tune_gc
 from ...hosting.settings import Settings
+from ...transport.process_watch import Identity, has_ended, identity_of
 from ...transport.pulls import PullCarrier
 from ...transport.sockets import SocketAddress, SocketCarrier
 from .actor_loop import take_over
@@ -50,6 +52,26 @@ class RayRootEnvironment:
             records=records,
         )
         return self._engine
+
+    def identity(self) -> bytes:
+        """See `RootEnvironment`: the process for the kernel, and the node for Ray."""
+        node = ray.get_runtime_context().get_node_id()
+        packed: bytes = msgpack.packb((node, identity_of(os.getpid())))
+        return packed
+
+    async def has_ended(self, identity: bytes) -> bool:
+        """See `RootEnvironment`: the kernel or a living node says so.
+
+        A raylet reports the end of a worker only after it has waited for the process. A node that
+        Ray calls dead may be cut off, and its processes may live.
+        """
+        node, process = msgpack.unpackb(identity)
+        if has_ended(Identity(*process)):
+            return True
+        if Identity(*process).namespace == identity_of(os.getpid()).namespace:
+            return False  # The kernel says that it lives.
+        nodes = await asyncio.to_thread(ray.nodes)
+        return any(row["NodeID"] == node and row["Alive"] for row in nodes)
 
     async def end_processes(self, names: Iterable[str]) -> None:
         """See `RootEnvironment`."""

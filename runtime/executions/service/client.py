@@ -266,7 +266,8 @@ class RemoteExecutions:
         custom = {f"node:{node}": NODE_SHARE} if node else {}
         place = Placement(isolated=Resources(cpus=0.0, custom=custom))
         arguments = (settings, self._make_ledger)
-        entry = (ExecutionService, arguments, None, EXECUTION_SERVICE, Restart.PERMANENT, None)
+        # A service that ends by itself has been replaced.
+        entry = (ExecutionService, arguments, None, EXECUTION_SERVICE, Restart.TRANSIENT, None)
         part = part_of(self._host.pickler, [entry], place)
         spawn = Spawn(parts=(part,), offers=(Offer(part=0, name=EXECUTION_SERVICE),))
         try:

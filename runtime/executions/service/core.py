@@ -12,6 +12,9 @@
 When an execution service dies, the ledger still has its executions, and the next service starts
 them again. An execution has one owner, because the system has one execution service and the journal
 accepts events of one writer only.
+
+A writer that another one has fenced gives its executions up, and leaves the ledger as it is: its
+successor needs the entries.
 """
 
 from collections.abc import Mapping

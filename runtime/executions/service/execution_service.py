@@ -4,6 +4,10 @@ The service is an actor like any other. When its host dies, the next service rea
 that have not ended from the system's ledger, and their progress from the journal. It is the one
 writer of that journal.
 
+A service that was cut off from its system and is replaced cannot write the journal any more: the
+new one has taken it over with a higher fencing token. The old service finds that out at its next
+append, or when it opens the journal, and ends. It leaves the ledger to its successor.
+
 Invariants: an execution whose `TakeExecution` was answered is in the ledger until its end is in the
 journal; an execution has one runner here at a time.
 """
@@ -23,6 +27,7 @@ from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.errors import CallboardError, MailboxFull, SpecError, UsageError
+from callboard.messages.core.fences import is_replaced
 from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
@@ -31,6 +36,7 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Ledger
+from callboard.messages.storage.errors import WriterFenced
 
 from ...admin.commands import ExecutionCommands
 from ...admin.service import AdminService
@@ -90,6 +96,10 @@ class ExecutionService(Actor):
         self._journal: OpenJournal | None = None
         self._executions: Executions | None = None
         self._admin: AdminSocket | None = None
+        self._replaced: WriterFenced | None = None
+        """The error that says that a newer service writes the journal."""
+        self._fence: int
+        self._stop: Callable[[], None]
         self._host: Host
         self._ledger: Ledger
         self._values: Values
@@ -99,6 +109,7 @@ class ExecutionService(Actor):
         host = ctx._host  # noqa: SLF001 - executions run on the host itself, like a driver's
         assert isinstance(host, Host), "actors run on hosts"
         self._host = host
+        self._fence, self._stop = ctx.fence, ctx.stop
         self._values = Values(self._host)
         self._ledger = self._make_ledger()
         for data in (await self._ledger.read()).values():
@@ -204,6 +215,9 @@ class ExecutionService(Actor):
     async def _to_its_end(self, runner: ExecutionRunner) -> None:
         execution_id = runner.entry.id
         await runner.run()
+        if isinstance(runner.error, WriterFenced):
+            self._fenced(runner.error)
+            return
         try:
             await self._ledger.write({execution_id: None})
         except CallboardError as error:
@@ -214,6 +228,14 @@ class ExecutionService(Actor):
             )
         self._tasks.pop(execution_id, None)
         self._host.loop.call_later(ENDED_KEPT_S, self._drop, runner)
+
+    def _fenced(self, error: WriterFenced) -> None:
+        """End when the other writer is a newer service; it may be a command of a person too."""
+        if self._replaced is None and is_replaced(self._fence, error.details.get("epoch", 0)):
+            self._replaced = error
+            text = "the execution service of %s ends: a newer one writes its journal: %s"
+            LOGGER.error(text, self._settings.name, error)
+            self._stop()
 
     def _drop(self, runner: ExecutionRunner) -> None:
         if self._runners.get(runner.entry.id) is runner:
@@ -235,13 +257,23 @@ class ExecutionService(Actor):
         return cast("Execution[Any]", execution_of(handle))
 
     async def _opened(self) -> Executions:
-        """The executions on the open journal. Raises the errors of its opening."""
+        """The executions on the open journal.
+
+        Raises the errors of its opening. With `WriterFenced` this service has been replaced, and
+        ends.
+        """
         async with self._opening:
+            if self._replaced is not None:
+                raise self._replaced
             if self._journal is not None and self._journal.journal.broken is not None:
                 broken, self._journal = self._journal, None
                 await broken.close()
             if self._journal is None or self._executions is None:
-                self._journal = await self._open_journal(self._settings)
+                try:
+                    self._journal = await self._open_journal(self._settings, fence=self._fence)
+                except WriterFenced as error:
+                    self._fenced(error)
+                    raise
                 if self._journal is None:
                     raise SpecError(
                         "this system has no journal.",

@@ -23,10 +23,11 @@ from typing import Final, TypeVar
 import psycopg
 
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.fences import TERM_SHIFT
 from callboard.messages.storage.errors import CommitUnknown, StoreDamaged, WriterFenced
 from callboard.messages.storage.events import NO_STREAM, Append, Appended, RecordedEvent, Snapshot
 
-from ..rules import EVENT_BYTES_MAX, is_storable
+from ..rules import EVENT_BYTES_MAX, is_storable, replaced_writer
 from .connections import Connections
 from .core import Plan, Standing, Stream, plan_group
 from .packed import big_integers, blobs, integers, texts
@@ -95,14 +96,20 @@ class PostgresEventStore:
 
     # --- writing ---------------------------------------------------------------------------
 
-    def take_over(self, owner: str) -> int:
+    def take_over(self, owner: str, fence: int = 0) -> int:
         """See `EventStore.take_over`."""
         with self._one_writer:
             # A repetition fences only this writer.
-            row = self.writing.run(
-                lambda connection: connection.rows(self._sql.take_over, owner)[0], "taking over"
+            rows = self.writing.run(
+                lambda connection: connection.rows(self._sql.take_over, owner, fence, TERM_SHIFT),
+                "taking over",
             )
-            self._epoch, self._head = int(row[0]), int(row[1])
+            if not rows:
+                epoch, _, other = self.writing.run(
+                    lambda connection: connection.rows(self._sql.writer)[0], "reading the writer"
+                )
+                raise replaced_writer(self.name, other, epoch, fence)
+            self._epoch, self._head = int(rows[0][0]), int(rows[0][1])
             self._streams.clear()
             self._ask_first = False
             return self._epoch
@@ -166,6 +173,7 @@ class PostgresEventStore:
             f"{self._epoch}.",
             advice="Stop this writer. Start another only if it should take over in turn.",
             may_have_run=False,
+            epoch=epoch,
         )
 
     def _ask_for_streams(self, appends: Sequence[Append]) -> None:

@@ -41,7 +41,8 @@ class Statements:
 
         self.commit: Final = text(COMMIT)
         self.take_over: Final = text(
-            "UPDATE {s}.writer SET epoch = epoch + 1, owner = $1, since = now() "
+            "UPDATE {s}.writer SET epoch = GREATEST(epoch + 1, $2::bigint), owner = $1, "
+            "since = now() WHERE $2::bigint = 0 OR epoch >> $3::int <= $2::bigint >> $3::int "
             "RETURNING epoch, head"
         )
         self.writer: Final = text("SELECT epoch, head, owner FROM {s}.writer")

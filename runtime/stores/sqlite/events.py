@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.fences import is_replaced
 from callboard.messages.storage.errors import WriterFenced
 from callboard.messages.storage.events import Append, Appended, RecordedEvent, Snapshot
 
-from ..rules import EVENT_BYTES_MAX
+from ..rules import EVENT_BYTES_MAX, replaced_writer
 from .database import Database
 from .faults import fault_of, translate_errors
 from .group import Group, Place, Standing
@@ -58,15 +59,18 @@ class SqliteEventStore:
         """See `EventStore.open`."""
         self._database.open()
 
-    def take_over(self, owner: str) -> int:
+    def take_over(self, owner: str, fence: int = 0) -> int:
         """See `EventStore.take_over`."""
         database = self._database
         database.tail()
         writer = database.begin()
         try:
             with translate_errors(self.name):
-                writer.execute("UPDATE writer SET epoch = epoch + 1, owner = ?", (owner,))
-                (epoch,) = writer.execute("SELECT epoch FROM writer").fetchone()
+                before, other = writer.execute("SELECT epoch, owner FROM writer").fetchone()
+                if is_replaced(fence, before):
+                    raise replaced_writer(self.name, other, before, fence)  # noqa: TRY301 - one way out
+                epoch = max(before + 1, fence)
+                writer.execute("UPDATE writer SET epoch = ?, owner = ?", (epoch, owner))
         except BaseException:
             database.roll_back(writer)
             raise
@@ -133,6 +137,7 @@ class SqliteEventStore:
                 f"{self.name}: {owner} has taken the log over (epoch {epoch}); this writer has "
                 f"epoch {self._epoch}.",
                 may_have_run=False,
+                epoch=epoch,
             )
 
     def _known(self, appends: Sequence[Append]) -> dict[bytes, Place]:

@@ -287,7 +287,7 @@ class Taken(MemoryEventStore):
 
     is_closed = False
 
-    def take_over(self, owner: str) -> int:
+    def take_over(self, owner: str, fence: int = 0) -> int:
         raise StoreUnavailable("taken")
 
     def close(self) -> None:

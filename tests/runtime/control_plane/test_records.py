@@ -138,7 +138,7 @@ async def test_a_batch_whose_actors_have_all_ended_leaves_no_entry(here: Office)
 async def test_slots_and_numbers_are_remembered(here: Office) -> None:
     records = here.records
     await records.epoch("it-1", 7)
-    await records.reserve(1_000, 4)
+    await records.reserve(1_000, 4, 7)
     await records.slot(here.slot, is_populated=True)
     await records.process("it-1-host-1")
     await records.dead_letters([Address(5, 6)])
@@ -152,10 +152,10 @@ async def test_slots_and_numbers_are_remembered(here: Office) -> None:
 
 @office
 async def test_numbers_are_reserved_ahead_and_not_one_by_one(here: Office) -> None:
-    await here.records.reserve(1, 1)
+    await here.records.reserve(1, 1, 1)
     before = len(here.ledger.writes)
     for number in range(2, 1_000):
-        await here.records.reserve(number, 1)
+        await here.records.reserve(number, 1, 1)
     assert len(here.ledger.writes) == before
 
 
@@ -175,7 +175,7 @@ def test_without_a_ledger_nothing_waits() -> None:
     async def case() -> None:
         records = Records(None)
         await records.epoch("it-1", 1)
-        await records.reserve(10, 1)
+        await records.reserve(10, 1, 1)
         await records.slot(Slot(1, "host-1", None, is_isolated=False), is_populated=True)
 
     running = case()

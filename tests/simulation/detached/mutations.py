@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from callboard.actors.kernel.host.host import Host
 from callboard.runtime.control_plane.adoption import _Adoption
+from callboard.runtime.control_plane.authority import AuthorityCore, Standing
 from callboard.runtime.control_plane.records import Records
 from callboard.runtime.detached.attached_driver import AttachedDriver
 from callboard.runtime.detached.attached_drivers import AttachedDrivers
@@ -73,6 +74,20 @@ def _stays_without_being_ready(_right: Any) -> Any:
     return has_to_stop
 
 
+def _always_held(_right: Any) -> Any:
+    def standing(self: Any, now: float) -> Standing:
+        return Standing.WAITING if now < self.acts_from_s else Standing.HELD
+
+    return standing
+
+
+def _waits_for_no_root(right: Any) -> Any:
+    def begin(self: Any, claimed_s: float, **_options: Any) -> None:
+        right(self, claimed_s, is_alone=True)
+
+    return begin
+
+
 DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "answered_before_it_is_written": Mutation(
@@ -102,6 +117,14 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         "stays_without_being_ready": Mutation(
             "a root that cannot take over its hosts stays up",
             DetachedRoot, "_has_to_stop", _stays_without_being_ready, "detached",
+        ),
+        "authority_never_ends": Mutation(
+            "a root that is cut off acts on beside its successor",
+            AuthorityCore, "standing", _always_held, "authority",
+        ),
+        "waits_for_no_root": Mutation(
+            "a root acts at once, though an earlier one may still act",
+            AuthorityCore, "__init__", _waits_for_no_root, "authority",
         ),
     }
 )  # fmt: skip

@@ -43,7 +43,7 @@ class Owners:
         return self._run_record.system.begin(
             partial(main, self._run_record),
             environment,
-            lambda settings: open_disk_journal(settings, checker.disk, name),
+            partial(open_disk_journal, disk=checker.disk, owner=name),
         )
 
     async def _go_on(self) -> None:

@@ -1,7 +1,7 @@
 """The root of a simulated detached system: a process that restarts after its death."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from callboard.actors.kernel.host.host import Host
@@ -22,6 +22,8 @@ from .engine import DetachedSimulatedEngine
 
 __all__ = ["WRITE_MAX_S", "SimulatedLedger", "SimulatedRoot"]
 
+UNSEEN_SHARE: Final = 0.2
+"""The share of ends of a root that the next one cannot be sure of."""
 RESTART_MIN_S: Final = 0.3
 RESTART_SPREAD_S: Final = 2.2
 """The time that Ray takes to restart its process."""
@@ -50,21 +52,32 @@ class SimulatedLedger:
             await self._reached()
             await self._changed(key, value)
 
-    async def _changed(self, key: str, value: bytes | None) -> None:
+    async def _changed(self, key: str, value: bytes | None, *, must_be_new: bool = False) -> bool:
         world = self._world
         draw = world.random.random
         loop: Any = asyncio.get_running_loop()
-        done = loop.create_future()
+        done: asyncio.Future[bool] = loop.create_future()
 
         def apply() -> None:
+            is_refused = must_be_new and key in self.entries
             if value is None:
                 self.entries.pop(key, None)
-            else:
+            elif not is_refused:
                 self.entries[key] = value
-            world.on(loop, world.now_s + WRITE_MAX_S * draw(), _set, done)
+            world.on(loop, world.now_s + WRITE_MAX_S * draw(), _set, done, not is_refused)
 
         world.at(world.now_s + WRITE_MAX_S * draw(), apply)
-        await done
+        return await done
+
+    async def add(self, key: str, value: bytes) -> bool:
+        """Save an entry that does not exist, in one step; see `RootLedger`."""
+        await self._reached()
+        return await self._changed(key, value, must_be_new=True)
+
+    async def read_some(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The entries of these keys."""
+        await self._reached()
+        return {key: self.entries[key] for key in keys if key in self.entries}
 
     async def read(self) -> dict[str, bytes]:
         """All entries."""
@@ -174,6 +187,14 @@ class SimulatedRootEnvironment:
         self._root.engine.renew(epoch, records)
         return self._root.engine
 
+    def identity(self) -> bytes:
+        """See `RootEnvironment`."""
+        return self._root.loop.name.encode()
+
+    async def has_ended(self, identity: bytes) -> bool:
+        """See `RootEnvironment`: a process here comes back only after its death."""
+        return self._root.world.random.random() >= UNSEEN_SHARE
+
     async def end_processes(self, names: Iterable[str]) -> None:
         """See `RootEnvironment`."""
         for name in names:
@@ -218,6 +239,6 @@ class SimulatedRootEnvironment:
         self._root.crash()
 
 
-def _set(future: "asyncio.Future[None]") -> None:
+def _set(future: "asyncio.Future[bool]", result: bool) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(result)

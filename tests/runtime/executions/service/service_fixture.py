@@ -114,10 +114,11 @@ def entries_of(name: str) -> Entries:
     return STAGES[name].ledger
 
 
-async def journal_of(settings: Settings) -> OpenJournal:
+async def journal_of(settings: Settings, *, fence: int = 0) -> OpenJournal:
     stage = STAGES[settings.name]
     limits = JournalLimits(patience_s=0.0)
-    journal = Journal(stage.store(), owner=f"incarnation-{stage.incarnations}", limits=limits)
+    owner = f"incarnation-{stage.incarnations}"
+    journal = Journal(stage.store(), owner=owner, fence=fence, limits=limits)
     stage.incarnations += 1
     try:
         await journal.open()
@@ -171,7 +172,7 @@ class Stage:
                 ExecutionService, self.settings, make_ledger, self.environment, journal_of
             )
             self.execution_service = await self.system.spawn(
-                execution_service, name=EXECUTION_SERVICE, host=2, restart=Restart.PERMANENT
+                execution_service, name=EXECUTION_SERVICE, host=2, restart=Restart.TRANSIENT
             )
             return self.execution_service.address
 

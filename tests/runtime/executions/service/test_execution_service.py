@@ -9,6 +9,7 @@ import pytest
 from callboard import ExecutionHandle, Job, SubTask
 from callboard.actors.executions.handle import execution_of
 from callboard.actors.executions.history.events import Kind
+from callboard.messages.control.lifecycle import ExitReason
 from callboard.messages.core.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -356,9 +357,31 @@ async def test_an_execution_service_whose_journal_another_has_taken_does_not_tak
     with pytest.raises(WriterFenced):
         await handle.result(WITHIN_S)
     assert stage.incarnations == 1
+    assert set(stage.ledger.entries) == {"one"}, "the next service needs it"
     # Until a driver resumes it.
     assert numbers(await (await driver.resume(JOB, "one")).result(WITHIN_S)) == [0, 1]
     assert stage.incarnations == 2
+
+
+async def test_an_execution_service_that_a_newer_one_has_replaced_ends(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A person sees why; the ledger is the successor's."""
+    Worker.held = {1}
+    stage.driver().submit(JOB, Order(count=2), None, "one")
+    await stage.ran(2)
+    stage.log.second_handle().take_over("a newer service", 1 << 62)
+    assert Worker.gate is not None
+    ended = stage.system.watch(stage.execution_service)
+    Worker.gate.set()
+    async with asyncio.timeout(WITHIN_S):
+        down = await ended
+    assert down.kind is ExitReason.NORMAL
+    assert set(stage.ledger.entries) == {"one"}
+    assert len(stage.events("one")) == len(stage.log.second_handle().read_stream("execution/one"))
+    (line,) = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert line.startswith(f"the execution service of {stage.name} ends: a newer one writes its")
+    assert "a newer service" in line
 
 
 # --- steering ------------------------------------------------------------------------------------
