@@ -39,6 +39,7 @@ from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
+from .release_check import why_not_started
 from .token_file import show_token, use_token
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
@@ -204,10 +205,7 @@ class RayEngine:
             await asyncio.shield(process.kill())
             raise
         except ray.exceptions.RayError as error:
-            raise ClusterError(
-                f"{name} did not start: {str(error).strip().splitlines()[-1][:300]}",
-                advice="Install the same release of Callboard on every node.",
-            ) from error
+            raise await why_not_started(handle, name, error) from error
         process.pid = process.identity.process_id
         return process
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -107,7 +107,7 @@ async def pids(system):
 class Driver:
     """One driver script, under way."""
 
-    def __init__(self, cluster: "Cluster", text: str) -> None:
+    def __init__(self, cluster: "Cluster", text: str, variables: Mapping[str, str]) -> None:
         folder = pathlib.Path(tempfile.mkdtemp(dir=cluster.folder))
         path = folder / "driver.py"
         path.write_text(FIXTURES + textwrap.dedent(text), encoding="utf-8")
@@ -118,7 +118,7 @@ class Driver:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=cluster.environment,
+                env={**cluster.environment, **variables},
             )
 
     def hear(self) -> dict[str, Any]:
@@ -149,13 +149,13 @@ class Cluster:
     folder: pathlib.Path
     environment: dict[str, str] = field(repr=False)
 
-    def driver(self, text: str) -> Driver:
-        """Start a driver of this cluster."""
-        return Driver(self, text)
+    def driver(self, text: str, **variables: str) -> Driver:
+        """Start a driver of this cluster, with these variables in its environment."""
+        return Driver(self, text, variables)
 
-    def said(self, text: str) -> dict[str, Any]:
+    def said(self, text: str, **variables: str) -> dict[str, Any]:
         """Run a driver and return its one line of output."""
-        driver = self.driver(text)
+        driver = self.driver(text, **variables)
         said = driver.hear()
         assert driver.end() == 0, driver.errors.read_text()[-3_000:]
         return said
@@ -178,10 +178,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
+def running_cluster(
+    *, home: pathlib.Path | None = None, path: pathlib.Path | None = None
+) -> Iterator[Cluster]:
     """Start Ray's head in a process of its own, and end it with all that it started.
 
-    With a `home` of its own it finds its token there, and nothing says that it has one.
+    With a `home` of its own it finds its token there, and nothing says that it has one. With a
+    `path` its processes find modules there first; drivers do not.
     """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # Socket paths are short.
     with socket.socket() as free, socket.socket() as other:
@@ -209,7 +212,7 @@ def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
             [sys.executable, "-m", "ray.scripts.scripts", "start", *options.split()],
             stdout=log,
             stderr=log,
-            env=environment,
+            env=environment if path is None else {**environment, "PYTHONPATH": str(path)},
         )
     process = psutil.Process(head.pid)
     try:
