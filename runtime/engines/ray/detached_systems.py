@@ -99,6 +99,12 @@ async def enter(
 ) -> AttachedDriver:
     """See `Enter`."""
     check_name(settings.name)
+    if settings.modules and not starts:
+        raise SpecError(
+            "a driver that attaches ships no modules: the hosts run already.",
+            advice="Give modules to the `start` of the system, or install them on every node.",
+            field="modules",
+        )
     settings = replace(settings, address=cluster_address(settings.address))
     engine = RayEngine(settings)
     try:

@@ -30,6 +30,7 @@ from ...control_plane.records import Records
 from ...doctor.cluster import CLIENT_ADVICE
 from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
+from ...hosting.shipping import checked_modules
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
 from .dashboard import dashboard_notice
@@ -90,7 +91,7 @@ class RayEngine:
         2 s when one answers, but this driver cannot join it.
         """
         if ray.is_initialized():
-            _refuse_client()
+            self._check_connected()
             return  # The program has connected Ray, and disconnects it.
         settings = self.settings
         if settings.address is not None:
@@ -109,6 +110,11 @@ class RayEngine:
                 f"Ray did not start within {settings.start_timeout_s:g} s.",
                 advice="Run `callboard doctor`. Raise start_timeout_s on a slow machine.",
             ) from None
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise ClusterError(
+                f"the modules cannot be shipped: {str(error).strip().splitlines()[-1][:300]}",
+                advice="Ship less: only packages that the hosts import, without data.",
+            ) from error
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ClusterUnreachable(
                 f"Ray cannot be used: {str(error).strip().splitlines()[0][:300]}",
@@ -122,6 +128,8 @@ class RayEngine:
             "log_to_driver": settings.show_host_logs,
             "namespace": self._system,
         }
+        if settings.modules:
+            options["runtime_env"] = {"py_modules": checked_modules(settings.modules)}
         tune_heap()
         if self._address is not None:
             show_token(is_wanted=self._shows_token, address=self._address)
@@ -136,6 +144,24 @@ class RayEngine:
         self._agent_watch.start()
         if settings.dashboard:
             sys.stderr.write(f"{dashboard_notice(context.dashboard_url or '')}\n")
+
+    def _check_connected(self) -> None:
+        """Raise `SpecError` where the connection of the program does not do."""
+        client: Any = ray.util.client.ray  # Untyped in Ray.
+        if client.is_connected():
+            raise SpecError(
+                "this program has connected Ray by Ray Client.",
+                advice=CLIENT_ADVICE,
+                field="address",
+            )
+        # The modules of a detached system came with the driver that started it.
+        if self.settings.modules and self.control_handle is None:
+            raise SpecError(
+                "modules cannot be shipped: this program has connected Ray already.",
+                advice='Ship them there: ray.init(runtime_env={"py_modules": [...]}). Or let '
+                "Callboard connect Ray.",
+                field="modules",
+            )
 
     async def _check_address(self, address: str) -> None:
         from .cluster_probe import check_cluster  # gRPC is loaded where an address is used.
@@ -271,15 +297,6 @@ def _shut_down(children: list[psutil.Process], limit_s: float | None = None) -> 
     goodbye.start()
     goodbye.join(limit_s)
     end_processes_of_ray(children)
-
-
-def _refuse_client() -> None:
-    """Raise `SpecError` when the program has connected Ray by Ray Client."""
-    client: Any = ray.util.client.ray  # Untyped in Ray.
-    if client.is_connected():
-        raise SpecError(
-            "this program has connected Ray by Ray Client.", advice=CLIENT_ADVICE, field="address"
-        )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ that have another release, or none.
 
 import functools
 import hashlib
+import importlib
 import os
 import sys
 from typing import Any, Final, NamedTuple
@@ -52,16 +53,13 @@ def installed() -> tuple[str, str, str, str]:
     python = ".".join(map(str, sys.version_info[:2]))
     callboard, code, ray = NONE, "", NONE
     try:
-        import callboard as package
-
+        package = importlib.import_module("callboard")
         callboard = str(package.__version__)
         code = _digest(os.path.dirname(str(package.__file__)))  # noqa: PTH120 - ships by value
     except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
         code = "" if callboard == NONE else f"unreadable: {error!r}"
     try:
-        import ray as package_of_ray
-
-        ray = str(package_of_ray.__version__)
+        ray = str(importlib.import_module("ray").__version__)
     except Exception:  # noqa: BLE001 - as above
         ray = NONE
     return callboard, code, python, ray
