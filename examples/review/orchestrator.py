@@ -128,7 +128,7 @@ async def review_tree(
     `ClusterError` when a host lacks files of the tree or the analysers; then no agent starts.
     """
     if system.settings.address is not None:
-        view.say("looking for the source tree on every node")
+        view.say("comparing the source tree on every node")
         await check_hosts(system, tree)
     hosts = system.living_hosts
     view.say("starting the agents")

@@ -1,7 +1,7 @@
 """Whether every host can do its part, before a review on a cluster begins.
 
 A host on another node reads the same paths there. A file that only the driver has would become a
-finding about the file. So one actor on each host looks at all files first, and loads the analysers.
+finding about the file. So one actor on each host compares all files first, and loads the analysers.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from .tree import SourceTree
 if TYPE_CHECKING:
     from callboard import System
 
-__all__ = ["HostSeen", "LookAround", "Scout", "check_hosts", "state_of"]
+__all__ = ["FilesCompared", "CompareFiles", "Scout", "check_hosts", "state_of"]
 
 NODES_SHOWN_MAX: Final = 5
 MISSING: Final = -1
 SPECIAL: Final = -2
 UNREADABLE: Final = -3
-LOOK_S: Final = 120.0
-"""How long a host may take to look at a large tree over a network file system."""
+COMPARE_S: Final = 120.0
+"""How long a host may take to compare a large tree over a network file system."""
 
 
-class HostSeen(Contract, name="review.host_seen"):
+class FilesCompared(Contract, name="review.files_compared"):
     """What one host lacks for a review; nothing if all texts are empty."""
 
     missing: int = 0
@@ -40,7 +40,7 @@ class HostSeen(Contract, name="review.host_seen"):
     """Why the analysers cannot be loaded."""
 
 
-class LookAround(Request[HostSeen], name="review.look_around"):
+class CompareFiles(Request[FilesCompared], name="review.compare_files"):
     """Compare the files under `root` with what the driver sees; see `state_of`."""
 
     root: str
@@ -49,10 +49,10 @@ class LookAround(Request[HostSeen], name="review.look_around"):
 
 
 class Scout(Agent):
-    """Looks at one host."""
+    """Compares the files of one host."""
 
     @handler
-    def look_around(self, request: LookAround) -> HostSeen:
+    def compare_files(self, request: CompareFiles) -> FilesCompared:
         """Files and analysers, in a thread."""
         from .agents import SPECIALISTS
         from .analysers import analyser
@@ -61,14 +61,14 @@ class Scout(Agent):
             for name in SPECIALISTS:
                 analyser(name)
         except ImportError as error:
-            return HostSeen(analysers=str(error))
+            return FilesCompared(analysers=str(error))
         root = Path(request.root)
         wrong = [
             path
             for path, state in zip(request.paths, request.states, strict=True)
             if state_of(root, path) != state
         ]
-        return HostSeen(missing=len(wrong), first=wrong[0] if wrong else "")
+        return FilesCompared(missing=len(wrong), first=wrong[0] if wrong else "")
 
 
 def state_of(root: Path, path: str) -> int:
@@ -89,9 +89,9 @@ async def check_hosts(system: "System", tree: SourceTree) -> None:
     """Raise `ClusterError` that names paths and nodes when a host cannot review `tree`."""
     root = tree.root.resolve()
     states = await asyncio.to_thread(lambda: tuple(state_of(root, path) for path in tree.paths))
-    request = LookAround(root=str(root), paths=tree.paths, states=states)
+    request = CompareFiles(root=str(root), paths=tree.paths, states=states)
     hosts = [host for host in (await system.view(actors_max=0)).hosts if host.slot > 0]
-    seen = await asyncio.gather(*(_look(system, host.slot, request) for host in hosts))
+    seen = await asyncio.gather(*(_compare(system, host.slot, request) for host in hosts))
     problems: dict[str, list[str]] = {}
     for host, one in zip(hosts, seen, strict=True):
         problem = _problem(one, root, len(tree.paths))
@@ -108,15 +108,15 @@ async def check_hosts(system: "System", tree: SourceTree) -> None:
         )
 
 
-async def _look(system: "System", number: int, request: LookAround) -> HostSeen:
+async def _compare(system: "System", number: int, request: CompareFiles) -> FilesCompared:
     scout = await system.spawn(Scout, host=number)
     try:
-        return await scout.ask(request, timeout_s=LOOK_S)
+        return await scout.ask(request, timeout_s=COMPARE_S)
     finally:
         await system.stop(scout)
 
 
-def _problem(seen: HostSeen, root: Path, files: int) -> str:
+def _problem(seen: FilesCompared, root: Path, files: int) -> str:
     if seen.analysers:
         return f"an analyser cannot be loaded: {seen.analysers}"
     if seen.missing:

@@ -11,7 +11,7 @@ from ..engines.inline import InlineEngine
 from ..hosting.environment import REAL, Environment
 from ..hosting.settings import Settings
 
-__all__ = ["detached_systems", "enter", "environment_of", "look_at_cluster", "make_engine"]
+__all__ = ["detached_systems", "enter", "environment_of", "query_cluster", "make_engine"]
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -39,7 +39,7 @@ def detached_systems() -> DetachedSystems:
     return entry
 
 
-def look_at_cluster(address: str, deadline_s: float) -> tuple[ClusterSeen, Here]:
+def query_cluster(address: str, deadline_s: float) -> tuple[ClusterSeen, Here]:
     """What the head of a cluster says, and what counts here; `deadline_s` bounds each step.
 
     Raises `ClusterUnreachable` when none answers, and `SpecError` and `UsageError` for a text that
@@ -47,7 +47,7 @@ def look_at_cluster(address: str, deadline_s: float) -> tuple[ClusterSeen, Here]
     """
     from ..engines.ray import cluster_probe
 
-    seen = cluster_probe.look_at(cluster_probe.resolved(address), deadline_s)
+    seen = cluster_probe.query_head(cluster_probe.resolved(address), deadline_s)
     return seen, cluster_probe.here()
 
 

@@ -105,12 +105,12 @@ def run_checks(
 
 
 def _joins(address: str, deadline_s: float) -> tuple[Check, ClusterSeen | None]:
-    from ..api.composition import look_at_cluster
+    from ..api.composition import query_cluster
 
     found: list[ClusterSeen | None] = [None]
 
     def check() -> Check:
-        checked, found[0] = address_check(lambda: look_at_cluster(address, deadline_s))
+        checked, found[0] = address_check(lambda: query_cluster(address, deadline_s))
         return checked
 
     return guarded("address", check), found[0]

@@ -92,17 +92,19 @@ class Here:
     ray: str
     python: str
     python_parts: int = 3
-    """How many parts of Python's version must be equal: 3, or 2 where Ray is told so."""
+    """How many parts of Python's version must be equal: 3, or 2 where Ray is set so."""
 
 
-def address_check(look: Callable[[], tuple[ClusterSeen, Here]]) -> tuple[Check, ClusterSeen | None]:
-    """Whether a driver here can join the cluster that `look` asks, for people.
+def address_check(
+    query: Callable[[], tuple[ClusterSeen, Here]],
+) -> tuple[Check, ClusterSeen | None]:
+    """Whether a driver here can join the cluster that `query` asks, for people.
 
     Also what the cluster has said, if it has answered.
     """
     name, seen = "address", None
     try:
-        seen, here = look()
+        seen, here = query()
         check_join(seen, here)
     except CallboardError as error:
         return Check(name, Status.FAIL, error.message.removesuffix("."), error.advice), seen
@@ -186,7 +188,7 @@ def _check_node(seen: ClusterSeen, here: Here) -> None:
     mode = "RAY_AUTH_MODE=token " if seen.token.wanted else ""
     advice = (
         f"Run the driver on one of these machines. Or let this one join without its processors: "
-        f"`{mode}{join} --block`, and start the driver beside it."
+        f"`{mode}{join} --block`, and start the driver there, too."
     )
     same = next((node.address for node in seen.nodes if node.address in here.addresses), None)
     if same is not None:

@@ -124,7 +124,7 @@ def check_strays(processes: Iterable[ProcessSeen], own: Collection[int] = ()) ->
     name = "stray processes"
     strays = find_strays(processes, own)
     if not strays:
-        return Check(name, Status.OK, "none beside the cluster" if own else "none")
+        return Check(name, Status.OK, "none besides the cluster" if own else "none")
     shown = ", ".join(f"{stray.pid} {stray.name}" for stray in strays[:STRAYS_SHOWN_MAX])
     more = f" and {len(strays) - STRAYS_SHOWN_MAX} more" if len(strays) > STRAYS_SHOWN_MAX else ""
     return Check(

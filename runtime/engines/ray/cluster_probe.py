@@ -6,7 +6,6 @@ Requests go over gRPC as Ray's own do, without a retry, and each has a deadline.
 import importlib
 import json
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -23,7 +22,7 @@ from callboard.messages.core.errors import ClusterUnreachable, SpecError
 from ...doctor.cluster import CLIENT_ADVICE, ClusterSeen, Here, NodeSeen, Token, check_join
 from ...doctor.network import Endpoint, cluster_error, connect_error, parse_address
 
-__all__ = ["CONNECT_DEADLINE_S", "check_cluster", "here", "look_at", "resolved"]
+__all__ = ["CONNECT_DEADLINE_S", "check_cluster", "here", "query_head", "resolved"]
 
 CONNECT_DEADLINE_S: Final = 1.5
 """How long a connection to the address may take: long enough for one lost packet."""
@@ -75,12 +74,12 @@ def check_cluster(address: str, deadline_s: float) -> ClusterSeen:
     `ClusterUnreachable`, another `ClusterError` for another release of Ray or Python, `SpecError`
     for an address of Ray Client, and `UsageError` for a text that is no address.
     """
-    seen = look_at(resolved(address), deadline_s)
+    seen = query_head(resolved(address), deadline_s)
     check_join(seen, here())
     return seen
 
 
-def look_at(address: str, deadline_s: float) -> ClusterSeen:
+def query_head(address: str, deadline_s: float) -> ClusterSeen:
     """Ask the control store at `host:port`. Raises `ClusterUnreachable` when there is none."""
     endpoint = parse_address(address)
     connects_s, answers_s = min(CONNECT_DEADLINE_S, deadline_s), min(ANSWER_DEADLINE_S, deadline_s)
@@ -208,10 +207,4 @@ def here() -> Here:
 
 
 def _addresses() -> set[str]:
-    families = {socket.AF_INET, socket.AF_INET6}
-    return {
-        row.address
-        for rows in psutil.net_if_addrs().values()
-        for row in rows
-        if row.family in families
-    }
+    return {row.address for rows in psutil.net_if_addrs().values() for row in rows}

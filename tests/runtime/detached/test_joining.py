@@ -1,4 +1,4 @@
-"""Drivers that cannot join their cluster are told so at once, each in a process of its own."""
+"""Drivers that cannot join their cluster are informed at once, each in a process of its own."""
 
 import contextlib
 import json
@@ -78,7 +78,7 @@ def without_token(environment: Mapping[str, str], home: pathlib.Path) -> dict[st
     return {**environment, "HOME": str(home)}
 
 
-def test_a_wrong_place_or_token_is_told_at_once(tmp_path: pathlib.Path) -> None:
+def test_a_wrong_place_or_token_is_reported_at_once(tmp_path: pathlib.Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     write_token(home)
@@ -108,7 +108,7 @@ def test_a_wrong_place_or_token_is_told_at_once(tmp_path: pathlib.Path) -> None:
             assert said[name][0]["address"].endswith(at.rpartition(":")[2]), said
 
 
-def test_a_driver_that_sees_no_node_of_its_cluster_is_told_the_nodes() -> None:
+def test_a_driver_that_sees_no_node_of_its_cluster_is_informed_of_the_nodes() -> None:
     if (
         not shutil.which("unshare")
         or subprocess.run([*OWN_PROCESSES, "true"], check=False, capture_output=True).returncode
@@ -140,7 +140,7 @@ def test_a_driver_that_sees_no_node_of_its_cluster_is_told_the_nodes() -> None:
         assert "none of the cluster at " in " ".join(listed.stderr.split()), listed
 
 
-def test_auto_without_a_cluster_is_told_at_once(tmp_path: pathlib.Path) -> None:
+def test_auto_without_a_cluster_is_reported_at_once(tmp_path: pathlib.Path) -> None:
     if (
         not shutil.which("unshare")
         or subprocess.run([*OWN_PROCESSES, "true"], check=False, capture_output=True).returncode

@@ -36,7 +36,7 @@ class Local(Agent):
     async def where(self, request: shop.Ask) -> shop.Where:
         return shop.Where(path="", node="")
 
-async def told(awaitable):
+async def outcome_of(awaitable):
     try:
         return await awaitable
     except CallboardError as error:
@@ -52,16 +52,16 @@ async def main():
             system.spawn_many([shop.Seller] * 3),
             system.spawn(shop.Seller, host=2),
         )
-        missing = [await told(each) for each in starts]
+        missing = [await outcome_of(each) for each in starts]
     async with start(**options, modules=[os.environ["SHOP"]], name="shipped") as system:
         pool = await system.pool(shop.Seller, size=2)
         seen = [await ref.ask(shop.Ask()) for ref in pool.refs]
         os.kill((await pids(system))["host-1"], signal.SIGKILL)
-        back = await told(pool.refs[0].ask(shop.Ask(), timeout_s=60.0))
+        back = await outcome_of(pool.refs[0].ask(shop.Ask(), timeout_s=60.0))
         for _ in range(100):  # The ask may have been under way to the dead host.
             if isinstance(back, shop.Where):
                 break
-            back = await told(pool.refs[0].ask(shop.Ask(), timeout_s=60.0))
+            back = await outcome_of(pool.refs[0].ask(shop.Ask(), timeout_s=60.0))
         say(
             missing=missing,
             nodes=nodes,

@@ -41,7 +41,7 @@ def test_a_driver_on_a_node_joins() -> None:
     check_join(replace(SEEN, ray="", python=""), HERE)  # The head has not written them yet.
 
 
-def test_a_driver_elsewhere_is_told_the_nodes_and_how_to_join() -> None:
+def test_a_driver_elsewhere_learns_the_nodes_and_how_to_join() -> None:
     error = refusal(SEEN, replace(HERE, node_ids=set(), addresses={"192.0.2.99"}))
     assert isinstance(error, ClusterUnreachable)
     assert "head (192.0.2.10), worker (192.0.2.11)" in error.message
@@ -52,7 +52,7 @@ def test_a_driver_elsewhere_is_told_the_nodes_and_how_to_join() -> None:
     assert "RAY_AUTH_MODE=token ray start" in error.advice
 
 
-def test_a_driver_in_another_container_of_the_node_is_told_so() -> None:
+def test_a_driver_in_another_container_of_the_node_learns_it() -> None:
     error = refusal(SEEN, replace(HERE, node_ids=set()))
     assert "another container" in error.advice
     assert "192.0.2.10" in error.advice

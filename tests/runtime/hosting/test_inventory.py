@@ -71,19 +71,19 @@ def test_a_host_names_what_it_cannot_find_and_its_node(shop: pathlib.Path) -> No
     (shop / "broken" / "__init__.py").write_text("1 / 0")
     inventory = Inventory(lambda: "worker (192.0.2.11)")
 
-    async def look(*modules: str) -> tuple[dict[str, str], str]:
+    async def find(*modules: str) -> tuple[dict[str, str], str]:
         found = await inventory.find_modules(FindModules(modules=modules))
         return found.missing, found.node
 
     missing, node = asyncio.run(
-        look("shop_of_test.prices", "shop_of_test.sales", "no_shop.sales", "shop_of_test.broken.x")
+        find("shop_of_test.prices", "shop_of_test.sales", "no_shop.sales", "shop_of_test.broken.x")
     )
     assert node == "worker (192.0.2.11)"
     assert missing.keys() == {"shop_of_test.sales", "no_shop.sales", "shop_of_test.broken.x"}
     assert missing["shop_of_test.sales"] == "there is no module 'shop_of_test.sales'"
     assert missing["no_shop.sales"] == "there is no module 'no_shop'"
     assert "ZeroDivisionError" in missing["shop_of_test.broken.x"]
-    assert asyncio.run(look("shop_of_test.prices", "sys")) == ({}, "")
+    assert asyncio.run(find("shop_of_test.prices", "sys")) == ({}, "")
 
 
 def test_what_cannot_be_loaded_names_module_and_node(shop: pathlib.Path) -> None:
