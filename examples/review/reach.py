@@ -20,7 +20,7 @@ from .tree import SourceTree
 if TYPE_CHECKING:
     from callboard import System
 
-__all__ = ["FilesCompared", "CompareFiles", "Scout", "check_hosts", "state_of"]
+__all__ = ["CompareFiles", "FilesCompared", "Scout", "check_hosts", "state_of"]
 
 NODES_SHOWN_MAX: Final = 5
 MISSING: Final = -1

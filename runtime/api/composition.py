@@ -11,7 +11,7 @@ from ..engines.inline import InlineEngine
 from ..hosting.environment import REAL, Environment
 from ..hosting.settings import Settings
 
-__all__ = ["detached_systems", "enter", "environment_of", "query_cluster", "make_engine"]
+__all__ = ["detached_systems", "enter", "environment_of", "make_engine", "query_cluster"]
 
 
 def make_engine(settings: Settings) -> Engine:
