@@ -52,7 +52,7 @@ class Settings:
     address: str | None = None
     """The address of a running cluster (`host:port`); None starts an embedded Ray on this
     machine."""
-    modules: Sequence[str] = ()
+    modules: Sequence[str | os.PathLike[str]] = ()
     """Paths of packages (folders) and modules (`.py` files) that Ray ships to all hosts, where
     they are imported by their own names. The engine `inline` has no need of it."""
     name: str = "callboard"
@@ -205,7 +205,7 @@ class SettingsOptions(TypedDict, total=False):
     hosts: int | Sequence[HostSpec] | None
     standbys: int | None
     address: str | None
-    modules: Sequence[str] | None
+    modules: Sequence[str | os.PathLike[str]] | None
     name: str | None
     detached: bool | None
     dashboard: bool | None

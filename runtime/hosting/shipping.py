@@ -15,7 +15,7 @@ OURS: Final = frozenset({"actors", "messages", "runtime", "supervisors"})
 """Folders of Callboard, which must be imported as parts of `callboard` only."""
 
 
-def checked_modules(paths: Iterable[str]) -> list[str]:
+def checked_modules(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """The real paths of packages and modules. Raises `SpecError` for one that cannot be shipped.
 
     A path is a package (a folder with an `__init__.py`) or a module (a `.py` file), and is imported
