@@ -140,6 +140,14 @@ def check_token_use(token: Token, mode: str, endpoint: Endpoint) -> None:
     `mode` is the value of RAY_AUTH_MODE in lower case, or empty.
     """
     if not token.wanted:
+        if mode == "token" and not token.shown:  # Ray's client would refuse to start.
+            raise ClusterUnreachable(
+                f"RAY_AUTH_MODE=token is set here, but there is no token, and the cluster at "
+                f"{endpoint} wants none.",
+                advice="Unset RAY_AUTH_MODE here. Or give the cluster a token: "
+                "`ray get-auth-token --generate`, and RAY_AUTH_MODE=token for each `ray start`.",
+                address=str(endpoint),
+            )
         return
     if mode not in {"", "token"}:
         problem = f"RAY_AUTH_MODE={mode} is set here, so that no token is shown"

@@ -94,10 +94,11 @@ def _ask(channel: Any, endpoint: Endpoint, limit_s: float) -> ClusterSeen:
     nodes = stubs.NodeInfoGcsServiceStub(channel).GetAllNodeInfo
     request = messages.GetAllNodeInfoRequest()
     metadata: Metadata = ()
-    token = Token(wanted=False)
+    shown = _token_metadata()
+    token = Token(wanted=False, shown=bool(shown))
     reply = _call(nodes, request, endpoint, limit_s, metadata)
     if reply is None:
-        metadata = _token_metadata()
+        metadata = shown
         reply = _call(nodes, request, endpoint, limit_s, metadata) if metadata else None
         token = Token(wanted=True, shown=bool(metadata), taken=reply is not None)
     if reply is None:

@@ -60,6 +60,7 @@ async def create(
 
     def ask_ray() -> Any:
         return_free_pages()  # The memory for the process that this one replaces.
+        this_release()  # Its first call reads files.
         options = _host_class().options(
             name=name,
             max_restarts=0,
