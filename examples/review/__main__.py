@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 3 no cluster, 130 interr
 The result goes to standard output, progress and errors to standard error.
 """
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ __all__ = ["main"]
 
 NAME: Final = "review"
 """The name of the system, and so of its journal, which `callboard ls` lists."""
+PACKAGE: Final = str(Path(__file__).parents[1])
+"""The package of this example, which the nodes of a cluster get from the driver."""
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_CLUSTER: Final = 3
@@ -95,6 +98,7 @@ def review(
             "engine": engine or "ray",
             "hosts": hosts,
             "address": address,
+            "modules": [PACKAGE] if address or os.environ.get("CALLBOARD_ADDRESS") else None,
         }
         report = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)
     timings = stopwatch.read()

@@ -11,14 +11,17 @@ agent of each host computes at a time, and more hosts make the review faster.
 Invariant: the findings about a file depend on that file alone, never on slices, batches or hosts.
 """
 
+import platform
 import threading
 import time
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from callboard import Agent, Context, Contract, Request, handler
+from callboard.errors import ClusterError
 
 from .finding import Finding
 
@@ -119,6 +122,12 @@ class Specialist(Agent):
     ) -> BatchFindings:
         from .batch import analyse_batch
 
+        if not Path(request.root).is_dir():
+            # A host that came up later, on another node. A finding must not stand for that.
+            raise ClusterError(
+                f"node {platform.node()} has no source tree {request.root}.",
+                advice="Every node with a host needs the tree under the same path.",
+            )
         started_s = time.monotonic()
         paths, done, findings = request.paths, 0, list[Finding]()
         while done < len(paths) and not cancelled.is_set():

@@ -34,6 +34,7 @@ from callboard.updates import ExecutionPhase
 from .agents import SLICE_S, SPECIALISTS, BatchFindings
 from .finding import Finding
 from .progress import View, follow
+from .reach import check_hosts
 from .report import Report, build_report, render_json
 from .report.html import render_html
 from .report.output import write_atomically
@@ -123,8 +124,12 @@ async def review_tree(
 ) -> Report:
     """Start the agents, submit the review of `tree`, and show its updates until it is done.
 
-    Raises a `CallboardError` when the review fails. Then nothing is delivered.
+    Raises a `CallboardError` when the review fails. Then nothing is delivered. On a cluster,
+    `ClusterError` when a host lacks files of the tree or the analysers; then no agent starts.
     """
+    if system.settings.address is not None:
+        view.say("comparing the source tree on every node")
+        await check_hosts(system, tree)
     hosts = system.living_hosts
     view.say("starting the agents")
     # One of each on every host. More could not compute at the same time.

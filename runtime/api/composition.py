@@ -6,11 +6,12 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import Engine
 
 from ..detached.ports import AttachedDriver, DetachedSystems
+from ..doctor.cluster import ClusterSeen, Here
 from ..engines.inline import InlineEngine
 from ..hosting.environment import REAL, Environment
 from ..hosting.settings import Settings
 
-__all__ = ["detached_systems", "enter", "environment_of", "make_engine"]
+__all__ = ["detached_systems", "enter", "environment_of", "make_engine", "query_cluster"]
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -36,6 +37,18 @@ def detached_systems() -> DetachedSystems:
     from ..engines.ray import detached_systems as entry
 
     return entry
+
+
+def query_cluster(address: str, deadline_s: float) -> tuple[ClusterSeen, Here]:
+    """What the head of a cluster says, and what counts here; `deadline_s` bounds each step.
+
+    Raises `ClusterUnreachable` when none answers, and `SpecError` and `UsageError` for a text that
+    is no address of one.
+    """
+    from ..engines.ray import cluster_probe
+
+    seen = cluster_probe.query_head(cluster_probe.resolved(address), deadline_s)
+    return seen, cluster_probe.here()
 
 
 async def enter(

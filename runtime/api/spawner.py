@@ -20,6 +20,7 @@ from callboard.messages.core.ref import Address, Ref
 
 from ..control_plane.control import Connection
 from ..control_plane.spawn_requests import START_BATCH, contracts_of, part_of, raise_first
+from .imports import ImportCheck
 
 __all__ = ["DriverSpawner"]
 
@@ -32,8 +33,10 @@ ROOT_TIMEOUT_S: Final = 150.0
 class DriverSpawner:
     """Starts and stops top-level actors for one driver."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, imports: ImportCheck | None = None) -> None:
         self._connection = connection
+        self._imports = imports
+        """Checks what the hosts can import; None where all run in this process."""
 
     @property
     def host(self) -> Host:
@@ -83,6 +86,7 @@ class DriverSpawner:
         async def start(number: int | str, chunk: slice) -> None:
             wanted, ref = entries[chunk], self.host.ref
             part = part_of(self.host.pickler, wanted, Placement(number))
+            await self.check((part,))
             started = await self.ask_root(Spawn(parts=(part,)))
             slot, first = started.parts[0]
             refs[chunk] = [ref(Address(slot, first + i)) for i in range(len(wanted))]
@@ -103,11 +107,17 @@ class DriverSpawner:
 
     async def start(self, parts: Sequence[SpawnPart], offers: Sequence[Offer]) -> list[Ref[Any]]:
         """Start the actors of all parts, or none; returns the first actor of each part."""
+        await self.check(parts)
         started = await self.ask_root(
             Spawn(parts=tuple(parts), offers=tuple(offers), all_or_none=len(parts) > 1)
         )
         raise_first(started)
         return [self.host.ref(Address(*first)) for first in started.parts]
+
+    async def check(self, parts: Sequence[SpawnPart]) -> None:
+        """Raise `ClusterError` for modules that the hosts of these parts do not have."""
+        if self._imports is not None:
+            await self._imports.check(self.host, parts)
 
     async def stop(self, ref: Ref[Any], *, drains: bool = False) -> None:
         """Stop an actor in order. Raises `ActorNotFound`. See `StopActor` for `drains`."""

@@ -57,6 +57,7 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from . import notices
 from .composition import enter, environment_of, make_engine
+from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
@@ -101,6 +102,8 @@ class System:
         self._driver: asyncio.Task[Any] | None = None
         self._journal: OpenJournal | None = None
         self._executions: Submits | None = None
+        spreads = settings.engine != "inline" and self._environment.is_real
+        self._imports = ImportCheck() if spreads else None
 
     # --- open and close -----------------------------------------------------------------------
 
@@ -195,7 +198,8 @@ class System:
 
         Raises `ActorStartFailed` when its start fails, `NameTaken`, `SpecError` for a class or
         arguments that cannot be pickled, `UsageError` for an unknown host, and `ClusterError`
-        when the resources of an isolated host are missing.
+        when the resources of an isolated host are missing, or when a host where it may run cannot
+        import its module.
         """
         return await self._spawner().spawn(
             props_of(actor),
@@ -294,6 +298,7 @@ class System:
         for _, node in walk(tree):
             if isinstance(node, ActorSpec):
                 spawner.learn(node.props.actor)
+        await spawner.check(spawn.parts)
         started = await spawner.ask_root(spawn)
         raise_first(started)
         return TreeRef(self._host, tree, places_in(tree, started))
@@ -310,7 +315,7 @@ class System:
         await self._spawner().stop(actor)
 
     def _spawner(self) -> DriverSpawner:
-        return DriverSpawner(self._running())
+        return DriverSpawner(self._running(), self._imports)
 
     # --- messages ---------------------------------------------------------------------------------
 

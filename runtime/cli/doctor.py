@@ -23,7 +23,14 @@ from rich.table import Table
 from callboard.messages.core.errors import CallboardError
 
 from ..doctor.check import Check, Status, guarded, worst
-from ..doctor.leftovers import check_leftovers, check_strays, leftovers_unknown, seen_processes
+from ..doctor.cluster import ClusterSeen, address_check, token_check
+from ..doctor.leftovers import (
+    check_leftovers,
+    check_strays,
+    leftovers_unknown,
+    processes_of,
+    seen_processes,
+)
 from ..doctor.machine import (
     available_memory_bytes,
     check_disk,
@@ -40,7 +47,7 @@ from ..doctor.machine import (
     shared_memory_bytes,
     usable_folder,
 )
-from ..doctor.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_address, check_port
+from ..doctor.network import ADDRESS_DEADLINE_S, RAY_PORTS, check_port
 from ..doctor.token import check_token
 
 __all__ = ["doctor", "run_checks"]
@@ -70,26 +77,52 @@ def run_checks(
     settings = os.environ if environment is None else environment
     folder = ray_temporary_folder(settings)
     house = Path.home() if home is None else home
+    seen: ClusterSeen | None = None
+    joins: Check | None = None
+    own: set[int] = set()
+    if address is not None:
+        joins, seen = _joins(address, deadline_s)
+        own = set() if seen is None else processes_of(seen_processes(), seen.marks)
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("python", lambda: check_python(sys.version_info[:3])),
         ("ray", lambda: check_ray(imported_version)),
         ("uvloop", lambda: check_uvloop(imported_version, sys.platform)),
-        ("token", lambda: check_token(settings, house, joining=address is not None)),
-        *((f"port {port}", partial(check_port, port, use)) for port, use in ports.items()),
+        ("token", lambda: _token(settings, house, seen, joining=address is not None)),
+        *((f"port {port}", partial(check_port, port, use, own=own)) for port, use in ports.items()),
         ("disk", lambda: _disk(folder)),
         ("shared memory", lambda: check_shared_memory(shared_memory_bytes())),
         ("memory", lambda: check_memory(available_memory_bytes())),
         ("open files", lambda: check_open_files(open_files_limit())),
-        ("stray processes", lambda: check_strays(seen_processes())),
+        ("stray processes", lambda: check_strays(seen_processes(), own)),
     ]
     found = [guarded(name, check) for name, check in checks]
-    if address is not None:
+    if address is not None and joins is not None:
         target = address
-        answers = guarded("address", lambda: check_address(target, deadline_s=deadline_s))
-        found.append(answers)
-        if answers.status is Status.OK:
+        found.append(joins)
+        if joins.status is Status.OK:
             found.append(guarded("detached systems", lambda: _leftovers(target)))
     return found
+
+
+def _joins(address: str, deadline_s: float) -> tuple[Check, ClusterSeen | None]:
+    from ..api.composition import query_cluster
+
+    found: list[ClusterSeen | None] = [None]
+
+    def check() -> Check:
+        checked, found[0] = address_check(lambda: query_cluster(address, deadline_s))
+        return checked
+
+    return guarded("address", check), found[0]
+
+
+def _token(
+    environment: Mapping[str, str], home: Path, seen: ClusterSeen | None, *, joining: bool
+) -> Check:
+    check = check_token(environment, home, joining=joining)
+    if seen is None:
+        return check
+    return token_check(seen.token, check, environment.get("RAY_AUTH_MODE", "").strip().lower())
 
 
 def _leftovers(address: str) -> Check:

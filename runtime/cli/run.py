@@ -58,6 +58,9 @@ def _outcome(options: Mapping[str, Any]) -> tuple[Any, Failure | None]:
     timeout_s: float | None = options["timeout_s"]
     passed = threading.Event()
     said = {variable: options[name] for name, variable in FROM_ENVIRONMENT.items()}
+    # The script may change its folder.
+    modules = [os.path.abspath(path) for path in options["modules"]]  # noqa: PTH100 - links stay
+    said[FROM_ENVIRONMENT["modules"]] = os.pathsep.join(modules) or None
     try:
         with _environment(said), _interrupted_after(timeout_s, passed):
             return _perform(options), None

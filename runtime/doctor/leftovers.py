@@ -4,7 +4,7 @@ Ray ends neither by itself. `find_strays` checks a list of processes, and `check
 of systems. `seen_processes` makes the list of processes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_strays",
     "find_strays",
     "leftovers_unknown",
+    "processes_of",
     "seen_processes",
 ]
 
@@ -36,6 +37,7 @@ RAY_PATHS: Final = (
     "/ray/autoscaler/_private/monitor.py",
     "/ray/core/src/ray/",
     "/ray/util/client/server",
+    "ray.util.client.server",
 )
 
 
@@ -74,13 +76,38 @@ def seen_processes() -> list[ProcessSeen]:
     return found
 
 
-def find_strays(processes: Iterable[ProcessSeen]) -> list[ProcessSeen]:
-    """The Ray processes whose parent is dead, lowest id first, without their children."""
+def processes_of(processes: Iterable[ProcessSeen], marks: Collection[str]) -> set[int]:
+    """The ids of one cluster's processes: Ray's that name one of `marks`, with all below them.
+
+    Workers rename themselves, so that only their parent names the cluster.
+    """
+    seen = list(processes)
+    found = {
+        process.pid
+        for process in seen
+        if process.is_ray and any(mark in process.command for mark in marks)
+    }
+    children: dict[int, list[int]] = {}
+    for process in seen:
+        children.setdefault(process.parent_pid, []).append(process.pid)
+    ahead = list(found)
+    while ahead:
+        below = [pid for pid in children.get(ahead.pop(), ()) if pid not in found]
+        found.update(below)
+        ahead += below
+    return found
+
+
+def find_strays(processes: Iterable[ProcessSeen], own: Collection[int] = ()) -> list[ProcessSeen]:
+    """The Ray processes whose parent is dead, lowest id first, without their children.
+
+    `own` are the processes of a living cluster: `ray start` leaves it without a parent.
+    """
     by_pid = {process.pid: process for process in processes}
     strays = [
         process
         for process in by_pid.values()
-        if process.is_ray and _is_orphan(by_pid.get(process.parent_pid))
+        if process.is_ray and process.pid not in own and _is_orphan(by_pid.get(process.parent_pid))
     ]
     return sorted(strays, key=lambda process: process.pid)
 
@@ -92,12 +119,12 @@ def _is_orphan(parent: ProcessSeen | None) -> bool:
     return parent.pid == INIT_PID and not parent.name.startswith("python")
 
 
-def check_strays(processes: Iterable[ProcessSeen]) -> Check:
-    """Whether there are Ray processes that no living driver owns."""
+def check_strays(processes: Iterable[ProcessSeen], own: Collection[int] = ()) -> Check:
+    """Whether there are Ray processes that no living driver and no living cluster owns."""
     name = "stray processes"
-    strays = find_strays(processes)
+    strays = find_strays(processes, own)
     if not strays:
-        return Check(name, Status.OK, "none")
+        return Check(name, Status.OK, "none besides the cluster" if own else "none")
     shown = ", ".join(f"{stray.pid} {stray.name}" for stray in strays[:STRAYS_SHOWN_MAX])
     more = f" and {len(strays) - STRAYS_SHOWN_MAX} more" if len(strays) > STRAYS_SHOWN_MAX else ""
     return Check(

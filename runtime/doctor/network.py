@@ -7,8 +7,7 @@ deadline.
 import os
 import socket
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,7 +22,6 @@ __all__ = [
     "ADDRESS_DEADLINE_S",
     "RAY_PORTS",
     "Endpoint",
-    "check_address",
     "check_port",
     "cluster_error",
     "connect_error",
@@ -55,7 +53,7 @@ class Endpoint:
 
 
 def parse_address(address: str) -> Endpoint:
-    """The endpoint that `host:port`, `[v6]:port` or `ray://host:port` names.
+    """The endpoint that `host:port` or `[v6]:port` names.
 
     Raises UsageError when it names none.
     """
@@ -63,7 +61,7 @@ def parse_address(address: str) -> Endpoint:
     try:
         parts = urlsplit(text if "://" in text else f"//{text}")
         host, port = parts.hostname, parts.port
-        known = parts.scheme in {"", "ray"} and parts.path in {"", "/"}
+        known = not parts.scheme and parts.path in {"", "/"}
     except ValueError:  # a port that is no number, or too large
         host, port, known = None, None, False
     if not host or not port or not known:
@@ -132,32 +130,6 @@ def _attempt(
     return outcome[0] if outcome else f"no answer within {deadline_s:g} s"
 
 
-def check_address(
-    address: str,
-    *,
-    deadline_s: float = ADDRESS_DEADLINE_S,
-    connect: Callable[[Endpoint, float], str | None] = cluster_error,
-) -> Check:
-    """Whether a possible cluster answers at `address`."""
-    name = "address"
-    try:
-        endpoint = parse_address(address)
-    except UsageError as error:
-        return Check(name, Status.FAIL, error.message, error.advice)
-    began = time.monotonic()
-    reason = connect(endpoint, deadline_s)
-    if reason is None:
-        took_ms = (time.monotonic() - began) * 1_000
-        return Check(name, Status.OK, f"{endpoint} answers ({took_ms:.0f} ms)")
-    return Check(
-        name,
-        Status.FAIL,
-        f"{endpoint} does not answer: {reason}",
-        "Check that the head runs (`ray status` there), that the port is its --port (6379 by "
-        "default), and that no firewall blocks it.",
-    )
-
-
 def is_listening(port: int) -> bool:
     """Whether a process of this machine listens on TCP `port`."""
     assert 0 < port <= PORT_MAX, f"{port} is no port"
@@ -173,34 +145,49 @@ def is_listening(port: int) -> bool:
     return False
 
 
-def port_owner(port: int) -> str:
-    """Name and id of the process that listens on `port`; "" where this is hidden."""
+def port_owner(port: int) -> psutil.Process | None:
+    """The process that listens on `port`; None where this is hidden."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN
             if listens and connection.laddr and connection.laddr.port == port and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+                return psutil.Process(connection.pid)
     except (psutil.Error, OSError):  # macOS shows sockets of other users to root only
-        return ""
-    return ""
+        return None
+    return None
 
 
 def check_port(
     port: int,
     purpose: str,
     *,
+    own: Collection[int] = (),
     listening: Callable[[int], bool] = is_listening,
-    owner: Callable[[int], str] = port_owner,
+    owner: Callable[[int], psutil.Process | None] = port_owner,
 ) -> Check:
-    """Whether `port` is free. A port in use is no failure: a local Ray then takes another."""
+    """Whether `port` is free. A port in use is no failure: a local Ray then takes another.
+
+    `own` are the processes of the cluster in question, which may have it.
+    """
     name = f"port {port}"
     if not listening(port):
         return Check(name, Status.OK, f"free, for {purpose}")
-    who = owner(port) or "a process that this user may not see"
+    process = owner(port)
+    if process is not None and process.pid in own:
+        return Check(name, Status.OK, f"in use by the cluster, process {process.pid}")
     return Check(
         name,
         Status.WARN,
-        f"in use by {who}, so {purpose} cannot have it",
+        f"in use by {_named(process)}, so {purpose} cannot have it",
         "If it is your Ray, use it by --address, or end that process (`ray stop` would end every "
         "Ray of yours). A local run takes other ports; `ray start --head` needs another --port.",
     )
+
+
+def _named(process: psutil.Process | None) -> str:
+    if process is None:
+        return "a process that this user may not see"
+    try:
+        return f"{process.name()} (process {process.pid})"
+    except psutil.Error:  # It has just ended.
+        return f"process {process.pid}"

@@ -14,10 +14,12 @@ from callboard.messages.core.names import shell_command
 
 from .check import Check, Status
 
-__all__ = ["OTHERS_MAY_READ", "check_token", "default_token_file", "token_file"]
+__all__ = ["OTHERS_MAY_READ", "SOURCES", "check_token", "default_token_file", "token_file"]
 
 NAME: Final = "token"
 GENERATE: Final = "Generate one: ray get-auth-token --generate."
+SOURCES: Final = "RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token"
+"""Where Ray looks for the token, in this order."""
 OTHERS_MAY_READ: Final = 0o077
 """The bits of a file's mode that let other users at it."""
 
@@ -38,8 +40,8 @@ def token_file(environment: Mapping[str, str], home: Path) -> Path | None:
 def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) -> Check:
     """Check mode and token. `joining` means that the driver uses a running cluster by address.
 
-    A local Ray turns authentication on, and Callboard writes a missing token for it. Joining a
-    cluster does neither, so the same settings have another meaning there.
+    A local Ray turns authentication on, and Callboard writes a missing token for it. A cluster has
+    a token already, which Callboard shows if the cluster wants one.
     """
     mode = environment.get("RAY_AUTH_MODE", "").strip().lower()
     if mode == "disabled":
@@ -56,15 +58,7 @@ def check_token(environment: Mapping[str, str], home: Path, *, joining: bool) ->
             f"RAY_AUTH_MODE={mode} is not supported by Callboard",
             "Set RAY_AUTH_MODE=token, on every node and for the driver.",
         )
-    problem = _check_source(environment, home, mode=mode, joining=joining)
-    if problem.status is Status.OK and joining and not mode:
-        return Check(
-            NAME,
-            Status.WARN,
-            f"{problem.found}, but RAY_AUTH_MODE is not set, and joining does not turn it on",
-            "Set RAY_AUTH_MODE=token if the cluster uses tokens (cluster.yaml does).",
-        )
-    return problem
+    return _check_source(environment, home, mode=mode, joining=joining)
 
 
 def _check_source(environment: Mapping[str, str], home: Path, *, mode: str, joining: bool) -> Check:

@@ -4,6 +4,7 @@ A system takes these from here only, so that the simulator can replace them.
 """
 
 import os
+import platform
 import random
 import time
 import uuid
@@ -37,6 +38,8 @@ class Environment:
     """Makes the pickler of code, given the function that binds references; None for the usual."""
     make_supervisor: Callable[..., Supervisor] = Supervisor
     """Makes the supervisors of actors and hosts; the simulator wraps them."""
+    node: Callable[[], str] = platform.node
+    """The readable name of the machine, or of its node in a cluster; it may take a moment."""
     make_metrics: Callable[[str, str], MetricSink] | None = None
     """Makes the sink of one host's metrics, given the name of the system and the label of the
     host; None without metrics."""

@@ -1,8 +1,8 @@
 """The settings of one system. They are checked once; an error names the wrong setting.
 
 Code comes first. For a setting that the code leaves out, the environment counts:
-`CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME` and
-`CALLBOARD_JOURNAL`. `callboard run` sets these from its options, so one driver runs on this
+`CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`, `CALLBOARD_JOURNAL`
+and `CALLBOARD_MODULES`. `callboard run` sets these from its options, so one driver runs on this
 machine and on a cluster without a change.
 """
 
@@ -33,6 +33,7 @@ FROM_ENVIRONMENT: Final = {
     "address": "CALLBOARD_ADDRESS",
     "name": "CALLBOARD_NAME",
     "journal": "CALLBOARD_JOURNAL",
+    "modules": "CALLBOARD_MODULES",
 }
 """The settings that the environment may give, and their variables."""
 
@@ -51,6 +52,9 @@ class Settings:
     address: str | None = None
     """The address of a running cluster (`host:port`); None starts an embedded Ray on this
     machine."""
+    modules: Sequence[str | os.PathLike[str]] = ()
+    """Paths of packages (folders) and modules (`.py` files) that Ray ships to all hosts, where
+    they are imported by their own names. The engine `inline` has no need of it."""
     name: str = "callboard"
     """The name of the system, for the CLI, metrics and `attach`."""
     detached: bool = False
@@ -120,6 +124,7 @@ class Settings:
         if self.engine == "inline" and self.detached:
             _refuse("detached", self.detached, "False for the inline engine, which is one process")
         self._check_times()
+        self._check_modules()
         for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
@@ -130,6 +135,16 @@ class Settings:
             _refuse("states", self.states, "off without a journal, which feeds the states")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
+
+    def _check_modules(self) -> None:
+        paths = self.modules
+        if not isinstance(paths, list | tuple) or not all(
+            isinstance(path, str | os.PathLike) and os.fspath(path) for path in paths
+        ):
+            _refuse("modules", paths, "a list of paths")
+        # Not later: the driver may change its folder.
+        absolute = tuple(os.path.abspath(path) for path in paths)  # noqa: PTH100 - links stay
+        object.__setattr__(self, "modules", absolute)
 
     def _check_times(self) -> None:
         for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
@@ -190,6 +205,7 @@ class SettingsOptions(TypedDict, total=False):
     hosts: int | Sequence[HostSpec] | None
     standbys: int | None
     address: str | None
+    modules: Sequence[str | os.PathLike[str]] | None
     name: str | None
     detached: bool | None
     dashboard: bool | None
@@ -233,7 +249,7 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
         if not text:
             continue
         if name not in said:
-            said[name] = _whole_number(variable, text) if name == "hosts" else text
+            said[name] = _value_of(name, text, variable)
         elif not _is_same(name, str(said[name]), text):
             LOGGER.warning(
                 "%s=%s is ignored: the code sets %s=%r. Remove %s there to use the variable.",
@@ -246,6 +262,8 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
 
 def _is_same(name: str, said: str, text: str) -> bool:
     """Whether both mean the same: a journal file has many paths."""
+    if name == "modules":
+        return said == str(_value_of(name, text))
     if said == text or name != "journal":
         return said == text
     from ..stores.choose import path_of  # A driver without a journal loads no stores.
@@ -257,12 +275,14 @@ def _is_same(name: str, said: str, text: str) -> bool:
     return one is not None and other is not None and one.resolve() == other.resolve()
 
 
-def _value_of(name: str, text: str) -> Any:
+def _value_of(name: str, text: str, variable: str = "") -> Any:
     """The value of a setting from a text; a text for an unknown name stays as it is."""
     field = Settings.__dataclass_fields__.get(name)
     kind = None if field is None else field.type
     if kind is int or name == "hosts":
-        return _whole_number(name, text)
+        return _whole_number(variable or name, text)
+    if name == "modules":
+        return [path for path in text.split(os.pathsep) if path]
     if kind is float:
         try:
             return float(text)

@@ -5,10 +5,12 @@ import hashlib
 import io
 import operator
 import pickle  # noqa: TID251 - code and constructor arguments, never messages
+import platform
 import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Final
 
 import cloudpickle
@@ -25,19 +27,35 @@ from callboard.actors.trees.extension import Trees
 from callboard.messages.control.control_plane import is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
+from callboard.messages.core.errors import ClusterError
 from callboard.messages.core.ref import Address, Ref
-from callboard.messages.ports import ChildRunner, LargeValueStore, MetricSink, SupervisorPort
+from callboard.messages.ports import (
+    ChildRunner,
+    LargeValueStore,
+    MetricSink,
+    Pickler,
+    SupervisorPort,
+)
 
 from ..telemetry.metrics import Publisher
 from ..telemetry.vitals import process_vitals
 from .environment import REAL, Environment
+from .inventory import SHIP_ADVICE, Inventory
 from .settings import Settings
 
-__all__ = ["EXTENSIONS", "CloudPickler", "HostClock", "RefPickler", "RefUnpickler", "make_host"]
+__all__ = [
+    "EXTENSIONS",
+    "CloudPickler",
+    "HostClock",
+    "RefPickler",
+    "RefUnpickler",
+    "make_host",
+    "pickles_of",
+]
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees)
+EXTENSIONS: Final = (Pools, Trees, Inventory)
 """The extensions that every host has. Keyed actors need none: they have their recipe."""
 
 
@@ -130,8 +148,11 @@ class CloudPickler:
     that each start of an actor would leave the old ones behind.
     """
 
-    def __init__(self, bind: Callable[[Address], Ref[Any]]) -> None:
+    def __init__(
+        self, bind: Callable[[Address], Ref[Any]], node: Callable[[], str] = platform.node
+    ) -> None:
         self._bind = bind
+        self._node = node
         self._codes: OrderedDict[bytes, tuple[type, ...]] = OrderedDict()
 
     def dumps(self, value: Any) -> bytes:
@@ -144,13 +165,16 @@ class CloudPickler:
         return CLASSES + len(code).to_bytes(SIZE_BYTES, "big") + code + body
 
     def loads(self, data: bytes) -> Any:
-        """Unpickle a value."""
-        if data[:1] != CLASSES:
-            return RefUnpickler(io.BytesIO(data), self._bind).load()
-        begin = len(CLASSES) + SIZE_BYTES
-        end = begin + int.from_bytes(data[len(CLASSES) : begin], "big")
-        classes = self._load(data[begin:end])
-        return RefUnpickler(io.BytesIO(data[end:]), self._bind, classes).load()
+        """Unpickle a value. Raises `ClusterError` for a module that this node does not have."""
+        *code, body = pickles_of(data)
+        try:
+            classes = self._load(code[0]) if code else ()
+            return RefUnpickler(io.BytesIO(body), self._bind, classes).load()
+        except ImportError as error:
+            raise ClusterError(
+                f"node {self._node()} cannot load what was sent to it: {error}.",
+                advice=SHIP_ADVICE,
+            ) from error
 
     def _load(self, code: bytes) -> tuple[type, ...]:
         digest = hashlib.blake2b(code, digest_size=16).digest()
@@ -163,6 +187,15 @@ class CloudPickler:
         else:
             self._codes.move_to_end(digest)
         return classes
+
+
+def pickles_of(data: bytes) -> tuple[bytes, ...]:
+    """The plain pickles in what `CloudPickler` gives: of the classes, if any, and of the value."""
+    if data[:1] != CLASSES:
+        return (data,)
+    begin = len(CLASSES) + SIZE_BYTES
+    end = begin + int.from_bytes(data[len(CLASSES) : begin], "big")
+    return data[begin:end], data[end:]
 
 
 def _pickled(value: Any, classes: dict[type, int] | None) -> bytes:
@@ -200,8 +233,13 @@ def make_host(
     def make_supervisor(spec: SupervisorSpec, runner: ChildRunner) -> SupervisorPort:
         return environment.make_supervisor(spec, runner, clock, environment.random)
 
-    make_pickler = environment.make_pickler or CloudPickler
-    host = Host(
+    def inventory(_: RoleHost[Cell]) -> Extension:
+        return Inventory(environment.node)
+
+    make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
+        environment.make_pickler or partial(CloudPickler, node=environment.node)
+    )
+    host: Host = Host(
         slot=slot,
         epoch=epoch,
         name=name,
@@ -211,7 +249,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees),
+        extensions=(Pools, _trees, inventory),
         vitals=process_vitals if environment.is_real else no_vitals,
     )
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")

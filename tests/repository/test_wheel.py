@@ -14,8 +14,13 @@ from typing import Final
 import pytest
 
 import callboard
+from callboard.runtime.engines.ray.release import installed
 
 FOLDERS: Final = ("actors", "messages", "runtime", "supervisors")
+RELEASE: Final = """
+from callboard.runtime.engines.ray.release import installed
+print(*installed())
+"""
 IMPORT_ALL: Final = """
 import importlib, pkgutil, sys
 import callboard
@@ -123,6 +128,13 @@ def run(program: str, unpacked: Path) -> subprocess.CompletedProcess[str]:
 def test_every_module_imports_from_an_unpacked_wheel(unpacked: Path) -> None:
     done = run(IMPORT_ALL, unpacked)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wheel_and_its_clone_are_one_release(unpacked: Path) -> None:
+    """A driver in a clone joins nodes that have the wheel."""
+    done = run(RELEASE, unpacked)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == list(installed())
 
 
 def test_a_wheel_holds_no_scenario_checker_or_mutation(wheel: Path, root: Path) -> None:

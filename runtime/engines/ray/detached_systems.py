@@ -34,8 +34,10 @@ from ...hosting.settings import Settings
 from ...stores.choose import path_of
 from .engine import RayEngine, end_by_name
 from .ledger import RayLedger
-from .names import NAMESPACE, check_name, release, root_name, system_of
+from .names import NAMESPACE, check_name, root_name, system_of
 from .process_start import CALLS_MAX, CONTROL_CALLS_MAX
+from .release import this_release
+from .release_check import RAISED, SAME_RELEASE, check_release, why_not_started
 from .root_actor import RootActor
 from .root_client import RayRootClient
 
@@ -97,6 +99,12 @@ async def enter(
 ) -> AttachedDriver:
     """See `Enter`."""
     check_name(settings.name)
+    if settings.modules and not starts:
+        raise SpecError(
+            "a driver that attaches ships no modules: the hosts run already.",
+            advice="Give modules to the `start` of the system, or install them on every node.",
+            field="modules",
+        )
     settings = replace(settings, address=cluster_address(settings.address))
     engine = RayEngine(settings)
     try:
@@ -104,8 +112,8 @@ async def enter(
         if starts:
             settings = _with_journal(settings)
         root = await (_create(settings) if starts else _find(settings.name))
-        their_release, theirs = await _answer(root.describe.remote, settings)
-        _check_release(their_release, settings.name)
+        their_release, theirs = await _answer(root, root.describe.remote, settings)
+        check_release(their_release, f"the root of {settings.name!r}", mine_is="this driver")
         attached_driver = AttachedDriver(
             f"driver-{os.getpid()}@{socket.gethostname()}",
             replace(theirs, address=settings.address),
@@ -137,15 +145,7 @@ def _ledger_of(settings: Settings) -> Callable[[], Ledger] | None:
     return functools.partial(RayLedger, settings.name + EXECUTION_SERVICE_ENTRIES)
 
 
-def _check_release(theirs: str, name: str) -> None:
-    if theirs != release():
-        raise ClusterError(
-            f"the system {name!r} runs Callboard {theirs}, this driver has {release()}.",
-            advice="Use the release of the system, or restart the system with this one.",
-        )
-
-
-async def _answer(call: Callable[[], Any], settings: Settings) -> Any:
+async def _answer(root: Any, call: Callable[[], Any], settings: Settings) -> Any:
     """Call the root; wait for a root that is being replaced."""
     try:
         async with asyncio.timeout(settings.start_timeout_s):
@@ -160,16 +160,18 @@ async def _answer(call: Callable[[], Any], settings: Settings) -> Any:
             advice="Ray may be moving it to another node: see `ray list actors`.",
         ) from None
     except ray.exceptions.RayError as error:
-        raise _root_failed(settings.name, error) from error
+        raise await _root_failed(root, settings.name, error) from error
 
 
-def _root_failed(name: str, error: BaseException) -> CallboardError:
+async def _root_failed(root: Any, name: str, error: ray.exceptions.RayError) -> CallboardError:
     cause = getattr(error, "cause", None)
     if isinstance(cause, CallboardError):
         return cause
+    if isinstance(error, ray.exceptions.ActorDiedError) and RAISED in str(error):
+        return await why_not_started(root, f"the root of {name!r}", error)
     return ClusterError(
         f"the root of {name!r} failed: {str(error).strip().splitlines()[-1][:300]}",
-        advice="Install the same release of Callboard on every node.",
+        advice=SAME_RELEASE,
     )
 
 
@@ -186,14 +188,14 @@ async def _create(settings: Settings) -> Any:
         num_cpus=0,
     )
     try:
-        root = actor.remote(settings, f"{name}-{secrets.token_hex(3)}")
+        root = actor.remote(settings, f"{name}-{secrets.token_hex(3)}", tuple(this_release()))
     except ValueError:
         raise NameTaken(
             f"a detached system {name!r} runs on this cluster already.",
             advice=f"Attach to it, or stop it: `{shell_command('callboard down', name)}`.",
         ) from None
     try:
-        await _answer(root.ready.remote, settings)
+        await _answer(root, root.ready.remote, settings)
     except BaseException:
         await asyncio.shield(_end(root, name))
         raise
@@ -244,7 +246,7 @@ async def admin_client(name: str) -> AdminClient:
             except ray.exceptions.ActorUnavailableError:
                 await asyncio.sleep(RETRY_S)
             except ray.exceptions.RayError as error:
-                raise _root_failed(name, error) from error
+                raise await _root_failed(root, name, error) from error
             else:
                 return answer
 

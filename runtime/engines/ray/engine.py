@@ -19,16 +19,18 @@ from typing import Any, Final, TypeVar
 import psutil
 import ray
 import ray.exceptions
+import ray.util.client
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
-from callboard.messages.core.errors import ClusterError, ClusterUnreachable
+from callboard.messages.core.errors import ClusterError, ClusterUnreachable, SpecError
 from callboard.messages.ports import HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
-from ...doctor.network import cluster_error, parse_address
+from ...doctor.cluster import CLIENT_ADVICE
 from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
+from ...hosting.shipping import checked_modules
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress, SocketServer
 from .dashboard import dashboard_notice
@@ -38,15 +40,14 @@ from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
-from .token_file import use_token
+from .release_check import why_not_started
+from .token_file import show_token, use_token
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 INTERRUPTED_GOODBYE_S: Final = 1.5
 """How long Ray may take to undo an interrupted start."""
-ANSWER_DEADLINE_S: Final = 4.0
-"""How long a cluster may take to answer a first check, before Ray's own client connects."""
 ResultT = TypeVar("ResultT")
 
 
@@ -74,6 +75,10 @@ class RayEngine:
         self._server: SocketServer | None = None
         self._listening: asyncio.Future[SocketAddress | None] | None = None
         self._owns_ray = False
+        self._address: str | None = None
+        """The address of the cluster, once it has answered; None without one."""
+        self._shows_token = False
+        """Whether the cluster wants a token."""
         self._agent_watch: Final = AgentWatch()
         self.collector: Final = GcPause()
         """Pauses the collector of this process, which resends messages to restarted actors."""
@@ -82,9 +87,11 @@ class RayEngine:
     async def start(self) -> None:
         """Start Ray on this machine, or connect to the cluster at the address.
 
-        Raises `ClusterUnreachable` when no cluster answers within `start_timeout_s`.
+        Raises `ClusterUnreachable` when no cluster answers within `start_timeout_s`, and within
+        2 s when one answers, but this driver cannot join it.
         """
         if ray.is_initialized():
+            self._check_connected()
             return  # The program has connected Ray, and disconnects it.
         settings = self.settings
         if settings.address is not None:
@@ -103,6 +110,11 @@ class RayEngine:
                 f"Ray did not start within {settings.start_timeout_s:g} s.",
                 advice="Run `callboard doctor`. Raise start_timeout_s on a slow machine.",
             ) from None
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise ClusterError(
+                f"the modules cannot be shipped: {str(error).strip().splitlines()[-1][:300]}",
+                advice="Ship less: only packages that the hosts import, without data.",
+            ) from error
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ClusterUnreachable(
                 f"Ray cannot be used: {str(error).strip().splitlines()[0][:300]}",
@@ -116,11 +128,14 @@ class RayEngine:
             "log_to_driver": settings.show_host_logs,
             "namespace": self._system,
         }
+        if settings.modules:
+            options["runtime_env"] = {"py_modules": checked_modules(settings.modules)}
         tune_heap()
-        use_token(joins=settings.address is not None)
-        if settings.address is not None:
-            ray.init(**options, address=settings.address)
+        if self._address is not None:
+            show_token(is_wanted=self._shows_token, address=self._address)
+            ray.init(**options, address=self._address)
             return
+        use_token()
         with on_loopback() as more:
             # "local" never joins another cluster on this machine.
             context: Any = ray.init(
@@ -130,19 +145,31 @@ class RayEngine:
         if settings.dashboard:
             sys.stderr.write(f"{dashboard_notice(context.dashboard_url or '')}\n")
 
-    async def _check_address(self, address: str) -> None:
-        if address == "auto":
-            return  # Ray finds the cluster of this machine, or fails at once.
-        endpoint = parse_address(address)
-        deadline_s = min(self.settings.start_timeout_s, ANSWER_DEADLINE_S)
-        error = await _in_daemon_thread(lambda: cluster_error(endpoint, deadline_s))
-        if error is not None:
-            raise ClusterUnreachable(
-                f"no cluster answers at {address}: {error}.",
-                advice="Run `callboard doctor --address ...`: it checks that the cluster runs, "
-                "that the port is open, and that this machine is a node of it.",
-                address=address,
+    def _check_connected(self) -> None:
+        """Raise `SpecError` where the connection of the program does not do."""
+        client: Any = ray.util.client.ray  # Untyped in Ray.
+        if client.is_connected():
+            raise SpecError(
+                "this program has connected Ray by Ray Client.",
+                advice=CLIENT_ADVICE,
+                field="address",
             )
+        # The modules of a detached system came with the driver that started it.
+        if self.settings.modules and self.control_handle is None:
+            raise SpecError(
+                "modules cannot be shipped: this program has connected Ray already.",
+                advice='Ship them there: ray.init(runtime_env={"py_modules": [...]}). Or let '
+                "Callboard connect Ray.",
+                field="modules",
+            )
+
+    async def _check_address(self, address: str) -> None:
+        from .cluster_probe import check_cluster  # gRPC is loaded where an address is used.
+
+        limit_s = self.settings.start_timeout_s
+        seen = await _in_daemon_thread(lambda: check_cluster(address, limit_s))
+        self._address = str(seen.endpoint)
+        self._shows_token = seen.token.wanted
 
     def attach(self, control: Host) -> None:
         """See `Engine`."""
@@ -204,10 +231,7 @@ class RayEngine:
             await asyncio.shield(process.kill())
             raise
         except ray.exceptions.RayError as error:
-            raise ClusterError(
-                f"{name} did not start: {str(error).strip().splitlines()[-1][:300]}",
-                advice="Install the same release of Callboard on every node.",
-            ) from error
+            raise await why_not_started(handle, name, error) from error
         process.pid = process.identity.process_id
         return process
 

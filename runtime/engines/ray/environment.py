@@ -16,5 +16,13 @@ def _make_metrics(system: str, host: str) -> MetricSink:
     return RayMetrics(system, host)
 
 
-RAY: Final[Environment] = dataclasses.replace(REAL, make_metrics=_make_metrics)
-"""The environment of this machine, with the metrics of its Ray node."""
+def _node() -> str:
+    import ray
+
+    from .release_check import node_title
+
+    return node_title(ray.get_runtime_context().get_node_id())
+
+
+RAY: Final[Environment] = dataclasses.replace(REAL, make_metrics=_make_metrics, node=_node)
+"""The environment of this machine, with the name and the metrics of its Ray node."""

@@ -43,6 +43,7 @@ from .actor_loop import take_over
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .environment import RAY
 from .large_values import RayLargeValues
+from .release import this_release
 
 __all__ = ["Adopted", "HostActor", "take_call"]
 
@@ -113,13 +114,16 @@ class HostActor:
         # The Ray dashboard shows this with the class.
         return self._name
 
-    async def ready(self) -> Identity:
-        """The identity of this process, once it has started; the first call."""
+    async def ready(self) -> tuple[Identity, tuple[str, ...]]:
+        """The identity of this process, and its releases, once it has started; the first call.
+
+        The releases are plain texts, which every release can read.
+        """
         take_over()
         self._ended = asyncio.get_running_loop().create_future()
         tune_heap()
         tune_gc()
-        return identity_of(os.getpid())
+        return identity_of(os.getpid()), tuple(this_release())
 
     async def warm(self, codes: Sequence[bytes]) -> None:
         """Load the public names of Callboard and these classes, before the process is needed."""

@@ -1,12 +1,11 @@
 """The names of detached systems and their processes, by which any driver finds them."""
 
-import importlib
 import re
 from typing import Final
 
 from callboard.messages.core.errors import SpecError
 
-__all__ = ["NAMESPACE", "check_name", "release", "root_name", "system_of"]
+__all__ = ["NAMESPACE", "check_name", "root_name", "system_of"]
 
 NAMESPACE: Final = "callboard"
 """Ray's namespace of all detached systems; a driver's default namespace is its own."""
@@ -33,11 +32,3 @@ def system_of(actor_name: str) -> str | None:
     """The system whose root has this name; None for any other actor."""
     name = actor_name.removesuffix(ROOT_SUFFIX)
     return name if name != actor_name and NAME.fullmatch(name) else None
-
-
-def release() -> str:
-    """The release of Callboard in this process, which a system and its drivers share.
-
-    The facade has it and imports this room, so the facade is loaded by name.
-    """
-    return str(importlib.import_module("callboard").__version__)

@@ -20,6 +20,8 @@ from ...hosting.settings import Settings
 from ...transport.process_watch import Identity
 from .capacity import what_is_missing, what_is_taken
 from .host_actor import HostActor
+from .release import release_of, this_release
+from .release_check import check_release, node_of, node_title
 
 __all__ = [
     "CALLS_MAX",
@@ -58,6 +60,7 @@ async def create(
 
     def ask_ray() -> Any:
         return_free_pages()  # The memory for the process that this one replaces.
+        this_release()  # Its first call reads files.
         options = _host_class().options(
             name=name,
             max_restarts=0,
@@ -99,7 +102,8 @@ async def wait_until_ready(
     """Wait until the process runs and return its identity.
 
     While other processes hold the ordered resources, `order.on_waiting` gets a text. Raises
-    `ClusterError` when the resources are lost with their node, and `TimeoutError`.
+    `ClusterError` when the resources are lost with their node, or when the node has another
+    release of Callboard, Python or Ray than this process, and `TimeoutError`.
     """
     ready = asyncio.ensure_future(handle.ready.remote())
     try:
@@ -109,12 +113,24 @@ async def wait_until_ready(
                 if not ready.done():
                     await check_order(name, order)
                     order.on_waiting(await taken_now(order))
-            identity: Identity = await ready
+            identity, theirs = _started(await ready)
+            if release_of(theirs) != this_release():
+                node = await asyncio.to_thread(node_of, handle)
+                check_release(theirs, name, await asyncio.to_thread(node_title, node))
             return identity
     finally:
         ready.cancel()
         if order is not None:
             order.on_waiting("")
+
+
+def _started(said: Any) -> tuple[Identity, Any]:
+    """The identity and the release; no release from a process that is too old to say it."""
+    match said:
+        case (tuple() as identity, theirs):
+            return Identity(*identity), theirs
+        case _:
+            return Identity(*said), None
 
 
 def _check_capacity(name: str, order: ProcessOrder) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgpack
 import ray
 
+from callboard.messages.core.errors import ClusterError
 from callboard.messages.ports import FrameCarrier
 
 from ...admin.port import Caller
@@ -29,9 +30,14 @@ from .engine import RayEngine, end_by_name
 from .environment import RAY
 from .host_actor import take_call
 from .ledger import RayLedger
-from .names import release
+from .release import this_release
+from .release_check import check_system, node_title
 
 __all__ = ["RootActor"]
+
+LOGGER: Final = logging.getLogger("callboard.root")
+REFUSED_S: Final = 10.0
+"""How long a root of another release says so, before Ray starts the next one."""
 
 
 class RayRootEnvironment:
@@ -110,14 +116,29 @@ class RootActor:
     """The Ray actor. `detached_systems.py` wraps it by `ray.remote` with its options."""
 
     async def __init__(  # type: ignore[misc] # Ray awaits it, on the loop of the other methods
-        self, settings: Settings, system: str
+        self, settings: Settings, system: str, release: tuple[str, ...]
     ) -> None:
+        """`release` is that of the driver that started the system, and so of its hosts.
+
+        A root of another release, which Ray has restarted on another node or after an installation,
+        says so to whoever asks it, and ends soon: Ray tries again, perhaps elsewhere.
+        """
         logging.basicConfig(
             level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
         )
         self._settings = settings
+        self._made: DetachedRoot | None = None
+        self._refused: ClusterError | None = None
         root_environment = RayRootEnvironment(settings, system)
-        self._root = DetachedRoot(settings, system, RAY, root_environment)
+        try:
+            node = node_title(ray.get_runtime_context().get_node_id())
+            check_system(release, f"the root of {settings.name!r}", node)
+        except ClusterError as error:
+            LOGGER.error("%s", error)  # noqa: TRY400 - the traceback says no more
+            self._refused = error
+            asyncio.get_running_loop().call_later(REFUSED_S, root_environment.crash)
+        else:
+            self._made = DetachedRoot(settings, system, RAY, root_environment)
         asyncio.get_running_loop().call_soon(tune_gc)
         take_over()
 
@@ -125,15 +146,23 @@ class RootActor:
         # The Ray dashboard shows this with the class.
         return f"{self._settings.name}-root"
 
+    @property
+    def _root(self) -> DetachedRoot:
+        """The root. Raises `ClusterError` when this process has another release."""
+        if self._refused is not None:
+            raise self._refused
+        assert self._made is not None
+        return self._made
+
     # --- for drivers and the CLI ------------------------------------------------------------
 
     async def ready(self) -> None:
         """See `DetachedRoot.ready`."""
         await self._root.ready()
 
-    async def describe(self) -> tuple[str, Settings]:
-        """The release of Callboard, and the settings of the system."""
-        return release(), self._settings
+    async def describe(self) -> tuple[tuple[str, ...], Settings]:
+        """The releases of this process, and the settings of the system."""
+        return tuple(this_release()), self._settings
 
     async def stop(self, timeout_s: float) -> None:
         """See `DetachedRoot.stop`."""

@@ -19,26 +19,43 @@ from callboard.messages.core.errors import ClusterError
 
 from ...doctor.token import OTHERS_MAY_READ, default_token_file, token_file
 
-__all__ = ["make_private", "use_token"]
+__all__ = ["make_private", "show_token", "use_token"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 TOKEN_BYTES: Final = 32
 
 
-def use_token(*, joins: bool) -> None:
-    """Enable token authentication, with a private token, unless `RAY_AUTH_MODE` says otherwise.
+def use_token() -> None:
+    """Let an embedded Ray have a private token, unless `RAY_AUTH_MODE` says otherwise.
 
-    Ray enables it by itself for a local cluster only. Raises `ClusterError` for a file that others
-    can read and this user cannot change, and `OSError` when no file can be written.
+    Raises `ClusterError` for a file that others can read and this user cannot change, and `OSError`
+    when no file can be written.
     """
-    if os.environ.get("RAY_AUTH_MODE", "token").strip().lower() != "token":
+    if os.environ.get("RAY_AUTH_MODE", "token").strip().lower() == "token":
+        make_private(os.environ, pathlib.Path.home(), writes=True)
+
+
+def show_token(*, is_wanted: bool, address: str) -> None:
+    """Let Ray's client show the token to a cluster that wants one, and to no other.
+
+    Raises as `use_token`.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE", "").strip().lower()
+    if mode not in {"", "token"}:
         return
-    has_token = make_private(os.environ, pathlib.Path.home(), writes=not joins)
-    if joins and has_token and "RAY_AUTH_MODE" not in os.environ:
+    make_private(os.environ, pathlib.Path.home(), writes=False)
+    if is_wanted and not mode:
         os.environ["RAY_AUTH_MODE"] = "token"
         # Ray reads its environment at import, and again only on this call.
         raylet: Any = importlib.import_module("ray._raylet")
         raylet.Config.initialize("")
+    elif mode and not is_wanted:
+        LOGGER.warning(
+            "RAY_AUTH_MODE=token is set here, but the cluster at %s takes work without a token: "
+            "everybody who reaches its ports can run code there. Set RAY_AUTH_MODE=token for each "
+            "`ray start` of it.",
+            address,
+        )
 
 
 def make_private(environment: Mapping[str, str], home: pathlib.Path, *, writes: bool) -> bool:

@@ -12,13 +12,13 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psutil
 
-__all__ = ["FIXTURES", "Cluster", "Driver", "gone", "running_cluster"]
+__all__ = ["FIXTURES", "Cluster", "Driver", "gone", "joined_node", "running_cluster"]
 
 UP_WITHIN_S: Final = 60.0
 GONE_WITHIN_S: Final = 20.0
@@ -107,7 +107,7 @@ async def pids(system):
 class Driver:
     """One driver script, under way."""
 
-    def __init__(self, cluster: "Cluster", text: str) -> None:
+    def __init__(self, cluster: "Cluster", text: str, variables: Mapping[str, str]) -> None:
         folder = pathlib.Path(tempfile.mkdtemp(dir=cluster.folder))
         path = folder / "driver.py"
         path.write_text(FIXTURES + textwrap.dedent(text), encoding="utf-8")
@@ -118,7 +118,7 @@ class Driver:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=cluster.environment,
+                env={**cluster.environment, **variables},
             )
 
     def hear(self) -> dict[str, Any]:
@@ -149,13 +149,13 @@ class Cluster:
     folder: pathlib.Path
     environment: dict[str, str] = field(repr=False)
 
-    def driver(self, text: str) -> Driver:
-        """Start a driver of this cluster."""
-        return Driver(self, text)
+    def driver(self, text: str, **variables: str) -> Driver:
+        """Start a driver of this cluster, with these variables in its environment."""
+        return Driver(self, text, variables)
 
-    def said(self, text: str) -> dict[str, Any]:
+    def said(self, text: str, **variables: str) -> dict[str, Any]:
         """Run a driver and return its one line of output."""
-        driver = self.driver(text)
+        driver = self.driver(text, **variables)
         said = driver.hear()
         assert driver.end() == 0, driver.errors.read_text()[-3_000:]
         return said
@@ -178,10 +178,30 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
+def joined_node(cluster: Cluster, *, within: Sequence[str] = (), cpus: int = 1) -> Iterator[None]:
+    """One more node on this machine; `within` is the command that starts it, if not Python."""
+    log = cluster.folder / f"node-{time.monotonic_ns()}"
+    options = (
+        f"--address={cluster.address} --block --num-cpus={cpus} --object-store-memory=100000000"
+    )
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", *options.split()]
+    with log.open("wb") as out:
+        node = subprocess.Popen([*within, *start], stdout=out, stderr=out, env=cluster.environment)
+    try:
+        _wait_until_it_says("Ray runtime started", log, node)
+        yield
+    finally:
+        _end(node)
+
+
+@contextlib.contextmanager
+def running_cluster(
+    *, home: pathlib.Path | None = None, path: pathlib.Path | None = None, cpus: int = 4
+) -> Iterator[Cluster]:
     """Start Ray's head in a process of its own, and end it with all that it started.
 
-    With a `home` of its own it finds its token there, and nothing says that it has one.
+    With a `home` of its own it finds its token there, and nothing says that it has one. With a
+    `path` its processes find modules there first; drivers do not.
     """
     folder = pathlib.Path(tempfile.mkdtemp(prefix="cb-", dir="/tmp"))  # Socket paths are short.
     with socket.socket() as free, socket.socket() as other:
@@ -200,7 +220,8 @@ def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
         del environment["RAY_AUTH_MODE"]
         environment["HOME"] = str(home)
     options = (
-        f"--head --block --port={port} --node-ip-address=127.0.0.1 --num-cpus=4 "
+        f"--head --block --port={port} --node-ip-address=127.0.0.1 "
+        f"--num-cpus={cpus} "
         f"--include-dashboard=false --temp-dir={folder} --ray-client-server-port={client_port} "
         "--object-store-memory=200000000"
     )
@@ -209,34 +230,37 @@ def running_cluster(*, home: pathlib.Path | None = None) -> Iterator[Cluster]:
             [sys.executable, "-m", "ray.scripts.scripts", "start", *options.split()],
             stdout=log,
             stderr=log,
-            env=environment,
+            env=environment if path is None else {**environment, "PYTHONPATH": str(path)},
         )
-    process = psutil.Process(head.pid)
     try:
-        _wait_until_it_answers(folder, port, head)
+        _wait_until_it_says("Ray runtime started", folder / "head", head)
         yield Cluster(address, folder, environment)
     finally:
-        children = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            children = process.children(recursive=True)
-        head.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            head.wait(timeout=GONE_WITHIN_S)
-        for child in [process, *children]:
-            with contextlib.suppress(psutil.Error):
-                child.kill()
-        head.wait()
-        psutil.wait_procs(children, timeout=GONE_WITHIN_S)
+        _end(head)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_until_it_answers(
-    folder: pathlib.Path, port: int, head: "subprocess.Popen[bytes]"
-) -> None:
+def _end(node: "subprocess.Popen[bytes]") -> None:
+    """End `ray start --block` with all that it has started."""
+    children = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = psutil.Process(node.pid).children(recursive=True)
+    node.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        node.wait(timeout=GONE_WITHIN_S)
+    node.kill()
+    for child in children:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
+    node.wait()
+    psutil.wait_procs(children, timeout=GONE_WITHIN_S)
+
+
+def _wait_until_it_says(text: str, log: pathlib.Path, node: "subprocess.Popen[bytes]") -> None:
     deadline_s = time.monotonic() + UP_WITHIN_S
-    while "Ray runtime started" not in (folder / "head").read_text(errors="replace"):
-        assert head.poll() is None, (folder / "head").read_text(errors="replace")
-        assert time.monotonic() < deadline_s, f"no head at port {port}"
+    while text not in log.read_text(errors="replace"):
+        assert node.poll() is None, log.read_text(errors="replace")
+        assert time.monotonic() < deadline_s, log.read_text(errors="replace")
         time.sleep(0.05)
 
 

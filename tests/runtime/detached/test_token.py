@@ -29,9 +29,9 @@ MODE = """
 import ray
 from ray._raylet import AuthenticationMode, get_authentication_mode
 
-from callboard.runtime.engines.ray.token_file import use_token
+from callboard.runtime.engines.ray.token_file import show_token
 
-use_token(joins=True)
+show_token(is_wanted=WANTED, address="192.0.2.10:6379")
 print("token" if get_authentication_mode() == AuthenticationMode.TOKEN else "none")
 """
 
@@ -43,21 +43,22 @@ def write_token(home: Path) -> None:
     token.chmod(0o600)
 
 
-@pytest.mark.parametrize("has_token", [True, False])
-def test_rays_client_shows_the_token_that_is_there(tmp_path: Path, *, has_token: bool) -> None:
-    if has_token:
-        write_token(tmp_path)
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_rays_client_shows_its_token_to_a_cluster_that_wants_one(
+    tmp_path: Path, *, is_wanted: bool
+) -> None:
+    write_token(tmp_path)
     named = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     inherited = {key: value for key, value in os.environ.items() if key not in named}
     ran = subprocess.run(
-        [sys.executable, "-c", MODE],
+        [sys.executable, "-c", MODE.replace("WANTED", str(is_wanted))],
         env={**inherited, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
         timeout=60.0,
     )
-    assert ran.stdout == ("token\n" if has_token else "none\n"), ran.stderr
+    assert ran.stdout == ("token\n" if is_wanted else "none\n"), ran.stderr
 
 
 @pytest.mark.soak

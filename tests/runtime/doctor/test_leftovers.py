@@ -8,6 +8,7 @@ from callboard.runtime.doctor.leftovers import (
     ProcessSeen,
     check_strays,
     find_strays,
+    processes_of,
     seen_processes,
 )
 
@@ -65,6 +66,26 @@ def test_the_finding_names_ids_and_is_cut_at_its_limit() -> None:
     assert "200 raylet" in check.found
     assert f"and {20 - STRAYS_SHOWN_MAX} more" in check.found
     assert "ray stop" in check.advice
+
+
+def test_a_cluster_without_a_parent_is_no_stray() -> None:
+    session = "session_2026-11-30_13-47-42_919126_22805"
+    head = ProcessSeen(
+        7, 1, "gcs_server", f"{SITE}/ray/core/src/ray/gcs/gcs_server --session-name={session}"
+    )
+    node = ProcessSeen(
+        8, 1, "raylet", f"{SITE}/ray/core/src/ray/raylet/raylet --session-name={session}"
+    )
+    client = ProcessSeen(
+        9, 1, "python3", "python3 -m ray.util.client.server --address=192.0.2.10:6379"
+    )
+    other = raylet(200, 1)
+    me = ProcessSeen(300, 1, "callboard", "callboard doctor --address 192.0.2.10:6379")
+    seen = [INIT, head, node, worker(10, 8), client, other, worker(201, 200), me]
+    own = processes_of(seen, {session, "192.0.2.10:6379"})
+    assert own == {7, 8, 9, 10}
+    assert find_strays(seen, own) == [other]
+    assert check_strays(seen[:5], own).status is Status.OK
 
 
 def test_none_is_ok() -> None:

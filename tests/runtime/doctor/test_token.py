@@ -50,10 +50,8 @@ def test_no_token_and_no_mode_warns_when_joining(tmp_path: Path) -> None:
     assert joining(tmp_path).status is Status.WARN
 
 
-def test_a_token_without_a_mode_warns_when_joining(tmp_path: Path) -> None:
-    check = joining(tmp_path, RAY_AUTH_TOKEN=SECRET)
-    assert check.status is Status.WARN
-    assert "RAY_AUTH_MODE=token" in check.advice
+def test_a_token_needs_no_mode_when_joining(tmp_path: Path) -> None:
+    assert joining(tmp_path, RAY_AUTH_TOKEN=SECRET).status is Status.OK
 
 
 @pytest.mark.parametrize("text", ["", " \n"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ EVERY = {
     "CALLBOARD_ADDRESS": "192.0.2.10:6379",
     "CALLBOARD_NAME": "theirs",
     "CALLBOARD_JOURNAL": "/journals/theirs.db",
+    "CALLBOARD_MODULES": os.pathsep.join(("/code/shop", "/code/prices.py")),
 }
 
 
@@ -29,6 +31,7 @@ def test_the_environment_says_what_the_code_leaves_open() -> None:
     settings = settings_of({}, EVERY)
     assert (settings.engine, settings.hosts) == ("ray", 7)
     assert (settings.address, settings.name) == ("192.0.2.10:6379", "theirs")
+    assert settings.modules == ("/code/shop", "/code/prices.py")
     assert set(EVERY) == set(FROM_ENVIRONMENT.values())
 
 
