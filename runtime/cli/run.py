@@ -57,7 +57,7 @@ def run(**options: Any) -> None:
 def _outcome(options: Mapping[str, Any]) -> tuple[Any, Failure | None]:
     timeout_s: float | None = options["timeout_s"]
     passed = threading.Event()
-    said = {variable: options[name] for name, variable in FROM_ENVIRONMENT.items()}
+    said = {v: options[name] for name, v in FROM_ENVIRONMENT.items() if name in options}
     try:
         with _environment(said), _interrupted_after(timeout_s, passed):
             return _perform(options), None
