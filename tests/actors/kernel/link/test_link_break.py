@@ -53,10 +53,10 @@ def snapping() -> Iterator[tuple[Pair, Stream]]:
     pair.close()
 
 
-def carry(pair: Pair) -> None:
+def carry(pair: Pair, frames_max: int = 1_000) -> None:
     """Carry both ways as Ray calls do: a frame that is refused is sent again later."""
     for source, target in ((pair.here, pair.there), (pair.there, pair.here)):
-        while source.wire.frames:
+        for _ in range(min(frames_max, len(source.wire.frames))):
             data, references = source.wire.frames.popleft()
             try:
                 target.receive(data, references)
@@ -155,15 +155,13 @@ def test_each_message_arrives_once_and_in_order_however_often_it_breaks(steps: l
                     told += 1
             case "carry":
                 carry(pair)
-            case "some" if stream.frames:
-                data, references = stream.frames.popleft()
-                pair.there.receive(data, references)
-                stream.answer(data)
+            case "some":
+                carry(pair, frames_max=1)
             case "snap":
                 stream.snap()
             case "mend":
                 stream.writes = True
-            case "wait":
+            case _:
                 pair.step(0.3)
         pair.step()
         assert pair.box.numbers == list(range(len(pair.box.items)))
