@@ -5,9 +5,8 @@ A connection carries frames in one direction: the frames of the peer come by its
 A frame with object references, or without a connection, goes by the fallback carrier; the link's
 frame numbers restore the order. A Unix socket breaks with its process, so it is tried once. A TCP
 connection may fail, or break, while both processes live: the fallback replaces it, the link sends
-again what may be lost, and the connection is tried again, with a back-off, as long as there are
-frames. Nobody waits for the first TCP connection either: behind a firewall that is silent, each
-attempt takes its whole time.
+again what may be lost, and the connection is tried again, with a back-off. Nobody waits for the
+first TCP connection either: behind a firewall that is silent, each attempt takes its whole time.
 """
 
 import asyncio
@@ -282,8 +281,11 @@ class StreamCarrier:
         self._failures = 0
         """In a row."""
         self._opened_s = 0.0
-        self._retry_s = 0.0
-        """When the next attempt is due; infinity for never."""
+        self._rest_s = 0.0
+        """The wait after the last failure."""
+        self._retry: asyncio.TimerHandle | None = None
+        """Makes the next attempt."""
+        self._is_closed = False
         self.on_break: Callable[[], object] = _ignore
 
     @property
@@ -308,7 +310,8 @@ class StreamCarrier:
         if references:
             return await self._fallback.deliver(frame, references)
         if self._stream is None:
-            self._connect_if_due()
+            if not self._failures:
+                self._connect()  # After a failure a timer does it.
             if self._way.is_local and self._connecting is not None:
                 await asyncio.shield(self._connecting)
         if self._stream is not None and await self._write_with_room(self._stream, frame):
@@ -331,10 +334,10 @@ class StreamCarrier:
 
     # --- the connection -----------------------------------------------------------------------
 
-    def _connect_if_due(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._connecting is None and loop.time() >= self._retry_s:
-            self._connecting = loop.create_task(self._open())
+    def _connect(self) -> None:
+        self._retry = None
+        if self._connecting is None and not self._is_closed:
+            self._connecting = asyncio.get_running_loop().create_task(self._open())
 
     async def _open(self) -> None:
         stream = _Outgoing(self._is_over)
@@ -349,6 +352,9 @@ class StreamCarrier:
         else:
             if stream.is_over:
                 self._failed(StreamFailure.BROKEN, "the peer closed it at once")
+                return
+            if self._is_closed:
+                transport.close()
                 return
             transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
             stream.transport, self._stream = transport, stream
@@ -365,8 +371,8 @@ class StreamCarrier:
         if stream is not self._stream:
             return  # It has been given up, or closed, or was never used.
         self._stream = None
-        if asyncio.get_running_loop().time() - self._opened_s >= RECONNECT.max_s:
-            self._failures = 0
+        if asyncio.get_running_loop().time() - self._opened_s >= self._rest_s:
+            self._failures = 0  # It was there for longer than it was waited for.
         self._failed(why, detail)
         if not self._way.is_local:
             self.on_break()
@@ -377,19 +383,19 @@ class StreamCarrier:
 
     def _rest(self) -> None:
         self._failures += 1
-        if self._way.is_local:
-            self._retry_s = float("inf")
-        else:
-            now_s = asyncio.get_running_loop().time()
-            self._retry_s = now_s + RECONNECT.delay_s(self._failures)
+        if not self._way.is_local and not self._is_closed:
+            self._rest_s = RECONNECT.delay_s(self._failures)
+            self._retry = asyncio.get_running_loop().call_later(self._rest_s, self._connect)
 
     def close(self) -> None:
         """Close the connection, for good."""
         self.on_break = _ignore
-        self._retry_s = float("inf")
+        self._is_closed = True
         self._way.ended(self)
-        if self._connecting is not None:
-            self._connecting.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
+        if self._connecting is not None and not self._way.is_local:
+            self._connecting.cancel()  # Frames wait for a local one.
         stream, self._stream = self._stream, None
         if stream is not None:
             with contextlib.suppress(OSError):
