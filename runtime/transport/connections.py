@@ -58,8 +58,11 @@ class Peer(NamedTuple):
 
 
 def peer_of(connection: socket.socket) -> Peer | None:
-    """The peer's process and user when it connected; None where the system does not say."""
-    if sys.platform != "linux":
+    """The peer's process and user when it connected; None where the system does not say.
+
+    The peer of a TCP connection may be on another machine.
+    """
+    if sys.platform != "linux" or isinstance(connection.getsockname(), tuple):
         return None
     packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     pid, uid, _ = CREDENTIALS.unpack(packed)
@@ -228,7 +231,7 @@ class Listener:
         return has_refused
 
     def _admit_one(self, connection: socket.socket) -> bool:
-        peer = peer_of(connection) if connection.family == socket.AF_UNIX else None
+        peer = peer_of(connection)
         if peer is not None and peer.uid != os.getuid():
             detail = f"its process {peer.pid} is of user {peer.uid}"
             return self._refuse(connection, Refusal.OTHER_USER, detail)

@@ -14,6 +14,7 @@ begins after that, so that a stranger does not reach it.
 """
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 import secrets
@@ -88,7 +89,8 @@ class SocketServer:
         """Listen for other nodes, at this address of this one. Raises `OSError`."""
         bound = bind(host, ports)
         context = None if tls is None else tls.listener
-        self._listen(bound, Listener(partial(self._open, tls=context), self.refusals, self._new))
+        accepted = partial(self._open_tcp, tls=context)
+        self._listen(bound, Listener(accepted, self.refusals, self._new))
         return TcpAddress(host, bound.getsockname()[1], self.token, context is not None)
 
     def _listen(self, bound: socket.socket, listener: Listener) -> None:
@@ -115,6 +117,11 @@ class SocketServer:
         """The refused connections, as a metric source."""
         return self.refusals.reading()
 
+    def _open_tcp(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            tune(connection)
+        self._open(connection, tls)
+
     def _open(self, connection: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         opening = asyncio.get_running_loop().create_task(self._receive_from(connection, tls))
         self._opening.add(opening)
@@ -122,8 +129,6 @@ class SocketServer:
 
     async def _receive_from(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
-            if connection.family != socket.AF_UNIX:
-                tune(connection)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: _Incoming(self),
                 connection,

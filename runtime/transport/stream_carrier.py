@@ -24,7 +24,7 @@ from callboard.messages.ports import FrameCarrier
 from .connections import LOGGER, Counted, open_connection
 from .handshake import GREETING_BYTES, NUMBER_BYTES, PROOF_BYTES, Response
 from .sockets import LENGTH, SocketAddress
-from .tcp import TcpAddress, Tls, tune
+from .tcp import TcpAddress, Tls, new_socket, tune
 
 __all__ = [
     "CONNECT_TIMEOUT_S",
@@ -196,8 +196,7 @@ class Unproven(OSError):
 async def _prove(address: TcpAddress) -> socket.socket:
     """A connection on which both sides have proven that they know the token."""
     loop = asyncio.get_running_loop()
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection = new_socket(address.host)
     try:
         connection.settimeout(0.0)
         tune(connection)

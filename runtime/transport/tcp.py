@@ -7,7 +7,17 @@ import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-__all__ = ["ANY_PORT", "NO_PORT", "TcpAddress", "Tls", "bind", "ports_of", "tls_of", "tune"]
+__all__ = [
+    "ANY_PORT",
+    "NO_PORT",
+    "TcpAddress",
+    "Tls",
+    "bind",
+    "new_socket",
+    "ports_of",
+    "tls_of",
+    "tune",
+]
 
 ANY_PORT: Final = "any"
 NO_PORT: Final = "off"
@@ -57,14 +67,18 @@ def ports_of(text: str) -> range | None:
     return range(low, high + 1)
 
 
+def new_socket(host: str) -> socket.socket:
+    """A socket for this address, of version 4 or 6."""
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+
+
 def bind(host: str, ports: range) -> socket.socket:
     """A socket that listens on a port of this address of this machine. Raises `OSError`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Processes that start together would all try the same ports one after the other.
     first = random.randrange(len(ports))  # noqa: S311 - no secret
     error = OSError("there is no port to try")
     for index in range(len(ports)):
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        bound = new_socket(host)
         try:
             # Connections of a process that has just ended do not keep its port.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,9 +105,9 @@ def tune(connection: socket.socket) -> None:
 
 
 def tls_of(environment: Mapping[str, str]) -> Tls | None:
-    """The TLS that Ray is told to use by its variables; None for none.
+    """The TLS that Ray's variables turn on; None without it.
 
-    Raises `OSError` when it is told to, and the files are missing or wrong.
+    Raises `OSError` when they turn it on, and the files are missing or wrong.
     """
     if environment.get("RAY_USE_TLS", "0").lower() not in {"1", "true"}:
         return None

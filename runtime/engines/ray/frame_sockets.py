@@ -54,7 +54,7 @@ class FrameSockets:
         self._tcp: TcpAddress | None = None
         self._ports = ports_of(settings.frame_ports)
         """The ports for other nodes; None to use Ray calls."""
-        self._is_told = False
+        self._is_reported = False
         """Whether the log says that there is no port."""
         self._tls: Tls | None = None
         try:
@@ -80,9 +80,9 @@ class FrameSockets:
             try:
                 self._tcp = self._server.open_port(host, self._ports, self._tls)
             except OSError as error:
-                if not self._is_told:
+                if not self._is_reported:
                     LOGGER.warning("other nodes reach this process by Ray calls only: %s", error)
-                self._is_told = True
+                self._is_reported = True
         return self._tcp
 
     async def carrier_to(

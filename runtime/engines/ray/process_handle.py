@@ -74,7 +74,7 @@ class RayProcess:
         self.identity: Identity | None = None
         """The identity of its process, once it runs."""
         self.address: SocketAddress | None = None
-        self._is_told = False
+        self._knows_driver = False
         """Whether the process knows where this driver listens."""
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
@@ -113,11 +113,11 @@ class RayProcess:
     def _tell_where_this_listens(self) -> None:
         control = self._engine.control
         assert control is not None
-        if self._engine.control_handle is not None or self._is_told:
+        if self._engine.control_handle is not None or self._knows_driver:
             return  # A Ray actor is asked.
         address = self._engine.frame_address()
         if address is not None:
-            self._is_told = True
+            self._knows_driver = True
             control.run_task(self._tell(control.slot, address))
 
     async def _tell(self, slot: int, address: TcpAddress) -> None:

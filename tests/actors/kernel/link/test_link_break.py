@@ -146,13 +146,13 @@ STEPS = st.lists(
 @given(STEPS)
 def test_each_message_arrives_once_and_in_order_however_often_it_breaks(steps: list[str]) -> None:
     pair, stream = connected()
-    told = 0
+    sent = 0
     for step in steps:
         match step:
             case "tell":
                 if pair.here.link.outbox.waiting < LIMITS.link_backlog_max:
-                    pair.here.tell(told)
-                    told += 1
+                    pair.here.tell(sent)
+                    sent += 1
             case "carry":
                 carry(pair)
             case "some":
@@ -169,5 +169,5 @@ def test_each_message_arrives_once_and_in_order_however_often_it_breaks(steps: l
     for _ in range(60):
         settle(pair)
         pair.step(0.5)
-    assert pair.box.numbers == list(range(told))
+    assert pair.box.numbers == list(range(sent))
     pair.close()
