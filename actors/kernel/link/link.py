@@ -204,7 +204,6 @@ class Link:
         while (
             self._in_flight < self._window
             and not self._corked
-            and not self._resend_to  # A frame far ahead of a lost one would be refused.
             and self.carrier is not None
             and outbox.has_frames
         ):

@@ -21,7 +21,7 @@ from callboard.runtime.transport.sockets import SocketServer
 from callboard.runtime.transport.stream_carrier import StreamFailure
 from callboard.runtime.transport.tcp import TLS_FILES, TcpAddress, Tls, bind, ports_of, tls_of
 
-from .tcp_fixture import HERE, Line, port, proxy, until
+from .tcp_fixture import HERE, Line, Port, port, proxy, until
 
 SIZES: Final = [0, 1, 3, 1_000, 70_000, 300_000, 5_000_000, 2]
 
@@ -56,6 +56,20 @@ async def test_frames_arrive_whole_and_in_order_whatever_their_size() -> None:
         assert server.frames == sent
         assert line.fallback.frames == [b"first"]
         line.carrier.close()
+
+
+async def test_a_node_may_have_an_address_of_version_6() -> None:
+    server = Port()
+    try:
+        address = server.open_port("::1", range(1), None)
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    line = Line(address)
+    await line.connect()
+    await send(line, b"frame")
+    await until(lambda: server.frames == [b"frame"])
+    line.carrier.close()
+    await server.stop()
 
 
 async def test_nobody_waits_for_the_connection() -> None:
@@ -332,6 +346,23 @@ async def test_with_rays_tls_frames_cannot_be_read_on_their_way(tmp_path: pathli
         assert server.frames == sent
         assert sent[0] not in between.heard
         line.carrier.close()
+
+
+def test_tls_on_the_other_event_loop(tmp_path: pathlib.Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    tls = tls_of(certificates(tmp_path))
+
+    async def exchange() -> None:
+        async with port(tls=tls) as (server, address):
+            line = Line(address, tls)
+            await line.connect()
+            sent = [secrets.token_bytes(size) for size in SIZES]
+            for frame in sent:
+                await send(line, frame)
+            await until(lambda: server.frames == sent)
+            line.carrier.close()
+
+    uvloop.run(exchange())
 
 
 async def test_a_peer_with_a_certificate_of_another_authority_is_refused(
