@@ -4,13 +4,14 @@ Only the wiring knows the adapter behind a port.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .control.hosts import BlockedLoop, ProcessOrder
 from .control.lifecycle import Exit
 from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 __all__ = [
+    "BreakableCarrier",
     "ChildRunner",
     "Clock",
     "Engine",
@@ -179,6 +180,14 @@ class FrameCarrier(Protocol):
         `TransportBroken` when the arrival is not known (the link then sends the frame again
         under the same number).
         """
+
+
+@runtime_checkable
+class BreakableCarrier(FrameCarrier, Protocol):
+    """A carrier that loses frames, and says so, while the processes of both sides live."""
+
+    on_break: Callable[[], object]
+    """Called when frames that were handed over may be lost. The link sets it."""
 
 
 class LargeValueStore(Protocol):

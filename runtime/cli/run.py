@@ -57,7 +57,7 @@ def run(**options: Any) -> None:
 def _outcome(options: Mapping[str, Any]) -> tuple[Any, Failure | None]:
     timeout_s: float | None = options["timeout_s"]
     passed = threading.Event()
-    said = {variable: options[name] for name, variable in FROM_ENVIRONMENT.items()}
+    said = {v: options[name] for name, v in FROM_ENVIRONMENT.items() if name in options}
     # The script may change its folder.
     modules = [os.path.abspath(path) for path in options["modules"]]  # noqa: PTH100 - links stay
     said[FROM_ENVIRONMENT["modules"]] = os.pathsep.join(modules) or None

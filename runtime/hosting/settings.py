@@ -1,9 +1,9 @@
 """The settings of one system. They are checked once; an error names the wrong setting.
 
 Code comes first. For a setting that the code leaves out, the environment counts:
-`CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`, `CALLBOARD_JOURNAL`
-and `CALLBOARD_MODULES`. `callboard run` sets these from its options, so one driver runs on this
-machine and on a cluster without a change.
+`CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
+`CALLBOARD_JOURNAL`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but the
+last from its options, so one driver runs on this machine and on a cluster without a change.
 """
 
 import logging
@@ -18,6 +18,8 @@ from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.names import check_name
 from callboard.messages.core.timeouts import TIMEOUT_S_MAX
+
+from ..transport.tcp import ANY_PORT, ports_of
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -34,6 +36,7 @@ FROM_ENVIRONMENT: Final = {
     "name": "CALLBOARD_NAME",
     "journal": "CALLBOARD_JOURNAL",
     "modules": "CALLBOARD_MODULES",
+    "frame_ports": "CALLBOARD_FRAME_PORTS",
 }
 """The settings that the environment may give, and their variables."""
 
@@ -90,6 +93,10 @@ class Settings:
     """The strategy, restart intensity and back-off for lost hosts."""
     limits: Limits = DEFAULT_LIMITS
     """The limits of messages, frames and queues."""
+    frame_ports: str = ANY_PORT
+    """The ports on which the processes listen for frames of other nodes: `any` (a free one), a
+    range such as `11000-11999` with at least one for each process of a node, or `off` (Ray calls
+    carry the frames). A process takes a port when another node first asks for it."""
     journal: str = "auto"
     """The journal of executions: a path, `sqlite:///path`, `postgresql://...`, `memory:`, or
     `off`. By default (`auto`), with the engine `ray`, a file of the system's own below
@@ -125,6 +132,10 @@ class Settings:
             _refuse("detached", self.detached, "False for the inline engine, which is one process")
         self._check_times()
         self._check_modules()
+        try:
+            ports_of(self.frame_ports)
+        except (ValueError, AttributeError):
+            _refuse("frame_ports", self.frame_ports, "any, off, or a range such as 11000-11999")
         for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
@@ -220,6 +231,7 @@ class SettingsOptions(TypedDict, total=False):
     heartbeats_missed_max: int | None
     host_supervision: SupervisorSpec | None
     limits: Limits | None
+    frame_ports: str | None
     journal: str | None
     journal_node: str | None
     blobs: str | None

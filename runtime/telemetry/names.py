@@ -67,6 +67,12 @@ SOCKETS: Final = {
     "callboard_connections_refused": Metric(
         COUNTER, "Connections to the sockets of the process that were refused.", "reason"
     ),
+    "callboard_links_between_nodes": Metric(
+        GAUGE, "Links to other nodes that use TCP, or Ray calls because TCP failed.", "way"
+    ),
+    "callboard_connections_failed": Metric(
+        COUNTER, "TCP connections to other nodes that broke, or could not be made.", "reason"
+    ),
 }
 
 JOURNAL: Final = {

@@ -1,15 +1,16 @@
-"""Frames over Unix sockets, between processes of one node.
+"""The sockets of one process for frames: a Unix socket for its own node, a port for others.
 
 A socket is ten times faster than a Ray call for a single message, and cheaper for each frame. Each
-process listens on one socket. Each direction of a link is a connection of its own, which carries
-frames, each after its length.
+direction of a link is a connection of its own, which carries frames, each after its length.
 
-On Linux the socket has no file (an abstract name), and the server accepts only processes of the
-same user. Elsewhere the socket is a file in a folder that only this user can read. In both cases a
-peer must show a token that the root has distributed by Ray calls (`connections.py`).
+On Linux the Unix socket has no file (an abstract name), and the server accepts only processes of
+the same user. Elsewhere the socket is a file in a folder that only this user can read. In both
+cases a peer must show a token that the root has distributed by Ray calls. The port is opened when
+the first process of another node asks for it, by a Ray call that brings it the token; over TCP both
+sides prove that they know the token, without showing it (`handshake.py`). Where Ray uses TLS, TLS
+begins after that, so that a stranger does not reach it.
 
-A frame with object references, or without a working socket, goes by the fallback carrier; the
-link's frame numbers restore the order.
+`stream_carrier.py` has the other ends of these connections.
 """
 
 import asyncio
@@ -19,27 +20,28 @@ import pathlib
 import secrets
 import shutil
 import socket
+import ssl
 import struct
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
 
 from callboard.actors.kernel.inspection.metric_sources import Reading
 from callboard.messages.core.errors import FrameError
 from callboard.messages.core.limits import Limits
-from callboard.messages.ports import FrameCarrier
 
-from .connections import Listener, Refusal, Refusals, open_connection
+from .connections import Listener, Refusal, Refusals
+from .handshake import NUMBER_BYTES, Challenge, ShownToken
+from .tcp import TcpAddress, Tls, bind, tune
 
-__all__ = ["SocketAddress", "SocketCarrier", "SocketServer"]
+__all__ = ["LENGTH", "SocketAddress", "SocketServer"]
 
 LOGGER: Final = logging.getLogger("callboard.socket")
 LENGTH: Final = struct.Struct(">I")
 TOKEN_BYTES: Final = 32
-CONNECT_TIMEOUT_S: Final = 2.0
-WRITE_BUFFER_BYTES: Final = 256 << 10
-"""The link waits when more bytes than this wait for the kernel."""
+TLS_TIMEOUT_S: Final = 5.0
 
 
 class SocketAddress(NamedTuple):
@@ -60,7 +62,7 @@ class SocketServer:
         self.connections: set[asyncio.BaseTransport] = set()
         self.token: Final = secrets.token_bytes(TOKEN_BYTES)
         self.refusals: Final = Refusals("this host")
-        self._listener: Final = Listener(self._open, self.refusals, self.token)
+        self._listeners: Final[list[Listener]] = []
         self._opening: Final[set[asyncio.Task[None]]] = set()
         self.is_stopped = False
 
@@ -76,17 +78,36 @@ class SocketServer:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(name)
-            self._listener.start(listener)
+            self._listen(listener, Listener(self._open, self.refusals, self._shown))
         except OSError as error:
             LOGGER.warning("links of this node use Ray calls, without a Unix socket: %s", error)
             listener.close()
             return None
         return SocketAddress(node, name, self.token)
 
+    def open_port(self, host: str, ports: range, tls: Tls | None) -> TcpAddress:
+        """Listen for other nodes, at this address of this one. Raises `OSError`."""
+        bound = bind(host, ports)
+        context = None if tls is None else tls.listener
+        accepted = partial(self._open_tcp, tls=context)
+        self._listen(bound, Listener(accepted, self.refusals, self._new))
+        return TcpAddress(host, bound.getsockname()[1], self.token, context is not None)
+
+    def _listen(self, bound: socket.socket, listener: Listener) -> None:
+        listener.start(bound)
+        self._listeners.append(listener)
+
+    def _shown(self) -> ShownToken:
+        return ShownToken(self.token)
+
+    def _new(self) -> Challenge:
+        return Challenge(self.token, secrets.token_bytes(NUMBER_BYTES))
+
     async def stop(self) -> None:
         """Stop listening and close all connections."""
         self.is_stopped = True
-        self._listener.stop()
+        for listener in self._listeners:
+            listener.stop()
         for connection in list(self.connections):
             connection.close()
         if self._folder is not None:
@@ -96,17 +117,27 @@ class SocketServer:
         """The refused connections, as a metric source."""
         return self.refusals.reading()
 
-    def _open(self, connection: socket.socket) -> None:
-        opening = asyncio.get_running_loop().create_task(self._receive_from(connection))
+    def _open_tcp(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
+        with contextlib.suppress(OSError):  # It has ended meanwhile.
+            tune(connection)
+        self._open(connection, tls)
+
+    def _open(self, connection: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        opening = asyncio.get_running_loop().create_task(self._receive_from(connection, tls))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
 
-    async def _receive_from(self, connection: socket.socket) -> None:
+    async def _receive_from(self, connection: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: _Incoming(self), connection
+                lambda: _Incoming(self),
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else TLS_TIMEOUT_S,
             )
-        except OSError:  # It has ended meanwhile.
+        except OSError as error:  # It has ended meanwhile, or its certificate is wrong.
+            if tls is not None:
+                self.refusals.count(Refusal.INVALID, f"there is no TLS with it: {error}")
             connection.close()
 
 
@@ -157,102 +188,3 @@ class _Incoming(asyncio.Protocol):
         self._buffer.clear()
         if self._transport is not None:
             self._transport.close()
-
-
-class SocketCarrier(asyncio.Protocol):
-    """Carries a link's frames to a process of the same node.
-
-    A connection carries frames in one direction: the frames of the peer come by its own.
-    """
-
-    def __init__(self, address: SocketAddress, fallback: FrameCarrier) -> None:
-        self._address = address
-        self._fallback = fallback
-        self._transport: Any = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._paused = False
-        self._waiting = 0
-        """Frames that wait for room."""
-        self._given_up = False
-
-    @property
-    def is_stream(self) -> bool:
-        """True until the connection breaks."""
-        return not self._given_up
-
-    def write(self, frame: bytes) -> bool:
-        """Hand a frame over without waiting; False when `deliver` must be used."""
-        # A frame that waits for room would wait for ever if later frames took all of it.
-        return not self._waiting and self._write(frame)
-
-    def _write(self, frame: bytes) -> bool:
-        if self._transport is None or self._paused:
-            return False
-        self._transport.writelines((LENGTH.pack(len(frame)), frame))
-        return True
-
-    async def deliver(self, frame: bytes, references: Sequence[Any]) -> tuple[bytes, Sequence[Any]]:
-        """Hand a frame over; see `FrameCarrier`."""
-        if references or self._given_up:
-            return await self._fallback.deliver(frame, references)
-        if self._transport is None:
-            await self._connect()
-        self._waiting += 1
-        try:
-            while self._paused and not self._given_up:
-                # All waiting frames share one future.
-                if self._room is None or self._room.done():
-                    self._room = asyncio.get_running_loop().create_future()
-                await asyncio.shield(self._room)
-            is_written = self._write(frame)
-        finally:
-            self._waiting -= 1
-        if is_written:
-            return b"", ()
-        return await self._fallback.deliver(frame, references)
-
-    async def _connect(self) -> None:
-        if self._connecting is None:
-            self._connecting = asyncio.get_running_loop().create_task(self._open())
-        await asyncio.shield(self._connecting)
-
-    async def _open(self) -> None:
-        address = self._address
-        try:
-            peer = await open_connection(address.name, address.token, CONNECT_TIMEOUT_S)
-            transport, _ = await asyncio.get_running_loop().create_unix_connection(
-                lambda: self, sock=peer
-            )
-        except OSError as error:
-            LOGGER.warning("Ray calls replace the socket to a host of this node: %s", error)
-            self._given_up = True
-            return
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self._transport = transport
-        self._connecting = None
-
-    def pause_writing(self) -> None:
-        """Pause: the kernel's buffer is full."""
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        """Resume: the buffer has room."""
-        self._paused = False
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Use the fallback from now on: the peer is dead or has refused the connection."""
-        self._transport = None
-        self._given_up = True
-        self._wake()
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._transport is not None:
-            with contextlib.suppress(OSError):
-                self._transport.close()
-
-    def _wake(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)

@@ -16,6 +16,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from callboard.runtime.transport.tcp import ports_of
+
 ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 DOCUMENTATION: Final = ip_network("192.0.2.0/24")
@@ -124,6 +126,19 @@ def test_no_port_is_given_twice_or_lies_among_the_workers(config: Config, name: 
     assert len(set(ports.values())) == len(ports)
     assert low < high
     assert not [port for port in ports.values() if low <= port <= high]
+
+
+@pytest.mark.parametrize("name", SHELL_LISTS)
+def test_the_ports_for_frames_are_none_of_rays(config: Config, name: str) -> None:
+    text = "\n".join(config["setup_commands"])
+    (named,) = re.findall(r"CALLBOARD_FRAME_PORTS=([\d-]+)", text)
+    frames = ports_of(named)
+    given = options(config[name][-1])
+    ports = {key: int(value) for key, value in given.items() if key.endswith("port")}
+    ray_has = {*range(ports["min-worker-port"], ports["max-worker-port"] + 1), *ports.values()}
+    assert frames is not None
+    assert len(frames) >= 1_000
+    assert ray_has.isdisjoint(frames)
 
 
 @pytest.mark.parametrize("name", SHELL_LISTS)

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.frame import Frame, FrameHeader, FrameWriter
-from callboard.messages.ports import FrameCarrier, TransportBroken
+from callboard.messages.ports import BreakableCarrier, FrameCarrier, TransportBroken
 
 from .core import LinkCore
 from .outbox import Outbox
@@ -61,6 +61,8 @@ class Link:
         self.receiver = FrameReceiver(host, slot, self.core, self.outbox)
         self._window: Final = host.limits.link_frames_in_flight
         self._in_flight = 0
+        self._in_flight_again = 0
+        """Those of them that have been sent before."""
         self._resent = 0
         """The newest frame that has been sent again, of those up to `_resend_to`."""
         self._resend_to = 0
@@ -110,6 +112,8 @@ class Link:
         self.is_closed = False
         self.epoch = epoch
         self.carrier = carrier
+        if isinstance(carrier, BreakableCarrier):
+            carrier.on_break = self._resend
         if is_open:
             self.open()
         self.host.link_connected()
@@ -153,7 +157,7 @@ class Link:
         self.carrier = None
         self._granted = self.host.limits.link_credit
         self.core = LinkCore(self.host.limits)
-        self._in_flight = 0
+        self._in_flight = self._in_flight_again = 0
         self._resend_to = 0
         self._ack_owed = False
         self.outbox.reset(self.core)
@@ -255,7 +259,9 @@ class Link:
             return frame.data, frame.references
         return self.bookkeeping(), ()
 
-    async def _carry(self, frame: SentFrame, number: int, epoch: int) -> None:
+    async def _carry(
+        self, frame: SentFrame, number: int, epoch: int, *, again: bool = False
+    ) -> None:
         failures = 0
         while epoch == self.epoch and self.carrier is not None:
             try:
@@ -271,6 +277,7 @@ class Link:
             if epoch != self.epoch:
                 return
             self._in_flight -= 1
+            self._in_flight_again -= again
             if answer:
                 self.host.receive(answer, references)
             if self._resend_to:
@@ -327,7 +334,8 @@ class Link:
         self._ack_timer = None
         oldest = next(iter(self.core.unacknowledged.values()), None)
         if oldest is not None:
-            if self.host.now() - oldest.sent_s > RESEND_AFTER_S and not self._in_flight:
+            is_late = self.host.now() - oldest.sent_s > RESEND_AFTER_S
+            if is_late and not self._in_flight and not self._resend_to:
                 self._resend()
             self._arm(RESEND_AFTER_S)
         if self._ack_owed:
@@ -353,16 +361,17 @@ class Link:
 
     def _resend(self) -> None:
         """Send again all frames that may be lost; the peer drops repeats."""
-        if not self._resend_to:
-            self._resent, self._resend_to = 0, self.core.sequence
-            self._resend_more()
+        self._resent, self._resend_to = 0, self.core.sequence
+        self._resend_more()
 
     def _resend_more(self) -> None:
         """Send the next ones again, as far as they may be under way."""
         for number, frame in list(self.core.unacknowledged.items()):
             if not self._resent < number <= self._resend_to:
                 continue
-            if self._in_flight >= self._window or self.carrier is None:
+            # One may always leave: frames that the peer refuses until it has this one, because they
+            # are far ahead, may fill the window.
+            if self.carrier is None or (self._in_flight >= self._window and self._in_flight_again):
                 return
             self._resent = number
             self.frames_resent += 1
@@ -371,5 +380,6 @@ class Link:
             self.core.unacknowledged[number] = renewed
             if frame.references or not self.carrier.write(frame.data):
                 self._in_flight += 1
-                self.host.run_task(self._carry(renewed, number, self.epoch))
+                self._in_flight_again += 1
+                self.host.run_task(self._carry(renewed, number, self.epoch, again=True))
         self._resend_to = 0

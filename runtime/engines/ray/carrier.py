@@ -1,4 +1,4 @@
-"""Frames as Ray calls: the carrier between any two nodes."""
+"""Frames as Ray calls: the carrier between any two nodes, where no socket is."""
 
 from collections.abc import Sequence
 from typing import Any, Final

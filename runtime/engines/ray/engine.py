@@ -24,7 +24,7 @@ import ray.util.client
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.core.errors import ClusterError, ClusterUnreachable, SpecError
-from callboard.messages.ports import HostProcess, LargeValueStore
+from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
 from ...doctor.cluster import CLIENT_ADVICE
@@ -32,9 +32,11 @@ from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
 from ...hosting.shipping import checked_modules
 from ...transport.process_watch import Identity, identity_of
-from ...transport.sockets import SocketAddress, SocketServer
+from ...transport.sockets import SocketAddress
+from ...transport.tcp import TcpAddress
 from .dashboard import dashboard_notice
 from .embedded import AgentWatch, on_loopback
+from .frame_sockets import FrameSockets, asked_of
 from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
@@ -72,8 +74,7 @@ class RayEngine:
         """The records of the processes that outlive this one; None in a driver."""
         self._large_values = RayLargeValues()
         self._processes: dict[RayProcess, None] = {}
-        self._server: SocketServer | None = None
-        self._listening: asyncio.Future[SocketAddress | None] | None = None
+        self._frames: FrameSockets | None = None
         self._owns_ray = False
         self._address: str | None = None
         """The address of the cluster, once it has answered; None without one."""
@@ -177,14 +178,24 @@ class RayEngine:
 
     async def socket_address(self) -> SocketAddress | None:
         """The socket for frames from hosts of this process's node."""
-        if self._server is None:
+        return await self._own_frames().address()
+
+    def frame_address(self) -> TcpAddress | None:
+        """Where this process listens for other nodes; it does so from the first call on."""
+        return self._own_frames().tcp_address()
+
+    async def carrier_to(
+        self, handle: Any, address: SocketAddress | None, by_call: FrameCarrier
+    ) -> FrameCarrier:
+        """The fastest carrier to a Ray actor."""
+        return await self._own_frames().carrier_to(address, by_call, asked_of(handle))
+
+    def _own_frames(self) -> FrameSockets:
+        if self._frames is None:
             assert self.control is not None
-            self._server = SocketServer(self.control.take, self.settings.limits)
-            self.control.meters.instruments.add(self._server.reading)
-            node = ray.get_runtime_context().get_node_id()
-            self._listening = asyncio.ensure_future(self._server.start(node))
-        assert self._listening is not None
-        return await asyncio.shield(self._listening)
+            instruments = self.control.meters.instruments
+            self._frames = FrameSockets(self.control.take, self.settings, instruments)
+        return self._frames
 
     def job(self) -> str:
         """Ray's id of the job of this process."""
@@ -264,8 +275,8 @@ class RayEngine:
     async def stop(self) -> None:
         """Kill the remaining processes and leave the cluster."""
         self.collector.end()
-        if self._server is not None:
-            await self._server.stop()
+        if self._frames is not None:
+            await self._frames.stop()
         if not ray.is_initialized():
             if self._owns_ray:  # The start was interrupted.
                 _shut_down(ray_processes(), limit_s=INTERRUPTED_GOODBYE_S)

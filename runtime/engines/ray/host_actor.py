@@ -38,10 +38,13 @@ from ...hosting.settings import Settings
 from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
 from ...transport.process_watch import Identity, identity_of
 from ...transport.pulls import Pulls
-from ...transport.sockets import SocketAddress, SocketCarrier, SocketServer
+from ...transport.sockets import SocketAddress
+from ...transport.stream_carrier import Find
+from ...transport.tcp import TcpAddress
 from .actor_loop import take_over
 from .carrier import NOT_CONNECTED, RayCarrier, pack_answer
 from .environment import RAY
+from .frame_sockets import FrameSockets, asked_of
 from .large_values import RayLargeValues
 from .release import this_release
 
@@ -105,8 +108,10 @@ class HostActor:
         self._host: Host | None = None
         self._watchdog: Watchdog | None = None
         self._pulls: Final = Pulls()
-        self._server: SocketServer | None = None
+        self._frames: FrameSockets | None = None
         self._address: SocketAddress | None = None
+        self._driver_addresses: Final[dict[int, TcpAddress]] = {}
+        """Where drivers of other nodes listen, by their slots."""
         self._ended: asyncio.Future[Exit] | None = None
         self._collector: Final = GcPause()
 
@@ -165,13 +170,11 @@ class HostActor:
             on_failed=self._failed,
             environment=RAY,
         )
-        node = ray.get_runtime_context().get_node_id()
-        self._server = SocketServer(self._host.take, self._settings.limits)
-        self._host.meters.instruments.add(self._server.reading)
-        self._address = await self._server.start(node)
-        self._host.link(CONTROL_SLOT).connect(
-            control_epoch, self._carrier_to(control_address, self._calls_to(CONTROL_SLOT, control))
-        )
+        instruments = self._host.meters.instruments
+        self._frames = FrameSockets(self._host.take, self._settings, instruments)
+        self._address = await self._frames.address()
+        way = await self._carrier_to(CONTROL_SLOT, control, control_address)
+        self._host.link(CONTROL_SLOT).connect(control_epoch, way)
         return self._address
 
     async def adopt(
@@ -181,7 +184,7 @@ class HostActor:
         host = self._host
         if host is None:
             return None
-        way = self._carrier_to(control_address, self._calls_to(CONTROL_SLOT, control))
+        way = await self._carrier_to(CONTROL_SLOT, control, control_address)
         host.link(CONTROL_SLOT).connect(control_epoch, way)
         return Adopted(
             host.slot,
@@ -192,18 +195,29 @@ class HostActor:
             tuple(s for s, link in host.links.items() if is_driver_slot(s) and link.is_connected),
         )
 
-    def _calls_to(self, slot: int, handle: Any) -> FrameCarrier:
-        """The carrier to a Ray actor; without a handle, to a driver that pulls its frames."""
+    async def _carrier_to(
+        self, slot: int, handle: Any, address: SocketAddress | None
+    ) -> FrameCarrier:
+        """The carrier to a Ray actor; without a handle, to a driver, which cannot be called."""
+        assert self._frames is not None, "become() comes first"
         if handle is not None:
-            return RayCarrier(handle)
-        return self._pulls.carrier(slot)
+            return await self._frames.carrier_to(address, RayCarrier(handle), asked_of(handle))
+        pulls = self._pulls.carrier(slot)
+        return await self._frames.carrier_to(address, pulls, self._driver_at(slot))
 
-    def _carrier_to(self, address: SocketAddress | None, by_call: FrameCarrier) -> FrameCarrier:
-        """The fastest carrier to a peer: a socket on this node, Ray calls to another node."""
-        mine = self._address
-        if address is None or mine is None or address.node != mine.node:
-            return by_call
-        return SocketCarrier(address, by_call)
+    def _driver_at(self, slot: int) -> Find:
+        async def find() -> TcpAddress | None:
+            return self._driver_addresses.get(slot)
+
+        return find
+
+    async def frame_address(self) -> TcpAddress | None:
+        """Where this host listens for other nodes; it does so from the first call on."""
+        return None if self._frames is None else self._frames.tcp_address()
+
+    async def driver_listens(self, slot: int, address: TcpAddress) -> None:
+        """Send the frames for a driver of another node there; it still pulls the others."""
+        self._driver_addresses[slot] = address
 
     def _failed(self, reason: Exit) -> None:
         if self._ended is not None and not self._ended.done():
@@ -222,7 +236,7 @@ class HostActor:
         for slot, (epoch, handle, address) in peers.items():
             if host.has_forgotten(slot):
                 continue  # The driver has left since this was sent.
-            carrier = self._carrier_to(address, self._calls_to(slot, handle))
+            carrier = await self._carrier_to(slot, handle, address)
             host.link(slot).connect(epoch, carrier, is_open=is_open)
 
     async def disconnect(self, slot: int) -> None:
@@ -230,6 +244,7 @@ class HostActor:
         left = HostLost("the driver has left.", advice="", slot=slot)
         self._living().forget(slot, left)
         self._pulls.end(slot)
+        self._driver_addresses.pop(slot, None)
 
     async def deliver(self, frame: bytes, references: Sequence[Any] = ()) -> Answer:
         """Receive a frame; returns the frame that is ready for its sender."""

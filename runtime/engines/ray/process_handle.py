@@ -19,7 +19,8 @@ from ...detached.attached_driver_process import AttachedDriverProcess
 from ...detached.ports import Pulled
 from ...hosting.memory import GcPause
 from ...transport.process_watch import Identity, until_ended
-from ...transport.sockets import SocketAddress, SocketCarrier
+from ...transport.sockets import SocketAddress
+from ...transport.tcp import TcpAddress
 from .carrier import RayCarrier, describe, host_lost, unpack_answer
 from .host_actor import Adopted
 
@@ -47,6 +48,14 @@ class ProcessOwner(Protocol):
     async def socket_address(self) -> SocketAddress | None:
         """The socket for frames from processes of this node."""
 
+    def frame_address(self) -> TcpAddress | None:
+        """Where this process listens for other nodes."""
+
+    async def carrier_to(
+        self, handle: Any, address: SocketAddress | None, by_call: FrameCarrier
+    ) -> FrameCarrier:
+        """The fastest carrier to a Ray actor."""
+
     def forget(self, process: "RayProcess") -> None:
         """Forget a process before its kill."""
 
@@ -65,6 +74,8 @@ class RayProcess:
         self.identity: Identity | None = None
         """The identity of its process, once it runs."""
         self.address: SocketAddress | None = None
+        self._knows_driver = False
+        """Whether the process knows where this driver listens."""
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """See `HostProcess`."""
@@ -93,11 +104,25 @@ class RayProcess:
 
     async def carrier(self) -> FrameCarrier:
         """The carrier of frames from this process's host to that one."""
-        mine = await self._engine.socket_address()
         by_call = RayCarrier(self.handle, self.name)
-        if self.address is None or mine is None or self.address.node != mine.node:
-            return by_call
-        return SocketCarrier(self.address, by_call)
+        mine = await self._engine.socket_address()
+        if mine is not None and self.address is not None and self.address.node != mine.node:
+            self._tell_where_this_listens()
+        return await self._engine.carrier_to(self.handle, self.address, by_call)
+
+    def _tell_where_this_listens(self) -> None:
+        control = self._engine.control
+        assert control is not None
+        if self._engine.control_handle is not None or self._knows_driver:
+            return  # A Ray actor is asked.
+        address = self._engine.frame_address()
+        if address is not None:
+            self._knows_driver = True
+            control.run_task(self._tell(control.slot, address))
+
+    async def _tell(self, slot: int, address: TcpAddress) -> None:
+        with contextlib.suppress(ray.exceptions.RayError):  # It pulls its frames then.
+            await self.handle.driver_listens.remote(slot, address)
 
     def bring_frames(self, slot: int, epoch: int) -> None:
         """Keep one pull outstanding, unless this process is a Ray actor and takes calls."""

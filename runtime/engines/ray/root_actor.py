@@ -22,7 +22,9 @@ from ...hosting.memory import tune_gc
 from ...hosting.settings import Settings
 from ...transport.process_watch import Identity, has_ended, identity_of
 from ...transport.pulls import PullCarrier
-from ...transport.sockets import SocketAddress, SocketCarrier
+from ...transport.sockets import SocketAddress
+from ...transport.stream_carrier import StreamCarrier, UnixWay
+from ...transport.tcp import TcpAddress
 from .actor_loop import take_over
 from .carrier import pack_answer
 from .driver_watch import watch_process
@@ -95,7 +97,11 @@ class RayRootEnvironment:
         mine, address = await self._engine.socket_address(), join_request.address
         if address is None or mine is None or address.node != mine.node:
             return pulls, mine
-        return SocketCarrier(address, pulls), mine
+        return StreamCarrier(UnixWay(address), pulls), mine
+
+    def frame_address(self) -> TcpAddress | None:
+        """Where this process listens for hosts of other nodes."""
+        return None if self._engine is None else self._engine.frame_address()
 
     def watch_process(
         self, join_request: JoinRequest, gone: Callable[[], None]
@@ -129,7 +135,7 @@ class RootActor:
         self._settings = settings
         self._made: DetachedRoot | None = None
         self._refused: ClusterError | None = None
-        root_environment = RayRootEnvironment(settings, system)
+        root_environment = self._environment = RayRootEnvironment(settings, system)
         try:
             node = node_title(ray.get_runtime_context().get_node_id())
             check_system(release, f"the root of {settings.name!r}", node)
@@ -198,6 +204,10 @@ class RootActor:
         """Receive a frame for the control host; returns the frame that is ready for its sender."""
         control = self._root.control
         return await take_call(None if control is None else control.host, frame, references)
+
+    async def frame_address(self) -> TcpAddress | None:
+        """Where this root listens for hosts of other nodes."""
+        return self._environment.frame_address()
 
     async def pull(self, slot: int, bookkeeping: bytes) -> Any:
         """See `DetachedRoot.pull`."""

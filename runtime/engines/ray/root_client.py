@@ -12,7 +12,8 @@ from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier
 
 from ...detached.ports import JoinReply, JoinRequest, Pulled, RootAway
-from ...transport.sockets import SocketAddress, SocketCarrier
+from ...transport.sockets import SocketAddress
+from ...transport.stream_carrier import StreamCarrier, UnixWay
 from .carrier import RayCarrier, unpack_answer
 
 __all__ = ["RayRootClient"]
@@ -74,4 +75,4 @@ class RayRootClient:
         address = join_reply.control_address
         if address is None or mine is None or address.node != mine.node:
             return by_call
-        return SocketCarrier(address, by_call)
+        return StreamCarrier(UnixWay(address), by_call)

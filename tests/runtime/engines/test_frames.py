@@ -163,6 +163,18 @@ async def test_older_version_with_an_upcaster_is_understood(system: System) -> N
     assert (await ref.ask(OldUpcastQuestion(n=3))).n == len("old")
 
 
+async def test_a_system_on_one_node_opens_no_port_for_frames(system: System) -> None:
+    refs = [await system.spawn(actors.Counter, host=number) for number in (1, 2)]
+    for ref in refs:
+        assert (await ref.ask(actors.Ping(n=1))).n == 1
+    engine: Any = system._engine
+    if system.settings.engine == "ray":
+        assert engine._frames._tcp is None
+        assert len(engine._frames._server._listeners) == 1
+        frames = [link.carrier for link in host_of(system).links.values()]
+        assert all(carrier is None or carrier.is_stream for carrier in frames)
+
+
 async def test_the_garbage_is_garbage() -> None:
     """The tests above prove nothing if these were frames."""
     for data in garbage():

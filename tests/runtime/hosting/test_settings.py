@@ -24,6 +24,7 @@ EVERY = {
     "CALLBOARD_NAME": "theirs",
     "CALLBOARD_JOURNAL": "/journals/theirs.db",
     "CALLBOARD_MODULES": os.pathsep.join(("/code/shop", "/code/prices.py")),
+    "CALLBOARD_FRAME_PORTS": "11000-11999",
 }
 
 
@@ -32,6 +33,7 @@ def test_the_environment_says_what_the_code_leaves_open() -> None:
     assert (settings.engine, settings.hosts) == ("ray", 7)
     assert (settings.address, settings.name) == ("192.0.2.10:6379", "theirs")
     assert settings.modules == ("/code/shop", "/code/prices.py")
+    assert settings.frame_ports == "11000-11999"
     assert set(EVERY) == set(FROM_ENVIRONMENT.values())
 
 
@@ -74,6 +76,8 @@ def test_hosts_may_come_as_text_from_a_command_line() -> None:
         ({"ask_timeout_s": 0}, {}, "ask_timeout_s"),
         ({"blocked_s": 0}, {}, "blocked_s"),
         ({"blocked_s_max": -1.0}, {}, "blocked_s_max"),
+        ({"frame_ports": "11000-"}, {}, "frame_ports"),
+        ({}, {"CALLBOARD_FRAME_PORTS": "11999-11000"}, "frame_ports"),
         ({}, {"CALLBOARD_HOSTS": "1.5"}, "CALLBOARD_HOSTS"),
         ({}, {"CALLBOARD_ENGINE": "cloud"}, "engine"),
         ({}, {"CALLBOARD_ENGINE": "inline", "CALLBOARD_ADDRESS": "h:1"}, "address"),

@@ -31,6 +31,7 @@ HOSTS = frozenset(HOST) - {
     "callboard_dead_letters",
     "callboard_frames_resent",
     "callboard_connections_refused",
+    "callboard_connections_failed",
     "callboard_threads_refused",
 }
 """Ray exports a counter after its first increase."""

@@ -27,7 +27,8 @@ from callboard.runtime.api.start import start
 from callboard.runtime.engines.ray.engine import RayEngine
 from callboard.runtime.transport import connections
 from callboard.runtime.transport.connections import Refusal, open_connection
-from callboard.runtime.transport.sockets import SocketAddress, SocketCarrier, SocketServer
+from callboard.runtime.transport.sockets import SocketAddress, SocketServer
+from callboard.runtime.transport.stream_carrier import StreamCarrier, UnixWay
 from tests.thoroughness import examples
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs abstract socket names")
@@ -84,7 +85,7 @@ class Server(SocketServer):
 
     async def takes(self, frame: bytes, address: SocketAddress) -> None:
         """A peer with the token gets a frame through, by the socket."""
-        carrier = SocketCarrier(address, None)  # type: ignore[arg-type] # a fallback would fail
+        carrier = StreamCarrier(UnixWay(address), None)  # type: ignore[arg-type] # a fallback would fail
         await carrier.deliver(frame, ())
         await until(lambda: frame in self.frames)
         carrier.close()

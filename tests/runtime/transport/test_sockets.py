@@ -13,7 +13,8 @@ import pytest
 
 from callboard.messages.core.errors import FrameError
 from callboard.messages.core.limits import Limits
-from callboard.runtime.transport.sockets import SocketAddress, SocketCarrier, SocketServer
+from callboard.runtime.transport.sockets import SocketAddress, SocketServer
+from callboard.runtime.transport.stream_carrier import StreamCarrier, UnixWay
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 DEADLINE_S = 10.0
@@ -92,7 +93,7 @@ async def test_frames_arrive_whole_and_in_order_whatever_their_size() -> None:
     sizes = [0, 1, 3, 1_000, 70_000, 300_000, 5_000_000, 2]
     sent = [secrets.token_bytes(size) for size in sizes]
     async with listening() as (inbox, address):
-        carrier = SocketCarrier(address, Fallback())
+        carrier = StreamCarrier(UnixWay(address), Fallback())
         for frame in sent:
             assert await carrier.deliver(frame, ()) == (b"", ())
         await inbox.wait_for(len(sent))
@@ -102,7 +103,7 @@ async def test_frames_arrive_whole_and_in_order_whatever_their_size() -> None:
 
 async def test_write_hands_over_at_once_when_connected_and_refuses_before() -> None:
     async with listening() as (inbox, address):
-        carrier = SocketCarrier(address, Fallback())
+        carrier = StreamCarrier(UnixWay(address), Fallback())
         assert not carrier.write(b"too early")
         await carrier.deliver(b"first", ())
         assert carrier.write(b"second")
@@ -114,7 +115,7 @@ async def test_write_hands_over_at_once_when_connected_and_refuses_before() -> N
 async def test_a_frame_with_references_goes_by_the_other_carrier() -> None:
     async with listening() as (inbox, address):
         fallback = Fallback()
-        carrier = SocketCarrier(address, fallback)
+        carrier = StreamCarrier(UnixWay(address), fallback)
         answer = await carrier.deliver(b"with references", [object()])
         assert answer == (b"by the other way", ())
         assert fallback.frames == [b"with references"]
@@ -124,7 +125,7 @@ async def test_a_frame_with_references_goes_by_the_other_carrier() -> None:
 async def test_a_socket_that_is_not_there_falls_back_for_good() -> None:
     fallback = Fallback()
     gone = SocketAddress("node", "\0callboard-nobody-listens-here", b"x" * 32)
-    carrier = SocketCarrier(gone, fallback)
+    carrier = StreamCarrier(UnixWay(gone), fallback)
     await carrier.deliver(b"one", ())
     await carrier.deliver(b"two", ())
     assert not carrier.write(b"three")
@@ -134,7 +135,7 @@ async def test_a_socket_that_is_not_there_falls_back_for_good() -> None:
 async def test_a_server_that_stops_sends_later_frames_the_other_way() -> None:
     fallback = Fallback()
     async with listening() as (inbox, address):
-        carrier = SocketCarrier(address, fallback)
+        carrier = StreamCarrier(UnixWay(address), fallback)
         await carrier.deliver(b"one", ())
         await inbox.wait_for(1)
     async with asyncio.timeout(DEADLINE_S):
@@ -151,7 +152,7 @@ async def test_a_slow_reader_makes_deliver_wait_and_not_memory_grow() -> None:
         pytest.skip("needs abstract socket names")
     listener.bind(name)
     listener.listen()
-    carrier = SocketCarrier(SocketAddress("node", name, b"x" * 32), Fallback())
+    carrier = StreamCarrier(UnixWay(SocketAddress("node", name, b"x" * 32)), Fallback())
     written = 0
 
     async def write_for_ever() -> None:
@@ -204,7 +205,7 @@ async def test_bytes_that_are_no_frame_close_that_connection_only() -> None:
         bad = b"not a frame"
         connection.sendall(address.token + struct.pack(">I", len(bad)) + bad)
         assert await closed_by_peer(connection)
-        carrier = SocketCarrier(address, Fallback())
+        carrier = StreamCarrier(UnixWay(address), Fallback())
         await carrier.deliver(b"another peer goes on", ())
         await inbox.wait_for(1)
         connection.close()
