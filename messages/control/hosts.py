@@ -140,6 +140,10 @@ class AutoHosts:
         if idle_s is not None and not (is_number and 0 < idle_s <= TIMEOUT_S_MAX):
             _refuse("AutoHosts.idle_s", f"is {idle_s!r}", "Give seconds over 0, or None.")
 
+    def count_for(self, room: int) -> int:
+        """The number of hosts for nodes that have room for `room`."""
+        return min(max(room, self.at_least), self.at_most)
+
 
 def host_specs(hosts: int | Sequence[HostSpec]) -> tuple[HostSpec, ...]:
     """One spec for each host, in start order; a number means `host-1`, `host-2` and so on.

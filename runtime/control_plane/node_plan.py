@@ -190,7 +190,7 @@ def steps(
     known = {place.node.id: place for place in places}
     shared = [host for host in hosts if not host.is_fixed]
     room = sum(place.node.room for place in places if place.takes_hosts)
-    wanted = len(shared) if limits is None else min(max(room, limits.at_least), limits.at_most)
+    wanted = len(shared) if limits is None else limits.count_for(room)
     ending = _to_end(shared, known, wanted, may_shrink=may_shrink) if limits is not None else []
     gone = {step.slot for step in ending}
     found: list[Step] = [*ending, *_off_draining(hosts, known, gone)]

@@ -29,6 +29,7 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from .host_children import HostChildren, child_spec
 from .host_lifecycle import Hosting
+from .nodes import Nodes
 from .records import Records
 from .registrar import Registrar
 from .slots import Slot, SlotTable
@@ -55,7 +56,8 @@ class Root:
         records: Records | None = None,
     ) -> None:
         self.table: Final = SlotTable()
-        standbys = Standbys(control, engine, settings.standbys)
+        nodes = Nodes(control, engine, self.table, settings.start_timeout_s)
+        standbys = Standbys(control, nodes, settings.standbys)
         self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
         self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
         self._control = control

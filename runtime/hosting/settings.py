@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypedDict
 
-from callboard.messages.control.hosts import HOSTS_MAX, HostSpec, host_specs
+from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
@@ -43,9 +43,9 @@ class Settings:
 
     engine: str = "ray"
     """`ray` runs each host as a Ray actor; `inline` runs all hosts in this process."""
-    hosts: int | Sequence[HostSpec] | None = None
-    """The number of hosts that run actors, or a spec for each; None: one for each CPU of the
-    cluster (`inline`: 2)."""
+    hosts: int | Sequence[HostSpec] | AutoHosts | None = None
+    """The number of hosts that run actors, or a spec for each; `AutoHosts`: as many as the
+    cluster has CPUs at the time. None: one for each CPU at the start (`inline`: 2)."""
     standbys: int = 1
     """The number of warm, empty processes that take over when a host dies."""
     address: str | None = None
@@ -161,8 +161,10 @@ class Settings:
             options[name] = _value_of(name, text)
         return settings_of(options, environment)
 
-    def _check_hosts(self, hosts: int | Sequence[HostSpec]) -> None:
-        wanted = f"a number from 1 to {HOSTS_MAX}, HostSpecs, or None"
+    def _check_hosts(self, hosts: int | Sequence[HostSpec] | AutoHosts) -> None:
+        wanted = f"a number from 1 to {HOSTS_MAX}, HostSpecs, AutoHosts, or None"
+        if isinstance(hosts, AutoHosts):
+            return
         if isinstance(hosts, int):
             if isinstance(hosts, bool) or not 1 <= hosts <= HOSTS_MAX:
                 _refuse("hosts", hosts, wanted)
@@ -187,7 +189,7 @@ class SettingsOptions(TypedDict, total=False):
     """
 
     engine: str | None
-    hosts: int | Sequence[HostSpec] | None
+    hosts: int | Sequence[HostSpec] | AutoHosts | None
     standbys: int | None
     address: str | None
     name: str | None
@@ -233,7 +235,7 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
         if not text:
             continue
         if name not in said:
-            said[name] = _whole_number(variable, text) if name == "hosts" else text
+            said[name] = _hosts_of(variable, text) if name == "hosts" else text
         elif not _is_same(name, str(said[name]), text):
             LOGGER.warning(
                 "%s=%s is ignored: the code sets %s=%r. Remove %s there to use the variable.",
@@ -261,7 +263,9 @@ def _value_of(name: str, text: str) -> Any:
     """The value of a setting from a text; a text for an unknown name stays as it is."""
     field = Settings.__dataclass_fields__.get(name)
     kind = None if field is None else field.type
-    if kind is int or name == "hosts":
+    if name == "hosts":
+        return _hosts_of(name, text)
+    if kind is int:
         return _whole_number(name, text)
     if kind is float:
         try:
@@ -275,6 +279,16 @@ def _value_of(name: str, text: str) -> Any:
     if kind in {Limits, SupervisorSpec}:
         _refuse(name, text, f"a {kind.__name__}, which only code can give")
     return text
+
+
+def _hosts_of(variable: str, text: str) -> int | AutoHosts:
+    """A number of hosts, or `auto`."""
+    if text == "auto":
+        return AutoHosts()
+    try:
+        return int(text)
+    except ValueError:
+        _refuse(variable, text, "a whole number, or auto")
 
 
 def _whole_number(variable: str, text: str) -> int:

@@ -164,8 +164,8 @@ async def start_fails_half_way(strategy: Strategy) -> None:
     async def refuse(*_: Any) -> None:
         raise ClusterError("no place.", advice="")
 
-    async def third_is_broken(*args: Any) -> Any:
-        process: Any = await start_process(*args)
+    async def third_is_broken(*args: Any, **options: Any) -> Any:
+        process: Any = await start_process(*args, **options)
         made.append(process)
         if len(made) == 3:
             process.become = refuse

@@ -279,7 +279,7 @@ def test_hosts_that_follow_end_as_many_as_the_cpus_of_each_node(
     assert there == {f"n{i}": amount for i, amount in enumerate(cpus)}
 
 
-# --- the memory ------------------------------------------------------------------------------------
+# --- the memory ----------------------------------------------------------------------------------
 
 
 def places_of(book: NodeBook, now: float) -> dict[str, Place]:
