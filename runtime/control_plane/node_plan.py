@@ -109,7 +109,7 @@ class Move(NamedTuple):
 
     slot: int
     node: str = ""
-    """The other node; empty for the best one."""
+    """The other node; empty where the resources of the host choose it."""
     within_s: float = NO_DEADLINE
     """The time for it."""
 
@@ -247,15 +247,18 @@ def _off_draining(
     hosts: Sequence[HostPlace], known: Mapping[str, Place], gone: set[int]
 ) -> list[Move]:
     """The hosts that leave draining nodes, as soon as another node can take them."""
-    others = any(place.takes_hosts for place in known.values())
+    takers = {node: place for node, place in known.items() if place.takes_hosts}
     moves = []
     for host in hosts:
         place = known.get(host.node)
-        if place is None or host.slot in gone or not (others or host.is_fixed):
+        within_s = None if place is None else place.node.drains_in_s
+        if within_s is None or host.slot in gone:
             continue
-        within_s = place.node.drains_in_s
-        if within_s is not None and place.node.is_alive:
-            moves.append(Move(host.slot, within_s=within_s))
+        node = None if host.is_fixed else choose_node(takers.values())
+        if node is not None:
+            takers[node.id] = replace(takers[node.id], hosts=takers[node.id].hosts + 1)
+        if node is not None or host.is_fixed:
+            moves.append(Move(host.slot, "" if node is None else node.id, within_s))
     return moves
 
 

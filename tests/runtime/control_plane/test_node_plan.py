@@ -126,14 +126,14 @@ def test_without_limits_hosts_only_leave_draining_nodes() -> None:
         *nodes(c=64),
     ]
     hosts = [HostPlace(1, "a"), HostPlace(2, "a"), HostPlace(3, "b", is_empty=True)]
-    assert steps(places, hosts) == [Move(3, within_s=20.0)]
+    assert steps(places, hosts) == [Move(3, "c", 20.0)]
 
 
 def test_hosts_stay_on_a_draining_node_while_there_is_no_other() -> None:
     places = [Place(Node("a", drains_in_s=20.0), hosts=2), *nodes(head=0)]
     assert steps(places, [HostPlace(1, "a")]) == []
     # Ray finds the place of hosts with resources of their own.
-    assert steps(places, [HostPlace(1, "a", is_fixed=True)]) == [Move(1, within_s=20.0)]
+    assert steps(places, [HostPlace(1, "a", is_fixed=True)]) == [Move(1, "", 20.0)]
 
 
 def test_a_new_node_gets_hosts_once_it_has_settled() -> None:
@@ -152,10 +152,10 @@ def test_empty_hosts_of_a_draining_node_end_and_the_others_move() -> None:
         HostPlace(3, "b", is_empty=True),
         HostPlace(4, "b"),
     ]
-    assert steps(places, hosts, AutoHosts()) == [Remove(3), Move(4, within_s=5.0)]
+    assert steps(places, hosts, AutoHosts()) == [Remove(3), Move(4, "a", 5.0)]
     assert steps(places, hosts, AutoHosts(at_least=4)) == [
-        Move(3, within_s=5.0),
-        Move(4, within_s=5.0),
+        Move(3, "a", 5.0),
+        Move(4, "a", 5.0),
     ]
 
 
