@@ -116,5 +116,9 @@ class Follower:
         # The next root must not use the number again.
         await root.registrar.records.reserve(root.table.next_cell, root.table.newest_slot)
         root.hosting.prepare(slot, node)
-        await root.hosting.prepared(slot)  # Otherwise a standby elsewhere would be quicker.
+        try:
+            await root.hosting.prepared(slot)  # Otherwise a standby elsewhere would be quicker.
+        except CallboardError:
+            root.registrar.remove_slot(slot)
+            raise
         await root.hosts.add(slot, HostSpec(slot.name))

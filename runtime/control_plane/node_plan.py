@@ -23,6 +23,7 @@ step puts a host on a node that is not open; no step ends a host that has actors
 """
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -155,7 +156,9 @@ def choose_standby(
     def rank(number: int) -> tuple[bool, bool, float]:
         node, is_warm = spares[number]
         place = known.get(node)
-        load = 0.0 if place is None or not place.node.cpus else place.hosts / place.node.cpus
+        load = math.inf if node else 0.0
+        if place is not None and place.node.cpus:
+            load = (place.hosts + 1) / place.node.cpus
         return _is_doubtful(place, node, known), not is_warm, load
 
     if not spares:
