@@ -1,7 +1,7 @@
 """The follower: keeps the hosts where the node plan wants them, while nodes come and go.
 
-It looks at the nodes every `LOOK_S`. Hosts leave a draining node one take-over each, all at once.
-With `AutoHosts` it also starts and ends hosts, and moves one host at a time for balance.
+It reads the nodes every `FOLLOW_EVERY_S`. The hosts of a draining node leave it all at once, each
+by a take-over. With `AutoHosts` it also starts and ends hosts, and moves one at a time for balance.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from .root import Root
     from .slots import Slot
 
-__all__ = ["LOOK_S", "Follower"]
+__all__ = ["FOLLOW_EVERY_S", "Follower"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
-LOOK_S: Final = 2.0
-"""How often the root looks at the nodes."""
+FOLLOW_EVERY_S: Final = 2.0
+"""How often the root reads the nodes."""
 
 
 class Follower:
@@ -45,15 +45,15 @@ class Follower:
     async def _follow(self) -> None:
         hosting = self._root.hosting
         while not hosting.is_closing:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(FOLLOW_EVERY_S)
             try:
-                await self._nodes.look()
+                await self._nodes.refresh()
             except CallboardError as error:
-                LOGGER.warning("the nodes are looked at again: %s", error)
+                LOGGER.warning("the nodes are read again: %s", error)
                 continue
-            self._look_after()
+            self._change_hosts()
 
-    def _look_after(self) -> None:
+    def _change_hosts(self) -> None:
         if not self._root.hosting.is_closing:
             self._root.standbys.leave(self._nodes.leaving())
             for step in self._steps():

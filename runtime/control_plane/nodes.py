@@ -39,22 +39,22 @@ class Nodes:
         """Hosts that start on each node."""
         self._standbys: Counter[str] = Counter()
         """Standbys that start on each node."""
-        self._looked_s = -FRESH_S
-        self._looking: asyncio.Task[None] | None = None
+        self._read_s = -FRESH_S
+        self._reading: asyncio.Task[None] | None = None
 
     # --- what is known --------------------------------------------------------------------------
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the nodes, unless they were read just now. Raises `ClusterError`."""
-        if self._control.now() < self._looked_s + FRESH_S:
+        if self._control.now() < self._read_s + FRESH_S:
             return
-        if self._looking is None or self._looking.done():
-            self._looking = self._control.start_task(self._read())
-        await asyncio.shield(self._looking)
+        if self._reading is None or self._reading.done():
+            self._reading = self._control.start_task(self._read())
+        await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
         self._book.seen(await self._engine.nodes(), self._control.now())
-        self._looked_s = self._control.now()
+        self._read_s = self._control.now()
 
     def suspect(self, node: str) -> None:
         """What runs on a node does not answer, or a process did not start there."""
@@ -83,7 +83,7 @@ class Nodes:
         Raises `ClusterError`; a node on which the start failed comes last from then on.
         """
         if self._engine.has_nodes:
-            await self.look()
+            await self.refresh()
             node = node or await self._next_node(is_standby=is_standby)
         starting = self._standbys if is_standby else self._hosts
         starting[node] += 1
@@ -111,7 +111,7 @@ class Nodes:
                 LOGGER.warning("no node offers a CPU: hosts wait until one comes")
                 waits = True
             await asyncio.sleep(FRESH_S)
-            await self.look()
+            await self.refresh()
         return node.id
 
     def choose_spare(

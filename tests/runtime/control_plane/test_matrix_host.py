@@ -171,7 +171,7 @@ async def start_fails_half_way(strategy: Strategy) -> None:
             process.become = refuse
         return process
 
-    engine.start_process = third_is_broken  # type: ignore[method-assign,assignment]
+    engine.start_process = third_is_broken  # type: ignore[method-assign]
     with pytest.raises(ClusterError, match="no place"):
         await system.open()
     assert all(not slot.is_up for slot in root_of(system).table.slots.values())
