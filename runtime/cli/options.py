@@ -58,7 +58,7 @@ class HostCount(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The number, or `auto`, as the environment has it."""
         text = str(value)
-        return text if text == "auto" else str(click.IntRange(min=1).convert(text, param, ctx))
+        return text if text == "auto" else str(click.IntRange(min=1).convert(value, param, ctx))
 
 
 def timeout_option(what: str) -> Callable[[CommandT], CommandT]:

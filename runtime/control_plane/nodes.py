@@ -125,8 +125,11 @@ class Nodes:
     # --- all hosts ------------------------------------------------------------------------------
 
     def leaving(self) -> set[str]:
-        """The nodes that are about to go, or are given back."""
-        return {p.node.id for p in self.places() if p.node.is_draining or p.is_released}
+        """The nodes that are about to go, or are given back; none while no other takes hosts."""
+        places = self.places()
+        if not any(place.takes_hosts for place in places):
+            return set()
+        return {place.node.id for place in places if place.node.is_draining or place.is_released}
 
     def steps(self, hosts: Sequence[HostPlace], limits: AutoHosts | None) -> list[Step]:
         """The next steps towards the plan; see `steps`."""

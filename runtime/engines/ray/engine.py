@@ -178,8 +178,8 @@ class RayEngine:
     async def nodes(self) -> Sequence[Node]:
         """Ray's nodes. Raises `ClusterError` when Ray does not answer."""
         try:
-            return await asyncio.to_thread(read_nodes)
-        except ray.exceptions.RayError as error:
+            return await _in_daemon_thread(read_nodes)
+        except Exception as error:  # whatever Ray raises, the nodes are not known
             raise ClusterError(
                 f"Ray does not list its nodes: {str(error).strip()[:300]}", advice="Try again."
             ) from error

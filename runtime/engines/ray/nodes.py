@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import ray
 from ray._private import state as ray_state  # The public API does not say which nodes drain.
 
 from callboard.messages.control.nodes import NO_DEADLINE, Node
@@ -19,7 +18,8 @@ __all__ = ["node_of", "read_nodes"]
 
 def read_nodes() -> list[Node]:
     """All nodes that Ray knows. Queries the control store: not for an event loop."""
-    known: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    # Not `ray.nodes()`, which starts a Ray of its own when this one has just been left.
+    known: Sequence[Mapping[str, Any]] = ray_state.state.node_table()  # type: ignore[no-untyped-call]
     draining: Mapping[str, int] = ray_state.state.get_draining_nodes()
     now_ms = time.time() * 1000.0
     return [node_of(row, draining, now_ms) for row in known]

@@ -167,7 +167,19 @@ async def reach(condition):
     while not condition():
         await asyncio.sleep(0.1)
 
+async def answers(address):
+    host, _, port = address.partition(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
 async def main(address):
+    await answers(address)
     ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     request_resources(num_cpus=2)
     await reach(lambda: len(workers()) == 1)
