@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from .control.hosts import BlockedLoop, ProcessOrder
 from .control.lifecycle import Exit
+from .control.nodes import Node
 from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 
 __all__ = [
@@ -208,6 +209,10 @@ class HostProcess(Protocol):
     pid: int
     """Its process; 0 where it has none of its own."""
 
+    @property
+    def node(self) -> str:
+        """The id of its node; empty where it is not known."""
+
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """Take over a slot; gives the transport for frames of the control host to it.
 
@@ -246,14 +251,25 @@ class Engine(Protocol):
     """Starts the processes of hosts."""
 
     name: str
+    has_nodes: bool
+    """Whether it has nodes to choose from."""
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether nodes may come and go."""
 
     async def start(self) -> None:
         """Connect to the cluster; raises `ClusterUnreachable` within its deadline."""
 
     async def start_process(
-        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        self,
+        number: int,
+        order: ProcessOrder | None = None,
+        *,
+        is_standby: bool = False,
+        node: str = "",
     ) -> HostProcess:
-        """Start an empty process, with the resources of `order`.
+        """Start an empty process: with the resources of `order`, or on `node`.
 
         The name of a standby says that it is one, since Ray cannot rename it later.
 
@@ -264,6 +280,9 @@ class Engine(Protocol):
 
     def attach(self, control: Any) -> None:
         """Set the control host, to which processes bring their frames."""
+
+    async def nodes(self) -> Sequence[Node]:
+        """The nodes of now; none where they make no difference. Raises `ClusterError`."""
 
     def default_hosts(self) -> int:
         """The default number of hosts on this cluster."""

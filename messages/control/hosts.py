@@ -12,10 +12,19 @@ from typing import Any, Final, NamedTuple, NoReturn, Self, final
 
 from ..core.errors import SpecError
 from ..core.names import check_name
+from ..core.timeouts import TIMEOUT_S_MAX
 from .placement import Resources
 from .spec import Restart, StopTimeout
 
-__all__ = ["HOSTS_MAX", "NAME_CHARS_MAX", "BlockedLoop", "HostSpec", "ProcessOrder", "host_specs"]
+__all__ = [
+    "HOSTS_MAX",
+    "NAME_CHARS_MAX",
+    "AutoHosts",
+    "BlockedLoop",
+    "HostSpec",
+    "ProcessOrder",
+    "host_specs",
+]
 
 HOSTS_MAX: Final = 4_096
 NAME_CHARS_MAX: Final = 100
@@ -101,6 +110,39 @@ class HostSpec:
             StopTimeout(data["stop_timeout_s"]),
             data["significant"],
         )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AutoHosts:
+    """Hosts that follow the cluster: one for each CPU of the nodes that it has at the time.
+
+    Raises `SpecError` for a field out of its range.
+    """
+
+    at_least: int = 1
+    """The fewest hosts; nodes get more than they have CPUs if need be."""
+    at_most: int = HOSTS_MAX
+    """The most hosts."""
+    idle_s: float | None = None
+    """After how many seconds a node whose hosts have no actors is given back: its hosts end, and
+    Ray's autoscaler can remove it. One node with empty hosts stays. None keeps all nodes."""
+
+    def __post_init__(self) -> None:
+        for name in ("at_least", "at_most"):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= HOSTS_MAX:
+                _refuse(f"AutoHosts.{name}", f"is {value!r}", f"It must be from 1 to {HOSTS_MAX}.")
+        if self.at_least > self.at_most:
+            _refuse("AutoHosts.at_least", f"is over at_most ({self.at_most})", "Swap the two.")
+        idle_s = self.idle_s
+        is_number = isinstance(idle_s, int | float) and not isinstance(idle_s, bool)
+        if idle_s is not None and not (is_number and 0 < idle_s <= TIMEOUT_S_MAX):
+            _refuse("AutoHosts.idle_s", f"is {idle_s!r}", "Give seconds over 0, or None.")
+
+    def count_for(self, room: int) -> int:
+        """The number of hosts for nodes that have room for `room`."""
+        return min(max(room, self.at_least), self.at_most)
 
 
 def host_specs(hosts: int | Sequence[HostSpec]) -> tuple[HostSpec, ...]:

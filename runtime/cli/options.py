@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 import click
 
 __all__ = [
+    "HostCount",
     "Seconds",
     "cluster_options",
     "journal_option",
@@ -47,6 +48,17 @@ class Seconds(click.ParamType[float]):
             return checked_timeout(float(value), "the timeout")
         except (ValueError, UsageError):
             self.fail(f"{value!r} is no number of seconds over 0.", param, ctx)
+
+
+class HostCount(click.ParamType[str]):
+    """A number of hosts from 1, or `auto`."""
+
+    name = "hosts"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The number, or `auto`, as the environment has it."""
+        text = str(value)
+        return text if text == "auto" else str(click.IntRange(min=1).convert(value, param, ctx))
 
 
 def timeout_option(what: str) -> Callable[[CommandT], CommandT]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
-from callboard.messages.control.hosts import HostSpec, host_specs
+from callboard.messages.control.hosts import AutoHosts, HostSpec, host_specs
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
@@ -21,6 +21,7 @@ from ..hosting.wiring import make_host
 from .adoption import FindProcess, adopt
 from .authority import UNLIMITED, Authority
 from .endpoint import open_root_endpoint
+from .follower import Follower
 from .records import Records, Remembered
 from .root import Root
 
@@ -92,6 +93,7 @@ class Control:
     async def start(self) -> None:
         """Bring up the hosts. Raises a `ClusterError` when they do not come up."""
         await self.root.start(self._specs())
+        self._follow()
 
     async def resume(self, find: FindProcess, remembered: Remembered) -> tuple[int, ...]:
         """Adopt the hosts of an earlier incarnation instead of starting new ones.
@@ -100,10 +102,24 @@ class Control:
         """
         settings = self._settings
         answer_s = settings.heartbeat_s * settings.heartbeats_missed_max
-        return await adopt(self.root, self.host, find, remembered, self._specs(), answer_s=answer_s)
+        found = await adopt(
+            self.root, self.host, find, remembered, self._specs(), answer_s=answer_s
+        )
+        self._follow()
+        return found
 
     def _specs(self) -> tuple[HostSpec, ...]:
-        return host_specs(self._settings.hosts or self.engine.default_hosts())
+        wanted = self._settings.hosts
+        if isinstance(wanted, AutoHosts):
+            return host_specs(wanted.count_for(self.engine.default_hosts()))
+        return host_specs(wanted or self.engine.default_hosts())
+
+    def _follow(self) -> None:
+        """Keep the hosts where the CPUs are, from now on."""
+        wanted, root = self._settings.hosts, self.root
+        limits = wanted if isinstance(wanted, AutoHosts) else None
+        if self.engine.is_elastic:
+            Follower(self.host, root, root.standbys.nodes, limits).start()
 
     async def ask_root(self, request: Request[ReplyT], timeout_s: float) -> ReplyT:
         """Ask the root's endpoint, which runs on this host; see `Ref.ask`."""

@@ -16,6 +16,7 @@ from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
 from callboard.messages.core.errors import CallboardError, HostLost, InternalError
 from callboard.messages.ports import FrameCarrier, HostProcess, TimerHandle
+from callboard.supervisors.tree import ChildState
 
 from ..hosting.environment import Environment
 from ..hosting.wiring import HostClock
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["HostChildren", "child_spec"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
+MOVE_MARGIN_S: Final = 2.0
+"""The time at the end of a move's limit in which its host is killed and its slot taken over."""
+MOVE_MIN_S: Final = 0.5
+"""The least time that the actors of a host that moves get."""
 
 
 def child_spec(slot: "Slot", spec: HostSpec) -> ChildSpec:
@@ -38,6 +43,17 @@ def child_spec(slot: "Slot", spec: HostSpec) -> ChildSpec:
         stop_timeout=spec.stop_timeout,
         significant=spec.significant,
     )
+
+
+def _failure_of(slot: "Slot", error: Exception) -> CallboardError:
+    """Why a host did not come up, in the log as well."""
+    failure = (
+        error
+        if isinstance(error, CallboardError)
+        else InternalError(f"{slot.name} did not come up: {error!r}", advice="Report it.")
+    )
+    LOGGER.warning("host %s did not come up: %s", slot.name, failure)
+    return failure
 
 
 class HostChildren:
@@ -63,6 +79,8 @@ class HostChildren:
         self._ended: dict[int, None] = {}
         """Slots whose process has ended, and of which the supervisor may not have decided yet."""
         self._adopted = 0
+        self._moving: set[int] = set()
+        """Slots whose host stops because another node takes it over."""
         self.spec: Final = spec
         self.last_failure: CallboardError | None = None
         self.started: Final[asyncio.Future[None]] = control.loop.create_future()
@@ -125,6 +143,48 @@ class HostChildren:
             self.supervisor.remove_child(slot.number)
             await asyncio.shield(gone)
 
+    def move(self, slot: "Slot", node: str, within_s: float) -> "asyncio.Task[None] | None":
+        """Let a process on another node take a running host's slot over, in order.
+
+        The process starts first. Then the host stops as for a restart of its group: its actors
+        finish what runs, at most for `within_s`, and messages wait for their return. None when
+        the host does not run, or changes already.
+        """
+        view = self.supervisor.child(slot.number)
+        before = self._starts.get(slot.number)
+        if not slot.is_up or view.state is not ChildState.RUNNING:
+            return None
+        if before is not None and not before.done():
+            return None
+        task = self._control.start_task(self._move(slot, view.incarnation, node, within_s))
+        self._starts[slot.number] = task  # So that a stop of the child ends the move.
+        return task
+
+    async def _move(self, slot: "Slot", incarnation: int, node: str, within_s: float) -> None:
+        process, until_s = slot.process, self._control.now() + within_s
+        self._hosting.prepare(slot, node)
+        try:
+            await self._hosting.prepared(slot)
+        except CallboardError as error:
+            LOGGER.warning("%s stays where it is: %s", slot.name, error)
+            return
+        if not slot.is_up or slot.process is not process:
+            return  # It has ended meanwhile, and comes back as after any end.
+        left_s = max(MOVE_MIN_S, until_s - self._control.now() - MOVE_MARGIN_S)
+        limit = self.supervisor.child(slot.number).spec.stop_timeout.seconds
+        self._moving.add(slot.number)
+        try:
+            await self._hosting.bring_down(slot, StopTimeout(min(limit, left_s)), comes_back=True)
+        finally:
+            self._moving.discard(slot.number)
+        try:
+            await self._hosting.bring_up(
+                slot, lambda reason: self._handle_exit(slot, incarnation, reason)
+            )
+        except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must know
+            failure = _failure_of(slot, error)
+            self._handle_exit(slot, incarnation, Exit.of_error(ExitReason.HOST_LOST, failure))
+
     # --- ChildRunner --------------------------------------------------------------------------
 
     def start_child(self, child: ChildId, incarnation: int, spec: ChildSpec) -> None:
@@ -148,12 +208,7 @@ class HostChildren:
         try:
             await self._hosting.bring_up(slot, ended)
         except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must know
-            failure = (
-                error
-                if isinstance(error, CallboardError)
-                else InternalError(f"{slot.name} did not come up: {error!r}", advice="Report it.")
-            )
-            LOGGER.warning("host %s did not come up: %s", slot.name, failure)
+            failure = _failure_of(slot, error)
             self.last_failure = self._failures[slot.number] = failure
             slot.problem = failure.message
             reason = Exit.of_error(ExitReason.START_FAILED, failure)
@@ -168,6 +223,8 @@ class HostChildren:
 
     def _handle_exit(self, slot: "Slot", incarnation: int, reason: Exit) -> None:
         slot.problem = str(reason.detail.get("message", "")) or reason.kind.value
+        if slot.number in self._moving:
+            return  # It was to stop anyway, and comes back elsewhere.
         self._ended[slot.number] = None
         self.supervisor.child_exited(slot.number, incarnation, reason)
         self._settle_ended()

@@ -83,10 +83,20 @@ class Hosting:
 
     # --- processes ------------------------------------------------------------------------
 
-    def prepare(self, slot: "Slot") -> None:
-        """Start a slot's next process ahead of its turn."""
+    def prepare(self, slot: "Slot", node: str = "") -> None:
+        """Start a slot's next process ahead of its turn, on `node` if given."""
         if slot.number not in self._prepared and not self.is_closing:
-            self._prepared[slot.number] = self._control.loop.create_task(self._start(slot))
+            start = self._control.loop.create_task(self._start(slot, node))
+            self._prepared[slot.number] = start
+
+    async def prepared(self, slot: "Slot") -> None:
+        """Wait for a slot's next process. Raises `ClusterError`, and forgets the start then."""
+        task = self._prepared.get(slot.number)
+        if task is not None:
+            await asyncio.wait((task,))
+            if task.cancelled() or task.exception() is not None:
+                self._prepared.pop(slot.number, None)
+                task.result()
 
     def forget(self, slot: "Slot") -> None:
         """Discard the process that starts ahead for a slot."""
@@ -95,7 +105,9 @@ class Hosting:
             self._control.run_task(_discard(task))
 
     async def _process_for(self, slot: "Slot") -> HostProcess:
-        if slot.resources is None and self.standbys.spares:
+        task = self._prepared.get(slot.number)
+        is_ready = task is not None and task.done()
+        if slot.resources is None and self.standbys.spares and not is_ready:
             self.forget(slot)
             return await self.standbys.take()
         task = self._prepared.pop(slot.number, None)
@@ -107,9 +119,9 @@ class Hosting:
             await _discard(task)
             raise
 
-    async def _start(self, slot: "Slot") -> HostProcess:
+    async def _start(self, slot: "Slot", node: str = "") -> HostProcess:
         if slot.resources is None:
-            return await self.standbys.take()
+            return await self.standbys.take(node)
         order = ProcessOrder(slot.name, slot.resources, partial(setattr, slot, "problem"))
         return await self._engine.start_process(self.standbys.next_number(), order)
 
@@ -290,11 +302,13 @@ class Hosting:
                 async with asyncio.timeout(settings.heartbeat_s):
                     blocked = await process.ping()
             except Exception:  # noqa: BLE001 - whatever Ray raises, the host has not answered
+                self.standbys.nodes.suspect(process.node)
                 missed += 1  # Unreachable is not dead: `watch` reports the death.
                 if missed >= settings.heartbeats_missed_max:
                     why = HostLost(f"{slot.name} has missed {missed} heartbeats.", slot=slot.number)
                 continue
             missed = 0
+            self.standbys.nodes.answered(process.node)
             if blocked is not None and 0 < settings.blocked_s_max <= blocked.seconds:
                 why = _blocked_error(slot, blocked)
         await self._registrar.authority.held()

@@ -30,6 +30,7 @@ from ..hosting.settings import Settings
 from .authority import UNLIMITED, Authority
 from .host_children import HostChildren, child_spec
 from .host_lifecycle import Hosting
+from .nodes import Nodes
 from .records import Records
 from .registrar import Registrar
 from .slots import Slot, SlotTable
@@ -57,7 +58,8 @@ class Root:
         authority: Authority = UNLIMITED,
     ) -> None:
         self.table: Final = SlotTable()
-        standbys = Standbys(control, engine, settings.standbys)
+        nodes = Nodes(control, engine, self.table, settings.start_timeout_s)
+        standbys = Standbys(control, nodes, settings.standbys)
         self.registrar: Final = Registrar(
             control,
             self.table,

@@ -69,6 +69,7 @@ class Slot:
         "epoch",
         "final_epoch",
         "is_isolated",
+        "is_leaving",
         "is_up",
         "name",
         "number",
@@ -95,6 +96,8 @@ class Slot:
         self.dead_epoch = 0
         """The newest epoch whose process is known to be dead."""
         self.is_up = False
+        self.is_leaving = False
+        """Whether its host ends for good, and takes no more actors."""
         self.process: Any = None
         self.entries: dict[int, Batch] = {}
         """The living top-level actors by their first number."""
@@ -329,4 +332,4 @@ def _is_keyed(routing: str | None) -> bool:
 
 
 def _takes_actors(slot: Slot) -> bool:
-    return not slot.is_isolated and not slot.final_epoch
+    return not (slot.is_isolated or slot.is_leaving or slot.final_epoch)

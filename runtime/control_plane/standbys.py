@@ -6,12 +6,15 @@ reserves resources has no standby, which would reserve them twice.
 
 import asyncio
 import logging
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.views import StandbyView
 from callboard.messages.core.errors import CallboardError
-from callboard.messages.ports import Engine, HostProcess
+from callboard.messages.ports import HostProcess
+
+from .nodes import Nodes
 
 __all__ = ["Standbys"]
 
@@ -24,10 +27,11 @@ CODES_MAX: Final = 256
 class Standbys:
     """The empty processes of one system."""
 
-    def __init__(self, control: Host, engine: Engine, wanted: int) -> None:
+    def __init__(self, control: Host, nodes: Nodes, wanted: int) -> None:
         self.spares: Final[list[HostProcess]] = []
         self._control = control
-        self._engine = engine
+        self.nodes: Final = nodes
+        nodes.spares = self.spares
         self._wanted = wanted
         self._starting = 0
         self._numbered = 0
@@ -57,12 +61,9 @@ class Standbys:
         self._numbered += 1
         return self._numbered
 
-    async def start_process(self, *, is_standby: bool = False) -> HostProcess:
-        """Start a process that reserves nothing. Raises `ClusterError`."""
-        number = self.next_number()
-        if not is_standby:
-            return await self._engine.start_process(number)
-        return await self._engine.start_process(number, is_standby=True)
+    async def start_process(self, *, is_standby: bool = False, node: str = "") -> HostProcess:
+        """Start a process that reserves nothing, on `node` if given. Raises `ClusterError`."""
+        return await self.nodes.start_process(self.next_number(), is_standby=is_standby, node=node)
 
     async def gather(self, hosts: int) -> None:
         """Start the processes of `hosts` hosts, and the standbys, all at once."""
@@ -71,14 +72,38 @@ class Standbys:
         for process in await asyncio.gather(*starts):
             self.keep(process)
 
-    async def take(self) -> HostProcess:
-        """A standby, or else a new process, to become a host. Raises `ClusterError`."""
-        if not self.spares:
-            return await self.start_process()
-        warm = (process for process in self.spares if process not in self._warming)
-        process = next(warm, self.spares[0])
+    async def take(self, node: str = "") -> HostProcess:
+        """A standby, or else a new process, to become a host; on `node` if given.
+
+        Raises `ClusterError`.
+        """
+        spares = [spare for spare in self.spares if not node or spare.node == node]
+        chosen = self.nodes.choose_spare(spares, self._warming)
+        if chosen is None:
+            return await self.start_process(node=node)
+        process, is_best = chosen
+        if not is_best:
+            try:
+                return await self.start_process()
+            except CallboardError as error:
+                LOGGER.warning("a standby of a node in doubt is used: %s", error)
+                if process not in self.spares:
+                    raise
         self.spares.remove(process)
         return process
+
+    def leave(self, nodes: Collection[str]) -> None:
+        """End the standbys of these nodes; others start elsewhere."""
+        leaving = [spare for spare in self.spares if spare.node in nodes]
+        if leaving and not self._closed:
+            self._control.run_task(self._replace(leaving))
+
+    async def _replace(self, leaving: Sequence[HostProcess]) -> None:
+        for process in leaving:
+            if process in self.spares:
+                self.spares.remove(process)
+                await process.kill()
+        await self.start_one()
 
     async def start_one(self) -> None:
         """Start standbys until there are as many as wanted."""

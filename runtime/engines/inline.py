@@ -13,6 +13,7 @@ from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
+from callboard.messages.control.nodes import Node
 from callboard.messages.core.errors import HostLost, PayloadLost
 from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore, TransportBroken
 
@@ -75,6 +76,7 @@ class InlineProcess:
 
     pid = 0
     """None of its own: it shares this process."""
+    node = ""
 
     def __init__(self, engine: "InlineEngine", number: int, what: str = "inline") -> None:
         self.name = f"{engine.settings.name}-{what}-{number}"
@@ -170,6 +172,8 @@ class InlineEngine:
     """Runs all hosts in this process."""
 
     name = "inline"
+    has_nodes = False
+    is_elastic = False
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -183,7 +187,12 @@ class InlineEngine:
         self._unguard = guard(asyncio.get_running_loop())
 
     async def start_process(
-        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        self,
+        number: int,
+        order: ProcessOrder | None = None,
+        *,
+        is_standby: bool = False,
+        node: str = "",
     ) -> HostProcess:
         """Make one more `InlineProcess`; all share the resources of this process."""
         process = InlineProcess(self, number, "standby" if is_standby else "inline")
@@ -197,6 +206,10 @@ class InlineEngine:
     def attach(self, control: Host) -> None:
         """Set the control host."""
         self.control = control
+
+    async def nodes(self) -> Sequence[Node]:
+        """None: all hosts share this process."""
+        return ()
 
     def default_hosts(self) -> int:
         """Two: enough for links between hosts."""

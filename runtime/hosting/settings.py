@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypedDict
 
-from callboard.messages.control.hosts import HOSTS_MAX, HostSpec, host_specs
+from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
@@ -47,9 +47,9 @@ class Settings:
 
     engine: str = "ray"
     """`ray` runs each host as a Ray actor; `inline` runs all hosts in this process."""
-    hosts: int | Sequence[HostSpec] | None = None
-    """The number of hosts that run actors, or a spec for each; None: one for each CPU of the
-    cluster (`inline`: 2)."""
+    hosts: int | Sequence[HostSpec] | AutoHosts | None = None
+    """The number of hosts that run actors, or a spec for each; `AutoHosts`: as many as the
+    cluster has CPUs at the time. None: one for each CPU at the start (`inline`: 2)."""
     standbys: int = 1
     """The number of warm, empty processes that take over when a host dies."""
     address: str | None = None
@@ -187,8 +187,10 @@ class Settings:
             options[name] = _value_of(name, text)
         return settings_of(options, environment)
 
-    def _check_hosts(self, hosts: int | Sequence[HostSpec]) -> None:
-        wanted = f"a number from 1 to {HOSTS_MAX}, HostSpecs, or None"
+    def _check_hosts(self, hosts: int | Sequence[HostSpec] | AutoHosts) -> None:
+        wanted = f"a number from 1 to {HOSTS_MAX}, HostSpecs, AutoHosts, or None"
+        if isinstance(hosts, AutoHosts):
+            return
         if isinstance(hosts, int):
             if isinstance(hosts, bool) or not 1 <= hosts <= HOSTS_MAX:
                 _refuse("hosts", hosts, wanted)
@@ -213,7 +215,7 @@ class SettingsOptions(TypedDict, total=False):
     """
 
     engine: str | None
-    hosts: int | Sequence[HostSpec] | None
+    hosts: int | Sequence[HostSpec] | AutoHosts | None
     standbys: int | None
     address: str | None
     modules: Sequence[str | os.PathLike[str]] | None
@@ -291,7 +293,9 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
     """The value of a setting from a text; a text for an unknown name stays as it is."""
     field = Settings.__dataclass_fields__.get(name)
     kind = None if field is None else field.type
-    if kind is int or name == "hosts":
+    if name == "hosts":
+        return _hosts_of(variable or name, text)
+    if kind is int:
         return _whole_number(variable or name, text)
     if name == "modules":
         return [path for path in text.split(os.pathsep) if path]
@@ -307,6 +311,16 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
     if kind in {Limits, SupervisorSpec}:
         _refuse(name, text, f"a {kind.__name__}, which only code can give")
     return text
+
+
+def _hosts_of(variable: str, text: str) -> int | AutoHosts:
+    """A number of hosts, or `auto`."""
+    if text == "auto":
+        return AutoHosts()
+    try:
+        return int(text)
+    except ValueError:
+        _refuse(variable, text, "a whole number, or auto")
 
 
 def _whole_number(variable: str, text: str) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.lifecycle import Exit
+from callboard.messages.control.nodes import Node
 from callboard.messages.core.errors import ClusterError, FrameError, HostLost, PayloadLost
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import HostProcess, LargeValueStore
@@ -120,6 +121,8 @@ class SimulatedEngine:
     """Processes of one world."""
 
     name = "sim"
+    has_nodes = False
+    is_elastic = False
 
     def __init__(
         self,
@@ -150,7 +153,12 @@ class SimulatedEngine:
         """Do nothing: the world is ready."""
 
     async def start_process(
-        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        self,
+        number: int,
+        order: ProcessOrder | None = None,
+        *,
+        is_standby: bool = False,
+        node: str = "",
     ) -> HostProcess:
         """Start one more process; it takes virtual time."""
         started = asyncio.get_running_loop().create_future()
@@ -162,6 +170,7 @@ class SimulatedEngine:
             self.world.trace.note(self.world.now_s, f"process-{number} does not start")
             raise ClusterError(f"process {number} did not start.", advice="The fault plan says so.")
         process = self._new_process(number)
+        process.node = node
         self.processes.append(process)
         return process
 
@@ -203,6 +212,10 @@ class SimulatedEngine:
             if host is not None and host.slot == slot and not process.loop.is_dead:
                 found = process  # A later process has a later epoch.
         return found
+
+    async def nodes(self) -> Sequence[Node]:
+        """None: a world without nodes of its own is one machine."""
+        return ()
 
     def default_hosts(self) -> int:
         """Two hosts: the fewest with a link."""

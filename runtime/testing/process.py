@@ -62,6 +62,7 @@ class SimulatedProcess:
 
     pid = 0
     """None of its own: the world has all processes in one."""
+    node = ""
 
     def __init__(self, engine: ProcessEngine, number: int) -> None:
         world = engine.world

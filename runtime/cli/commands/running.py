@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import click
 
-from ..options import Seconds
+from ..options import HostCount, Seconds
 
 __all__ = ["ENGINES", "run", "sim"]
 
@@ -15,7 +15,13 @@ ENGINES: Final = ("ray", "inline")
 @click.argument("target")
 @click.argument("arguments", metavar="[-- ARGS]...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--engine", type=click.Choice(ENGINES), help="Ray, or all in this process.")
-@click.option("--hosts", type=click.IntRange(min=1), help="Hosts (default: one per processor).")
+@click.option(
+    "--hosts",
+    type=HostCount(),
+    metavar="N",
+    help="Hosts, or `auto` for as many as the cluster has processors at the time "
+    "(default: one per processor at the start).",
+)
 @click.option("--address", metavar="HOST:PORT", help="A running cluster (default: start Ray here).")
 @click.option("--name", help="The system's name in `callboard tree` and the dashboard.")
 @click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")

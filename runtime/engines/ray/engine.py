@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -23,6 +23,7 @@ import ray.util.client
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.nodes import Node
 from callboard.messages.core.errors import ClusterError, ClusterUnreachable, SpecError
 from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore
 
@@ -40,6 +41,7 @@ from .frame_sockets import FrameSockets, asked_of
 from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
+from .nodes import read_nodes
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
 from .release_check import why_not_started
@@ -54,9 +56,10 @@ ResultT = TypeVar("ResultT")
 
 
 class RayEngine:
-    """Hosts as Ray actors, spread over all nodes of a cluster."""
+    """Hosts as Ray actors, spread over the nodes of a cluster."""
 
     name = "ray"
+    has_nodes = True
 
     def __init__(
         self,
@@ -205,27 +208,46 @@ class RayEngine:
         """This process, for other processes of its machine."""
         return identity_of(os.getpid())
 
+    @property
+    def is_elastic(self) -> bool:
+        """Whether Ray's nodes may come and go: not those of an embedded Ray."""
+        return self.settings.address is not None or not self._owns_ray
+
+    async def nodes(self) -> Sequence[Node]:
+        """Ray's nodes. Raises `ClusterError` when Ray does not answer."""
+        try:
+            return await _in_daemon_thread(read_nodes)
+        except Exception as error:  # whatever Ray raises, the nodes are not known
+            raise ClusterError(
+                f"Ray does not list its nodes: {str(error).strip()[:300]}", advice="Try again."
+            ) from error
+
     def default_hosts(self) -> int:
-        """One host for each CPU of the cluster."""
-        resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return max(1, int(resources.get("CPU", 1)))
+        """One host for each CPU of the nodes that stay."""
+        living = (node for node in read_nodes() if node.is_alive and not node.is_draining)
+        return max(1, sum(node.room for node in living))
 
     def large_values(self) -> LargeValueStore:
         """Ray's object store."""
         return self._large_values
 
     async def start_process(
-        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        self,
+        number: int,
+        order: ProcessOrder | None = None,
+        *,
+        is_standby: bool = False,
+        node: str = "",
     ) -> HostProcess:
-        """Start a Ray actor on the next node in turn, or where Ray finds the ordered resources."""
+        """Start a Ray actor on a node, or where Ray finds the ordered resources."""
         plain = "standby" if is_standby else "host"
         what = plain if order is None else order.name
         name = f"{self._system}-{what}-{number}"
         await check_order(name, order)
         if self._records is not None:
             await self._records.process(name)
-        handle = await create(self.settings, name, number, order, self._lifetime())
-        process = RayProcess(handle, name, self)
+        handle = await create(self.settings, name, node, order, self._lifetime())
+        process = RayProcess(handle, name, self, node)
         self._processes[process] = None
         limit_s = self.settings.start_timeout_s
         try:

@@ -66,7 +66,7 @@ class ProcessOwner(Protocol):
 class RayProcess:
     """The handle of a root or driver on one Ray actor."""
 
-    def __init__(self, handle: Any, name: str, engine: ProcessOwner) -> None:
+    def __init__(self, handle: Any, name: str, engine: ProcessOwner, node: str = "") -> None:
         self.name = name
         self.handle = handle
         self._engine = engine
@@ -76,6 +76,12 @@ class RayProcess:
         self.address: SocketAddress | None = None
         self._knows_driver = False
         """Whether the process knows where this driver listens."""
+        self._node = node
+
+    @property
+    def node(self) -> str:
+        """Ray's id of its node; empty while it is not known."""
+        return self._node if self.address is None else self.address.node
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """See `HostProcess`."""

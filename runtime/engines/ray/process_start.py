@@ -1,4 +1,6 @@
-"""Starts processes: Ray actors, each on a node in turn or where Ray finds the ordered resources.
+"""Starts processes: Ray actors, each on a given node or where Ray finds the ordered resources.
+
+They reserve nothing by themselves. A node on which an actor runs is not idle for Ray's autoscalers.
 
 Ray's client queries its control store in the caller's thread, 1 to 80 ms for each query. All
 queries run in other threads here, so that the event loop of the root keeps running.
@@ -49,7 +51,7 @@ def _host_class() -> Any:
 async def create(
     settings: Settings,
     name: str,
-    number: int,
+    node: str,
     order: ProcessOrder | None,
     lifetime: Mapping[str, Any],
 ) -> Any:
@@ -66,7 +68,7 @@ async def create(
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=CALLS_MAX,
-            **_place_for(number, order),
+            **_place_for(node, order),
             **lifetime,
         )
         return options.remote(settings, name)
@@ -148,10 +150,13 @@ def _free() -> Mapping[str, float]:
     return free
 
 
-def _place_for(number: int, order: ProcessOrder | None) -> dict[str, Any]:
+def _place_for(node: str, order: ProcessOrder | None) -> dict[str, Any]:
     """Ray's options for the node of a process and the resources that it reserves."""
     if order is None:
-        return {"num_cpus": 0, "scheduling_strategy": _node_for(number)}
+        # Not soft, which would let Ray take any node. When the node is lost meanwhile, the start
+        # fails, and the next one is on another node.
+        there = NodeAffinitySchedulingStrategy(node, soft=False) if node else "DEFAULT"
+        return {"num_cpus": 0, "scheduling_strategy": there}
     wanted = order.resources
     return {
         "num_cpus": wanted.cpus,
@@ -160,14 +165,3 @@ def _place_for(number: int, order: ProcessOrder | None) -> dict[str, Any]:
         "resources": dict(wanted.custom) or None,
         "label_selector": dict(wanted.node_labels) or None,
     }
-
-
-def _node_for(number: int) -> Any:
-    """The next node in turn.
-
-    Not soft, which would let Ray take any node. When the node is lost meanwhile, the start fails,
-    and the next start is on another node.
-    """
-    known: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    nodes = sorted((node for node in known if node["Alive"]), key=lambda node: str(node["NodeID"]))
-    return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)]["NodeID"], soft=False)

@@ -44,7 +44,12 @@ class Scarce(InlineEngine):
         self.gate.set()
 
     async def start_process(
-        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        self,
+        number: int,
+        order: ProcessOrder | None = None,
+        *,
+        is_standby: bool = False,
+        node: str = "",
     ) -> HostProcess:
         if order is not None:
             self.orders.append(order)
@@ -115,7 +120,11 @@ async def test_pool_of_isolated_agents_is_there_whole_or_not_at_all() -> None:
         start_process = engine.start_process
 
         async def third_fails(
-            number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+            number: int,
+            order: ProcessOrder | None = None,
+            *,
+            is_standby: bool = False,
+            node: str = "",
         ) -> HostProcess:
             if len(engine.orders) == 2:
                 engine.problem = "no GPU left"

@@ -164,14 +164,14 @@ async def start_fails_half_way(strategy: Strategy) -> None:
     async def refuse(*_: Any) -> None:
         raise ClusterError("no place.", advice="")
 
-    async def third_is_broken(*args: Any) -> Any:
-        process: Any = await start_process(*args)
+    async def third_is_broken(*args: Any, **options: Any) -> Any:
+        process: Any = await start_process(*args, **options)
         made.append(process)
         if len(made) == 3:
             process.become = refuse
         return process
 
-    engine.start_process = third_is_broken  # type: ignore[method-assign,assignment]
+    engine.start_process = third_is_broken  # type: ignore[method-assign]
     with pytest.raises(ClusterError, match="no place"):
         await system.open()
     assert all(not slot.is_up for slot in root_of(system).table.slots.values())

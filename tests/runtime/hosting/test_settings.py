@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from callboard.messages.control.hosts import AutoHosts
 from callboard.messages.core.errors import SpecError
 from callboard.runtime.hosting.settings import (
     FROM_ENVIRONMENT,
@@ -64,6 +65,13 @@ def test_blank_variables_are_ignored() -> None:
 
 def test_hosts_may_come_as_text_from_a_command_line() -> None:
     assert Settings.from_words(["hosts=3"], {}).hosts == 3
+    assert Settings.from_words(["hosts=auto"], {}).hosts == AutoHosts()
+
+
+def test_hosts_that_follow_the_cluster_may_come_from_the_environment() -> None:
+    assert settings_of({}, {"CALLBOARD_HOSTS": "auto"}).hosts == AutoHosts()
+    limits = AutoHosts(at_least=2, at_most=8, idle_s=60.0)
+    assert settings_of({"hosts": limits}, {}).hosts == limits
 
 
 @pytest.mark.parametrize(

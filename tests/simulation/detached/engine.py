@@ -182,7 +182,12 @@ class DetachedSimulatedEngine(SimulatedEngine):
         self.records = records
 
     async def start_process(
-        self, number: int, order: ProcessOrder | None = None, *, is_standby: bool = False
+        self,
+        number: int,
+        order: ProcessOrder | None = None,
+        *,
+        is_standby: bool = False,
+        node: str = "",
     ) -> HostProcess:
         """Start one more process, even when the root dies meanwhile."""
         world = self.world

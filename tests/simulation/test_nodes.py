@@ -1,0 +1,104 @@
+"""Nodes come, drain and leave under load, in simulated time."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from callboard.messages.control.hosts import AutoHosts
+from callboard.messages.control.nodes import Node
+from callboard.messages.core.errors import HostLost
+from callboard.runtime.api.inside import root_of
+from callboard.runtime.api.system import System
+from callboard.runtime.executions.journals import no_journal
+from callboard.runtime.hosting.settings import Settings
+from callboard.runtime.testing.world import World
+
+from .nodes import NodesEngine, Ping, Plain, nodes_come_and_go
+
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 25))]
+LIMITS = [AutoHosts(), AutoHosts(at_least=2, at_most=4), AutoHosts(idle_s=10.0), None]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=["all", "bounded", "idle", "fixed"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_ask_fails_when_nodes_drain_before_they_leave(
+    seed: int, limits: AutoHosts | None
+) -> None:
+    outcome = nodes_come_and_go(seed, sudden=False, limits=limits)
+    assert outcome.problems == [], outcome.events
+    assert outcome.failed == [], outcome.events
+    assert sum(outcome.acknowledged.values()) > 300
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=["all", "bounded", "idle", "fixed"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hosts_end_where_the_cpus_are_even_when_nodes_are_lost(
+    seed: int, limits: AutoHosts | None
+) -> None:
+    outcome = nodes_come_and_go(seed, sudden=True, limits=limits)
+    assert outcome.problems == [], outcome.events
+    assert sum(outcome.acknowledged.values()) > 300
+
+
+def test_hosts_do_move() -> None:
+    moves = sum(nodes_come_and_go(seed, sudden=False, limits=None).moves for seed in range(4))
+    assert moves > 3
+
+
+def test_a_seed_gives_the_same_run_again() -> None:
+    one, other = (nodes_come_and_go(3, sudden=True, limits=AutoHosts()) for _ in range(2))
+    assert (one.events, one.failed, one.acknowledged) == (
+        other.events,
+        other.failed,
+        other.acknowledged,
+    )
+
+
+@pytest.mark.parametrize("standbys", [0, 2])
+def test_a_replacement_is_not_tried_on_the_node_that_was_just_lost(standbys: int) -> None:
+    world = World(5)
+    settings = Settings(engine="inline", hosts=2, standbys=standbys)
+    engine = NodesEngine(world, settings, [Node("a", cpus=8), Node("b", cpus=1)])
+    system = System(settings, engine, engine.environment, open_journal=no_journal)
+
+    async def main() -> None:
+        await system.open()
+        refs = [await system.spawn(Plain, host=host) for host in (1, 2)]
+        slots = root_of(system).table.slots
+        assert {slot.process.node for slot in slots.values()} == {"a"}
+        engine.silent.add("a")  # Ray takes it for alive for a while.
+        for process in engine.processes:
+            if process.node == "a":
+                world.pause(process.loop, 1_000.0)
+        async with asyncio.timeout(60.0):
+            for ref in refs:
+                with contextlib.suppress(HostLost):  # It was in flight, and may have run.
+                    await ref.ask(Ping(), timeout_s=60.0)
+                assert (await ref.ask(Ping(), timeout_s=60.0)).count == 1
+        assert {slot.process.node for slot in slots.values()} == {"b"}
+        await system.close(1.0)
+
+    world.run(main())
+    world.close()
+
+
+def test_standbys_leave_a_draining_node() -> None:
+    world = World(5)
+    settings = Settings(engine="inline", hosts=1, standbys=2)
+    engine = NodesEngine(world, settings, [Node("a"), Node("b")])
+    system = System(settings, engine, engine.environment, open_journal=no_journal)
+
+    async def main() -> None:
+        await system.open()
+        spares = root_of(system).standbys.spares
+        await asyncio.sleep(1.0)
+        assert {spare.node for spare in spares} == {"a", "b"}
+        engine.until_s["a"] = world.now_s + 60.0
+        await asyncio.sleep(5.0)
+        assert [spare.node for spare in spares] == ["b", "b"]
+        assert [slot.process.node for slot in root_of(system).table.slots.values()] == ["b"]
+        await system.close(1.0)
+
+    world.run(main())
+    world.close()
