@@ -213,7 +213,7 @@ class ControlActor(Actor):
         Once it has answered again, they have arrived there.
         """
         host = self._host
-        peers = [slot for slot, link in host.links.items() if link.is_connected]
+        peers = host.membership.reached()
         leave = HostLeaves(slot=host.slot, epoch=host.epoch)
         for _ in range(2):
             answers = await asyncio.gather(
@@ -238,12 +238,11 @@ class ControlActor(Actor):
     async def host_down(self, notice: HostDown) -> None:
         """Another host has ended: notify the watchers here, and fail the asks under way."""
         self._host.monitors.host_down(notice)
-        link = self._host.link(notice.slot)
         error = HostLost(f"host {notice.slot} has ended.", slot=notice.slot)
         if notice.comes_back:
-            link.declare_dead(notice.epoch, error)
+            self._host.membership.declare_dead(notice.slot, notice.epoch, error)
         else:
-            link.close(error)
+            self._host.link(notice.slot).close(error)
 
     @handler
     async def monitor(self, request: MonitorRequested) -> None:

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import ray
@@ -201,6 +202,11 @@ class HostActor:
             return by_call
         return SocketCarrier(address, by_call)
 
+    def _carrier_to_slot(
+        self, slot: int, handle: Any, address: SocketAddress | None
+    ) -> FrameCarrier:
+        return self._carrier_to(address, self._calls_to(slot, handle))
+
     def _failed(self, reason: Exit) -> None:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(reason)
@@ -218,8 +224,8 @@ class HostActor:
         for slot, (epoch, handle, address) in peers.items():
             if host.has_forgotten(slot):
                 continue  # The driver has left since this was sent.
-            carrier = self._carrier_to(address, self._calls_to(slot, handle))
-            host.link(slot).connect(epoch, carrier, is_open=is_open)
+            make_carrier = partial(self._carrier_to_slot, slot, handle, address)
+            host.introduce(slot, epoch, make_carrier, is_open=is_open)
 
     async def disconnect(self, slot: int) -> None:
         """Forget a driver that has left for good, and stop its asks."""
