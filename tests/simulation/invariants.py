@@ -307,9 +307,16 @@ def directories_agree(run: CheckedRun) -> str | None:
     registrar = run.simulated.root.registrar
     table = run.simulated.root.table
     newest = registrar.directory()
+    names = {name: (where.slot, where.cell) for name, where in table.names.items()}
+    offers = {name: tuple(places) for name, places in table.offers.items()}
+    whole = (names, offers, table.sizes, table.routings, table.shared(), table.places())
     for host in run.living():
         if host.directory.version != newest.version:
             return f"{host.name} has directory {host.directory.version}, not {newest.version}"
+        copy, places = host.directory, host.membership._places
+        here = (copy._names, copy._offers, copy._sizes, copy._routings, copy.hosts, places)
+        if here != whole:
+            return f"{host.name} has the directory {here}, not {whole}"
     named = [*table.names.values(), *(a for places in table.offers.values() for a in places)]
     hosts = {host.slot: host for host in run.living()}
     for address in named:

@@ -15,7 +15,7 @@ Invariants: a slot is known or has a link, never both; nothing waits for a slot 
 driver that has left costs its number, and that only until `DEPARTED_MAX` others have.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
@@ -76,7 +76,7 @@ class Membership:
         """The processes at slots without a link."""
         self._dead: dict[int, int] = {}
         """The newest dead incarnation of a slot without a link: an introduction may come late."""
-        self._places: Mapping[int, int] = {}
+        self._places: dict[int, int] = {}
         self._newest_slot = 0
 
     def make_link(self, slot: int) -> Link:
@@ -164,23 +164,41 @@ class Membership:
         return self._final_epoch(slot) is None
 
     def update(self, places: Mapping[int, int], newest_slot: int) -> None:
-        """Take over a report of the root."""
-        self._places = places
+        """Take over a whole report of the root."""
+        self._places = dict(places)
         self._newest_slot = newest_slot
-        links = self._links
-        for slot, link in list(links.items()):
+        self._settle({**self._links, **self._introduced, **self._dead})
+
+    def patch(self, places: Mapping[int, int], gone: Iterable[int], newest_slot: int) -> None:
+        """Take over the changes since the last report."""
+        known = self._newest_slot
+        self._places.update(places)
+        for slot in gone:
+            self._places.pop(slot, None)
+        self._newest_slot = newest_slot
+        changed = dict.fromkeys((*places, *gone))
+        if newest_slot > known:  # What was not reported may have ended before it was.
+            everywhere = (*self._links, *self._introduced, *self._dead)
+            changed |= dict.fromkeys(slot for slot in everywhere if slot > known)
+        self._settle(changed)
+
+    def _settle(self, slots: Iterable[int]) -> None:
+        """Close the links to slots that have ended, and forget what is gone for good."""
+        for slot in slots:
             final_epoch = self._final_epoch(slot)
-            if final_epoch is None or link.epoch <= final_epoch != 0:
+            if final_epoch == 0:
+                continue
+            link = self._links.get(slot)
+            if link is not None and (final_epoch is None or link.epoch <= final_epoch):
                 if not link.is_closed:
                     link.close(_has_ended(slot))
                 if final_epoch is None:
-                    del links[slot]
-        for slot, found in list(self._introduced.items()):
-            final_epoch = self._final_epoch(slot)
-            if final_epoch is None or found.epoch <= final_epoch:
+                    del self._links[slot]
+            found = self._introduced.get(slot)
+            if found is not None and (final_epoch is None or found.epoch <= final_epoch):
                 del self._introduced[slot]
-        for slot in [slot for slot in self._dead if self._final_epoch(slot) is None]:
-            del self._dead[slot]
+            if final_epoch is None:
+                self._dead.pop(slot, None)
 
     def _final_epoch(self, slot: int) -> int | None:
         """0 for a slot that has or will have a host; None when it has ended for good."""
