@@ -71,7 +71,7 @@ class Hosting:
         """Processes that start ahead of the slots that will need them."""
         self._verdicts: dict[HostProcess, HostLost] = {}
         """Why processes are killed, until their end is noticed."""
-        self._introductions: Final = Introductions(control.run_task)
+        self._introductions: Final = Introductions(control.run_task, control.now)
         self.lost_hosts = 0
         self.dead_letter_subscribers: Final[list[Ref[Any]]] = []
         """Actors that get the dead letters of all hosts, present and future."""
