@@ -508,6 +508,19 @@ NODES = Bench(
     environment={"RAY_AUTH_MODE": "disabled"},
 )
 
+# No peer: nothing else simulates its control plane.
+SCALE = Bench(
+    name="scale",
+    question="What does the control plane cost with 1,000 hosts, and what grows faster than they?",
+    ours=_ours(
+        {"hosts_1": 10, "hosts_2": 100, "hosts_3": 300, "hosts_4": 1_000},
+        {"hosts_1": 2, "hosts_2": 6},
+    ),
+    peers=(),
+    expected_check=workload.expected_scale,
+    timeout_s=3_600.0,
+)
+
 BENCHES: tuple[Bench, ...] = (
     ASK,
     LARGE,
@@ -526,6 +539,7 @@ BENCHES: tuple[Bench, ...] = (
     APPEND,
     PROJECT,
     NODES,
+    SCALE,
 )
 
 

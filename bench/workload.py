@@ -29,6 +29,7 @@ __all__ = [
     "expected_kills",
     "expected_million",
     "expected_project",
+    "expected_scale",
     "expected_spawn",
     "expected_state",
     "expected_supervise",
@@ -200,3 +201,16 @@ def expected_million(params: Params) -> str:
     """The check over the number of answers, and the sum of their numbers."""
     actors = params["actors"]
     return check_of({"actors": actors, "sum": actors * (actors - 1) // 2})
+
+
+def expected_scale(params: Params) -> str:
+    """The check over the numbers of hosts, and the names of all events and routings."""
+    return check_of(
+        {
+            "hosts": sorted(count for name, count in params.items() if name.startswith("hosts_")),
+            "events": [
+                *("start", "join", "loss", "spawn", "pool", "resize", "tree", "attach", "adopt")
+            ],
+            "routings": ["round_robin", "least_loaded", "consistent_hash", "keyed"],
+        }
+    )

@@ -364,6 +364,9 @@ class RoleHost(CellHost[CellT], ContextHost, Protocol[CellT]):
     def links(self) -> Mapping[int, LinkPort]:
         """The links to other hosts that exist so far."""
 
+    def link(self, slot: int) -> LinkPort:
+        """The link to a slot, made at first use."""
+
     @property
     def pickler(self) -> Pickler:
         """Serialises actor classes and their arguments."""

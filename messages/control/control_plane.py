@@ -22,6 +22,7 @@ __all__ = [
     "Barrier",
     "BarrierPassed",
     "DirectoryChanged",
+    "DirectoryPatched",
     "DrainActor",
     "HostDown",
     "HostLeaves",
@@ -37,6 +38,7 @@ __all__ = [
     "StopHost",
     "SubscribeDeadLetters",
     "SubscribedDeadLetters",
+    "WantDirectory",
     "is_driver_slot",
 ]
 
@@ -182,6 +184,38 @@ class DirectoryChanged(Contract, name="callboard.directory_changed"):
     empty (its host ended and is not restarted); 0 for all others."""
     newest_slot: int
     """The highest number ever given: a lower number without a place is gone for good."""
+
+
+class DirectoryPatched(Contract, name="callboard.directory_patched"):
+    """The changes of the directory from one version to the next; fields as in `DirectoryChanged`.
+
+    A host that has another version than `base` asks for the whole by `WantDirectory`.
+    """
+
+    base: int
+    version: int
+    names: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    names_gone: tuple[str, ...] = ()
+    withdrawn: dict[str, tuple[tuple[int, int], ...]] = Field(default_factory=dict)
+    """The actors that no longer offer a contract."""
+    offered: dict[str, tuple[tuple[int, int], ...]] = Field(default_factory=dict)
+    """The actors that offer a contract now, behind those that did before."""
+    sizes: dict[str, int] = Field(default_factory=dict)
+    sizes_gone: tuple[str, ...] = ()
+    routings: dict[str, str] = Field(default_factory=dict)
+    routings_gone: tuple[str, ...] = ()
+    hosts_gone: tuple[int, ...] = ()
+    hosts: tuple[int, ...] = ()
+    """The new ones, behind those that there were before."""
+    places: dict[int, int] = Field(default_factory=dict)
+    places_gone: tuple[int, ...] = ()
+    newest_slot: int
+
+
+class WantDirectory(Contract, name="callboard.want_directory"):
+    """A host has missed a change: the root sends it the whole directory."""
+
+    slot: int
 
 
 class SubscribedDeadLetters(Contract, name="callboard.subscribed_dead_letters"):

@@ -1,12 +1,13 @@
 """The root's endpoint: cell 0 of the control host, where hosts report to the root."""
 
+import contextlib
 from typing import TYPE_CHECKING, ClassVar
 
 from callboard.actors.kernel.actor import handler
 from callboard.actors.kernel.cell import Recipe
 from callboard.actors.kernel.host.control_actor import ControlActor
 from callboard.actors.kernel.host.host import Host
-from callboard.messages.control.control_plane import ActorEnded
+from callboard.messages.control.control_plane import CONTROL_CELL, ActorEnded, WantDirectory
 from callboard.messages.control.spawning import (
     AllDeadLettersSubscribed,
     ResizedPool,
@@ -18,6 +19,7 @@ from callboard.messages.control.spawning import (
     SubscribeAllDeadLetters,
 )
 from callboard.messages.control.views import ActorHistories, CallboardView, QueryActor, QuerySystem
+from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 
 from .views import SystemViews
@@ -70,6 +72,12 @@ class RootEndpoint(ControlActor):
         """Send the dead letters of all hosts to an actor."""
         await self._root.subscribe_dead_letters(request.subscriber)
         return AllDeadLettersSubscribed()
+
+    @handler
+    async def want_directory(self, request: WantDirectory) -> None:
+        """Send the whole directory to a host that has missed a change."""
+        with contextlib.suppress(CallboardError):  # It may have ended meanwhile.
+            self._host.tell(Address(request.slot, CONTROL_CELL), self._root.registrar.directory())
 
     @handler
     async def query_system(self, request: QuerySystem) -> CallboardView:

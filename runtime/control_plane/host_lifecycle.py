@@ -27,6 +27,7 @@ from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess
 
+from .introductions import Introductions
 from .standbys import Standbys
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ FOREVER_S: Final = 1e8
 """The deadline of an ask that something else ends."""
 
 Ended = Callable[[Exit], None]
+Peer = tuple[int, HostProcess]
+"""The process at a slot, and its epoch."""
 
 
 class Hosting:
@@ -68,6 +71,7 @@ class Hosting:
         """Processes that start ahead of the slots that will need them."""
         self._verdicts: dict[HostProcess, HostLost] = {}
         """Why processes are killed, until their end is noticed."""
+        self._introductions: Final = Introductions(control.run_task, control.now)
         self.lost_hosts = 0
         self.dead_letter_subscribers: Final[list[Ref[Any]]] = []
         """Actors that get the dead letters of all hosts, present and future."""
@@ -163,46 +167,49 @@ class Hosting:
         process.bring_frames(slot.number, epoch)
         self._control.run_task(self._watch(slot, process, epoch, ended))
         self._control.run_task(self._heartbeat(slot, process))
-        await self._connect_control_only(slot, process, epoch)
+        told = await self._connect_control_only(slot, process, epoch)
         await self._registrar.populate(slot)
         await self._registrar.records.slot(slot, is_populated=True)
         if slot.dead_epoch == epoch:  # Nothing waits for the process from here on.
             raise HostLost(f"{process.name} died while it took over {slot.name}.")
         link.open()
-        self._open_to_actors(slot, process, epoch)
+        self._open_to_actors(slot, process, epoch, told)
 
-    async def _connect_control_only(self, slot: "Slot", process: HostProcess, epoch: int) -> None:
+    async def _connect_control_only(
+        self, slot: "Slot", process: HostProcess, epoch: int
+    ) -> dict[int, Peer]:
         """Connect a new host and its peers; messages for its actors still wait.
+
+        Returns the peers that it has been told of.
 
         The start hooks of its actors may ask actors on other hosts, and those must be able to
         answer. Messages from other hosts wait until all actors have started.
         """
-        here = {slot.number: (epoch, process)}
-        self._control.run_task(self._introduce(slot, here, is_open=False))
-        await process.connect(self._peers(slot))
+        self._introduce(slot, process, epoch, is_open=False)
+        told = self._peers(slot)
+        await process.connect(told)
         control_actor = Address(slot.number, CONTROL_CELL)
         self._control.tell(control_actor, self._registrar.directory())
         for subscriber in self.dead_letter_subscribers:
             self._control.tell(control_actor, SubscribeDeadLetters(subscriber=subscriber))
+        return told
 
-    def _open_to_actors(self, slot: "Slot", process: HostProcess, epoch: int) -> None:
+    def _open_to_actors(
+        self, slot: "Slot", process: HostProcess, epoch: int, told: dict[int, Peer]
+    ) -> None:
         """Let the messages that wait reach the actors of a new host.
 
-        The directory and the peers are sent a second time: changes during the first phase went
-        to living hosts only, and two hosts that come up together did not know each other then.
+        The directory is sent a second time, and the peers that came meanwhile: changes during the
+        first phase went to living hosts only, and two hosts that come up together did not know
+        each other then.
         """
         slot.is_up = True
         self._control.tell(Address(slot.number, CONTROL_CELL), self._registrar.directory())
         # Nothing waits for this: the host runs already, so its end has to stop its actors.
-        self._control.run_task(self._connect_again(slot, process, epoch))
-
-    async def _connect_again(self, slot: "Slot", process: HostProcess, epoch: int) -> None:
-        here = {slot.number: (epoch, process)}
-        await asyncio.gather(
-            process.connect(self._peers(slot)),
-            self._introduce(slot, here, is_open=True),
-            return_exceptions=True,
-        )
+        for number, peer in self._peers(slot).items():
+            if told.get(number) != peer:
+                self._introductions.introduce(number, *peer, (process,), is_open=True)
+        self._introduce(slot, process, epoch, is_open=True)
 
     def adopt(
         self, slot: "Slot", process: HostProcess, carrier: FrameCarrier, ended: Ended
@@ -227,13 +234,9 @@ class Hosting:
             return_exceptions=True,
         )
 
-    async def _introduce(
-        self, slot: "Slot", here: dict[int, tuple[int, HostProcess]], *, is_open: bool
-    ) -> None:
-        await asyncio.gather(
-            *(other.process.connect(here, is_open=is_open) for other in self._others(slot)),
-            return_exceptions=True,  # The successor of a host that dies here connects by itself.
-        )
+    def _introduce(self, slot: "Slot", process: HostProcess, epoch: int, *, is_open: bool) -> None:
+        others = (other.process for other in self._others(slot))
+        self._introductions.introduce(slot.number, epoch, process, others, is_open=is_open)
 
     async def _become(self, slot: "Slot", process: HostProcess, epoch: int) -> FrameCarrier:
         # A standby may hang, and its heartbeats are not watched yet.
@@ -244,7 +247,7 @@ class Hosting:
         except TimeoutError:
             raise HostLost(f"{process.name} has not answered for {limit_s:g} s.") from None
 
-    def _peers(self, slot: "Slot") -> dict[int, tuple[int, HostProcess]]:
+    def _peers(self, slot: "Slot") -> dict[int, Peer]:
         return {other.number: (other.epoch, other.process) for other in self._others(slot)}
 
     def _others(self, slot: "Slot") -> "list[Slot]":

@@ -16,6 +16,7 @@ from callboard.messages.control.control_plane import (
     CONTROL_CELL,
     CONTROL_SLOT,
     DirectoryChanged,
+    DirectoryPatched,
     DrainActor,
     ResizePart,
     SendBarrier,
@@ -38,7 +39,7 @@ from callboard.messages.core.ref import Address
 
 from .authority import UNLIMITED, Authority
 from .records import Records
-from .slots import Batch, Slot, SlotTable, has_keys
+from .slots import Batch, Changed, Slot, SlotTable, has_keys
 
 __all__ = ["IsolatedHosts", "Registrar"]
 
@@ -85,6 +86,9 @@ class Registrar:
         self._wall_time = wall_time
         self.directory_version = 0
         self._directory_scheduled = False
+        self._has_published = False
+        self._places: dict[int, int] = {}
+        """The places as the hosts know them."""
 
     # --- starting and stopping actors ---------------------------------------------------
 
@@ -388,13 +392,31 @@ class Registrar:
         """Send the directory to all hosts, once for all changes of this loop iteration."""
         if not self._directory_scheduled:
             self._directory_scheduled = True
-            self._control.loop.call_soon(self._publish)
+            self._control.loop.call_soon(self._publish_scheduled)
+
+    def _publish_scheduled(self) -> None:
+        if self._directory_scheduled:  # Otherwise a copy of the whole was wanted meanwhile.
+            self._publish()
 
     def _publish(self) -> None:
         self._directory_scheduled = False
         self.directory_version += 1
-        change = self.directory()
-        table = self.table
+        change: DirectoryPatched | DirectoryChanged
+        if self._has_published:
+            change = self._patch()
+            self._control.directory.patch(change)
+            self._control.membership.patch(change.places, change.places_gone, change.newest_slot)
+        else:
+            # The hosts of an earlier root have that root's directory.
+            self._has_published = True
+            change = self._publish_whole()
+        self._places = self.table.places()
+        self.table.changed = Changed()
+        for slot in self.table.reached():
+            self._control.tell(Address(slot.number, CONTROL_CELL), change)
+
+    def _publish_whole(self) -> DirectoryChanged:
+        table, change = self.table, self._whole()
         self._control.directory.replace(
             change.version,
             table.names,
@@ -404,8 +426,23 @@ class Registrar:
             table.routings,
         )
         self._control.membership.update(change.places, change.newest_slot)
-        for slot in table.reached():
-            self._control.tell(Address(slot.number, CONTROL_CELL), change)
+        return change
+
+    def _patch(self) -> DirectoryPatched:
+        """The changes since the last version, which is the one of this host's own copy."""
+        table, before = self.table, self._places
+        changed, places = table.changed, table.places()
+        return self._control.directory.changes_to(
+            self.directory_version,
+            {name: table.names.get(name) for name in changed.names},
+            {name: table.offers.get(name, ()) for name in changed.contracts},
+            {where: table.sizes.get(where, 0) for where in changed.sizes},
+            {name: table.routings.get(name) for name in changed.contracts},
+            table.shared(),
+            places={slot: at for slot, at in places.items() if before.get(slot) != at},
+            places_gone=[slot for slot in before if slot not in places],
+            newest_slot=table.newest_slot,
+        )
 
     async def published(self) -> None:
         """Wait until this host's copy is up to date, and the others are on their way."""
@@ -413,7 +450,20 @@ class Registrar:
             await asyncio.sleep(0)  # `_publish` was scheduled before this.
 
     def directory(self) -> DirectoryChanged:
-        """The whole directory, as a message to hosts."""
+        """The whole directory, as a message to hosts; the next change is one of this copy."""
+        if self._has_published and self._has_changed():
+            self._publish()
+        return self._whole()
+
+    def _has_changed(self) -> bool:
+        table, changed = self.table, self.table.changed
+        return (
+            bool(changed.names or changed.contracts or changed.sizes)
+            or table.places() != self._places
+            or table.shared() != self._control.directory.hosts
+        )
+
+    def _whole(self) -> DirectoryChanged:
         return DirectoryChanged(
             version=self.directory_version,
             hosts=self.table.shared(),

@@ -16,7 +16,7 @@ from callboard.messages.core.fences import TERM_SHIFT
 from callboard.messages.core.names import check_name
 from callboard.messages.core.ref import Address
 
-__all__ = ["Batch", "Slot", "SlotTable", "has_keys"]
+__all__ = ["Batch", "Changed", "Slot", "SlotTable", "has_keys"]
 
 TERMS_BEGAN_S: Final = 1_704_067_200.0
 """The start of 2024, in seconds since 1970. A term is about the milliseconds since then, so that
@@ -111,6 +111,18 @@ class Slot:
         return list(dict.fromkeys(self.entries.values()))
 
 
+class Changed:
+    """The entries of the directory that have changed since the hosts were told."""
+
+    __slots__ = ("contracts", "names", "sizes")
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self.contracts: dict[str, None] = {}
+        """Contracts with other offers or another routing."""
+        self.sizes: dict[Address, None] = {}
+
+
 class SlotTable:
     """All slots, names and offers."""
 
@@ -128,6 +140,7 @@ class SlotTable:
         """The routing of a contract, as text, where an offer names one."""
         self._found: dict[Address, tuple[list[str], list[str]]] = {}
         """The names and the offered contracts of an actor."""
+        self.changed = Changed()
         self.next_cell = 1
         self.newest_term = 0
         """The newest term of fencing tokens; 0 before the first."""
@@ -224,6 +237,7 @@ class SlotTable:
                 advice="Choose another name, or stop that actor first.",
             )
         self.names[name] = address
+        self.changed.names[name] = None
         self._found.setdefault(address, ([], []))[0].append(name)
 
     def check_routing(self, contracts: tuple[str, ...], routing: str | None) -> None:
@@ -257,6 +271,8 @@ class SlotTable:
         if routing is not None:
             self.routings.update(dict.fromkeys(contracts, routing))
         self.sizes[address] = size
+        self.changed.contracts.update(dict.fromkeys(contracts))
+        self.changed.sizes[address] = None
         self._found.setdefault(address, ([], []))[1].extend(contracts)
         for contract in contracts:
             self.offers.setdefault(contract, []).append(address)
@@ -265,6 +281,7 @@ class SlotTable:
         """Set the number of agents behind an offer; a withdrawn offer stays withdrawn."""
         if address in self.sizes:
             self.sizes[address] = size
+            self.changed.sizes[address] = None
 
     def forget(self, address: Address) -> bool:
         """Forget an actor that has ended for good; True when the directory has changed."""
@@ -286,6 +303,9 @@ class SlotTable:
             return False
         self.sizes.pop(address, None)
         names, contracts = found
+        self.changed.sizes[address] = None
+        self.changed.names.update(dict.fromkeys(names))
+        self.changed.contracts.update(dict.fromkeys(contracts))
         for name in names:
             del self.names[name]
         for contract in contracts:

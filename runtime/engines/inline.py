@@ -6,6 +6,7 @@ frames are encoded, numbered and checked as between processes.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from callboard.actors.kernel.host.host import Host
@@ -111,7 +112,7 @@ class InlineProcess:
             raise HostLost(f"{self.name} has ended.")
         for slot, (epoch, process) in peers.items():
             assert isinstance(process, InlineProcess)
-            self.host.link(slot).connect(epoch, InlineCarrier(process), is_open=is_open)
+            self.host.introduce(slot, epoch, partial(InlineCarrier, process), is_open=is_open)
 
     async def warm(self, codes: Sequence[bytes]) -> None:
         """Does nothing: this process has loaded the code."""

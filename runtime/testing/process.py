@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 from callboard.actors.kernel.host.host import Host
@@ -136,8 +137,8 @@ class SimulatedProcess:
         if self.host is None:
             raise InternalError(f"{self.name} has not become a host yet.")
         for slot, (epoch, process) in peers.items():
-            carrier = SimulatedCarrier(self._engine, process)
-            self.host.link(slot).connect(epoch, carrier, is_open=is_open)
+            make_carrier = partial(SimulatedCarrier, self._engine, process)
+            self.host.introduce(slot, epoch, make_carrier, is_open=is_open)
 
     async def _wait_for_end(self) -> Exit:
         if self._ended is None:

@@ -254,10 +254,17 @@ def all_slots_up(run: CheckedRun) -> str | None:
 
 
 def all_connected(run: CheckedRun) -> str | None:
-    """Every two hosts are connected, in both directions, to their current incarnations."""
+    """Every two hosts are connected, in both directions, to their current incarnations.
+
+    Or they know each other, and connect at the first message.
+    """
     for source, target in _pairs(run):
         link = source.links.get(target.slot)
-        if link is None or link.carrier is None or link.epoch != target.epoch:
+        if link is None:
+            if source.membership.epoch_of(target.slot) != (target.epoch, True):
+                return f"{source.name} does not know {target.name}, epoch {target.epoch}"
+            continue
+        if link.carrier is None or link.epoch != target.epoch:
             return f"{source.name} is not connected to {target.name}, epoch {target.epoch}"
         if not link.outbox.is_open:
             return f"{source.name} has a closed outbox to {target.name}"
@@ -267,7 +274,13 @@ def all_connected(run: CheckedRun) -> str | None:
 def links_agree(run: CheckedRun) -> str | None:
     """Both sides of a link have counted the same frames and the same credit."""
     for source, target in _pairs(run):
-        out, back = source.links[target.slot].core, target.links[source.slot]
+        way, back = source.links.get(target.slot), target.links.get(source.slot)
+        if way is None or back is None:
+            # Nothing has been sent, in either direction, over a link that only one side has.
+            if any(link is not None and link.core.sequence for link in (way, back)):
+                return f"{source.name} and {target.name}: only one side has a link"
+            continue
+        out = way.core
         held = sum(back.receiver.held.values())
         if out.sequence != back.core.received:
             return (
@@ -280,7 +293,7 @@ def links_agree(run: CheckedRun) -> str | None:
             )
         if out.unacknowledged:
             return f"{source.name} to {target.name}: {len(out.unacknowledged)} unacknowledged"
-        waiting = source.links[target.slot].outbox.waiting
+        waiting = way.outbox.waiting
         if waiting:
             return f"{source.name} to {target.name}: {waiting} messages wait without a reason"
         unfinished = len(back.receiver._joiner)
@@ -294,9 +307,16 @@ def directories_agree(run: CheckedRun) -> str | None:
     registrar = run.simulated.root.registrar
     table = run.simulated.root.table
     newest = registrar.directory()
+    names = {name: (where.slot, where.cell) for name, where in table.names.items()}
+    offers = {name: tuple(places) for name, places in table.offers.items()}
+    whole = (names, offers, table.sizes, table.routings, table.shared(), table.places())
     for host in run.living():
         if host.directory.version != newest.version:
             return f"{host.name} has directory {host.directory.version}, not {newest.version}"
+        copy, places = host.directory, host.membership._places
+        here = (copy._names, copy._offers, copy._sizes, copy._routings, copy.hosts, places)
+        if here != whole:
+            return f"{host.name} has the directory {here}, not {whole}"
     named = [*table.names.values(), *(a for places in table.offers.values() for a in places)]
     hosts = {host.slot: host for host in run.living()}
     for address in named:

@@ -2,11 +2,15 @@
 
 The root has the original and sends each change to all hosts; every host has a copy. A route
 is chosen from the copy, so an ask without an address costs no extra hop.
+
+A change names only what has changed, and the version that it applies to. A copy of another version
+does not take it, and its host asks for the whole.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from callboard.messages.control.control_plane import DirectoryPatched
 from callboard.messages.control.routing import ROUTING_DEFAULT, Routing, RoutingKind
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, NoAgentOffers
@@ -16,7 +20,11 @@ from callboard.messages.core.ref import Address, not_a_message
 from ..asks import AskOwner
 from .routing import Load, Router, router_of
 
-__all__ = ["Directory"]
+__all__ = ["Directory", "address_of"]
+
+ItemT = TypeVar("ItemT")
+Place = tuple[int, int]
+"""The slot and the cell of an address, in a message."""
 
 
 class Directory:
@@ -72,6 +80,86 @@ class Directory:
             self._renew_routers(before, dict(routings or {}))
             self.hosts = tuple(hosts)
             self._on_changed()
+
+    def patch(self, change: DirectoryPatched) -> None:
+        """Take over the changes since the version that this copy has."""
+        assert change.base == self.version, "ask for the whole directory"
+        self.version = change.version
+        for name in change.names_gone:
+            self._names.pop(name, None)
+        self._names.update({name: Address(*where) for name, where in change.names.items()})
+        for text in change.sizes_gone:
+            address = address_of(text)
+            self._sizes.pop(address, None)
+            self._loads.pop(address, None)
+        for text, size in change.sizes.items():
+            address = address_of(text)
+            self._sizes[address] = size
+            if address in self._loads:
+                self._loads[address].resize(size)
+        for name in change.routings_gone:
+            self._routings.pop(name, None)
+        self._routings.update(change.routings)
+        for name in (*change.routings, *change.routings_gone):
+            self._routers.pop(name, None)
+        for name in {**change.withdrawn, **change.offered}:
+            self._patch_offers(name, change.withdrawn.get(name, ()), change.offered.get(name, ()))
+        if change.hosts or change.hosts_gone:
+            gone = frozenset(change.hosts_gone)
+            self.hosts = (*(host for host in self.hosts if host not in gone), *change.hosts)
+        self._on_changed()
+
+    def _patch_offers(
+        self, name: str, withdrawn: Sequence[Place], offered: Sequence[Place]
+    ) -> None:
+        gone = frozenset(withdrawn)
+        left = (address for address in self._offers.get(name, ()) if address not in gone)
+        offers = (*left, *(Address(*place) for place in offered))
+        self._routers.pop(name, None)
+        if offers:
+            self._offers[name] = offers
+        else:
+            self._offers.pop(name, None)
+
+    def changes_to(
+        self,
+        version: int,
+        names: Mapping[str, Address | None],
+        offers: Mapping[str, Sequence[Address]],
+        sizes: Mapping[Address, int],
+        routings: Mapping[str, str | None],
+        hosts: Sequence[int],
+        *,
+        places: Mapping[int, int],
+        places_gone: Sequence[int],
+        newest_slot: int,
+    ) -> DirectoryPatched:
+        """The changes that make this copy `version`.
+
+        `names`, `offers`, `sizes` and `routings` have at least all entries that have changed, with
+        None, no address, or 0 for those that are gone. `hosts` are all hosts.
+        """
+        pairs = {
+            name: _difference(self._offers.get(name, ()), after) for name, after in offers.items()
+        }
+        hosts_gone, hosts_new = _difference(self.hosts, hosts)
+        return DirectoryPatched(
+            base=self.version,
+            version=version,
+            names={name: (at.slot, at.cell) for name, at in names.items() if at is not None},
+            names_gone=tuple(name for name, at in names.items() if at is None),
+            withdrawn={name: _places(gone) for name, (gone, _) in pairs.items() if gone},
+            offered={name: _places(new) for name, (_, new) in pairs.items() if new},
+            sizes={str(where): size for where, size in sizes.items() if size},
+            sizes_gone=tuple(str(where) for where, size in sizes.items() if not size),
+            routings={name: text for name, text in routings.items() if text is not None},
+            routings_gone=tuple(name for name, text in routings.items() if text is None),
+            hosts_gone=hosts_gone,
+            hosts=hosts_new,
+            places=dict(places),
+            places_gone=tuple(places_gone),
+            newest_slot=newest_slot,
+        )
 
     def find(self, name: str) -> Address | None:
         """The address of the actor with that name."""
@@ -135,6 +223,28 @@ class Directory:
             del self._loads[address]
         for address, load in self._loads.items():
             load.resize(self._sizes[address])
+
+
+def address_of(text: str) -> Address:
+    """The address that a directory writes as `slot/cell`."""
+    slot, _, cell = text.partition("/")
+    return Address(int(slot), int(cell))
+
+
+def _difference(
+    before: Sequence[ItemT], after: Sequence[ItemT]
+) -> tuple[tuple[ItemT, ...], tuple[ItemT, ...]]:
+    """The items to remove from `before`, and those to append then, to make it `after`."""
+    is_before, is_after = frozenset(before), frozenset(after)
+    left = tuple(item for item in before if item in is_after)
+    new = tuple(item for item in after if item not in is_before)
+    if (*left, *new) != tuple(after):  # The order has changed, or an item is there twice.
+        return tuple(before), tuple(after)
+    return tuple(item for item in before if item not in is_after), new
+
+
+def _places(addresses: Sequence[Address]) -> tuple[Place, ...]:
+    return tuple((address.slot, address.cell) for address in addresses)
 
 
 def no_agent_offers(contract_name: str, offered: Collection[str] = ()) -> CallboardError:

@@ -11,11 +11,13 @@ from typing import Any, ClassVar, Final, Protocol
 
 from callboard.messages.control.control_plane import (
     CONTROL_CELL,
+    CONTROL_SLOT,
     ActorsStarted,
     ActorsStopped,
     Barrier,
     BarrierPassed,
     DirectoryChanged,
+    DirectoryPatched,
     HostDown,
     HostLeaves,
     HostStopped,
@@ -26,6 +28,7 @@ from callboard.messages.control.control_plane import (
     StopHost,
     SubscribedDeadLetters,
     SubscribeDeadLetters,
+    WantDirectory,
 )
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.lifecycle import SHUT_DOWN
@@ -39,6 +42,7 @@ from callboard.messages.core.ref import Address
 from ..actor import Actor, OnError, handler
 from ..cell import Cell, Lifecycle, Recipe
 from ..dead_letters import DeadLetters
+from ..directory.registry import address_of
 from ..inspection.history import histories_of
 from ..inspection.views import ViewHost, view_host
 from ..lifecycle.spawner import Spawner
@@ -214,7 +218,7 @@ class ControlActor(Actor):
         Once it has answered again, they have arrived there.
         """
         host = self._host
-        peers = [slot for slot, link in host.links.items() if link.is_connected]
+        peers = host.membership.reached()
         leave = HostLeaves(slot=host.slot, epoch=host.epoch)
         for _ in range(2):
             answers = await asyncio.gather(
@@ -239,12 +243,11 @@ class ControlActor(Actor):
     async def host_down(self, notice: HostDown) -> None:
         """Another host has ended: notify the watchers here, and fail the asks under way."""
         self._host.monitors.host_down(notice)
-        link = self._host.link(notice.slot)
         error = HostLost(f"host {notice.slot} has ended.", slot=notice.slot)
         if notice.comes_back:
-            link.declare_dead(notice.epoch, error)
+            self._host.membership.declare_dead(notice.slot, notice.epoch, error)
         else:
-            link.close(error)
+            self._host.link(notice.slot).close(error)
 
     @handler
     async def monitor(self, request: MonitorRequested) -> None:
@@ -272,15 +275,25 @@ class ControlActor(Actor):
                 name: tuple(Address(*where) for where in places)
                 for name, places in change.offers.items()
             },
-            {
-                Address(*(int(part) for part in where.split("/"))): size
-                for where, size in change.sizes.items()
-            },
+            {address_of(where): size for where, size in change.sizes.items()},
             change.hosts,
             change.routings,
         )
         if is_newer:
             self._host.membership.update(change.places, change.newest_slot)
+
+    @handler
+    async def directory_patched(self, change: DirectoryPatched) -> None:
+        """Bring the directory up to date, or ask for the whole when a change is missing."""
+        directory = self._host.directory
+        if change.version <= directory.version:
+            return
+        if change.base != directory.version:
+            root = Address(CONTROL_SLOT, CONTROL_CELL)
+            self._tell(root, WantDirectory(slot=self._host.slot))
+            return
+        directory.patch(change)
+        self._host.membership.patch(change.places, change.places_gone, change.newest_slot)
 
     @handler
     async def query(self, request: QueryHost) -> HostView:

@@ -69,7 +69,7 @@ from ..stash import Stashes
 from ..timers import Timers
 from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
-from .membership import Membership
+from .membership import MakeCarrier, Membership
 
 __all__ = ["Host"]
 
@@ -418,6 +418,17 @@ class Host:
             found = self.membership.make_link(slot)
         return found
 
+    def introduce(
+        self, slot: int, epoch: int, make_carrier: MakeCarrier, *, is_open: bool = True
+    ) -> None:
+        """A process is at a slot now; until it is open, it takes only control messages.
+
+        The link is made at the first message, unless there is one already; see `Membership`.
+        """
+        self.membership.introduce(slot, epoch, make_carrier, is_open=is_open)
+        if self._early:
+            self.link_connected()
+
     def forget(self, slot: int, error: HostLost) -> None:
         """A driver has left and never comes back: refuse messages to it, and keep nothing of it."""
         self.membership.forget(slot, error)
@@ -436,7 +447,9 @@ class Host:
         header = frame.header
         if header.target != self.slot or header.target_epoch != self.epoch:
             return None
-        link = self.links.get(header.source)
+        link = self.links.get(header.source) or self.membership.link_to_sender(
+            header.source, header.source_epoch
+        )
         if link is None or link.epoch != header.source_epoch or link.carrier is None:
             return None
         link.count_received(len(data))

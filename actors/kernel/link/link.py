@@ -118,6 +118,12 @@ class Link:
             self.open()
         self.host.link_connected()
 
+    def begin(self, epoch: int, carrier: FrameCarrier, *, is_open: bool) -> None:
+        """Connect a link that was made this moment: nothing waits for it, so nobody is notified."""
+        self.epoch = epoch
+        self.carrier = carrier
+        self.outbox.is_open = is_open
+
     def open(self) -> None:
         """Open the link for all messages, and send the waiting ones."""
         self.outbox.is_open = self.is_connected

@@ -288,8 +288,8 @@ class RemoteChildren:
     # --- the link to the holder's host ------------------------------------------------------
 
     def _is_reached(self, slot: int) -> bool:
-        link = self._host.links.get(slot)
-        return slot == self._host.slot or (link is not None and link.is_connected)
+        # An introduced host has no link before the first message to it.
+        return slot == self._host.slot or self._host.link(slot).is_connected
 
     def _is_there(self, slot: int, epoch: int) -> bool:
         if slot == self._host.slot:

@@ -191,7 +191,8 @@ class RayEngine:
         self, handle: Any, address: SocketAddress | None, by_call: FrameCarrier
     ) -> FrameCarrier:
         """The fastest carrier to a Ray actor."""
-        return await self._own_frames().carrier_to(address, by_call, asked_of(handle))
+        await self.socket_address()
+        return self._own_frames().carrier_to(address, by_call, asked_of(handle))
 
     def _own_frames(self) -> FrameSockets:
         if self._frames is None:

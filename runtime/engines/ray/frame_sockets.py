@@ -51,6 +51,7 @@ class FrameSockets:
         self._server: Final = SocketServer(take, settings.limits)
         self._streams: Final = Streams()
         self._listening: asyncio.Future[SocketAddress | None] | None = None
+        self._own: SocketAddress | None = None
         self._tcp: TcpAddress | None = None
         self._ports = ports_of(settings.frame_ports)
         """The ports for other nodes; None to use Ray calls."""
@@ -70,7 +71,8 @@ class FrameSockets:
         if self._listening is None:
             node = ray.get_runtime_context().get_node_id()
             self._listening = asyncio.ensure_future(self._server.start(node))
-        return await asyncio.shield(self._listening)
+        self._own = await asyncio.shield(self._listening)
+        return self._own
 
     def tcp_address(self) -> TcpAddress | None:
         """The port for other nodes, which the first call opens; None without one."""
@@ -85,11 +87,14 @@ class FrameSockets:
                 self._is_reported = True
         return self._tcp
 
-    async def carrier_to(
+    def carrier_to(
         self, address: SocketAddress | None, by_call: FrameCarrier, find: Find
     ) -> FrameCarrier:
-        """The fastest carrier to a peer: a Unix socket on this node, TCP to another one."""
-        mine = await self.address()
+        """The fastest carrier to a peer: a Unix socket on this node, TCP to another one.
+
+        Without a socket of its own, this process uses Ray calls; see `address`.
+        """
+        mine = self._own
         if address is None or mine is None:
             return by_call
         if address.node == mine.node:

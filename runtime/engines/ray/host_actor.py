@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import ray
@@ -173,7 +174,7 @@ class HostActor:
         instruments = self._host.meters.instruments
         self._frames = FrameSockets(self._host.take, self._settings, instruments)
         self._address = await self._frames.address()
-        way = await self._carrier_to(CONTROL_SLOT, control, control_address)
+        way = self._carrier_to(CONTROL_SLOT, control, control_address)
         self._host.link(CONTROL_SLOT).connect(control_epoch, way)
         return self._address
 
@@ -184,7 +185,7 @@ class HostActor:
         host = self._host
         if host is None:
             return None
-        way = await self._carrier_to(CONTROL_SLOT, control, control_address)
+        way = self._carrier_to(CONTROL_SLOT, control, control_address)
         host.link(CONTROL_SLOT).connect(control_epoch, way)
         return Adopted(
             host.slot,
@@ -195,15 +196,15 @@ class HostActor:
             tuple(s for s, link in host.links.items() if is_driver_slot(s) and link.is_connected),
         )
 
-    async def _carrier_to(
+    def _carrier_to(
         self, slot: int, handle: Any, address: SocketAddress | None
     ) -> FrameCarrier:
         """The carrier to a Ray actor; without a handle, to a driver, which cannot be called."""
         assert self._frames is not None, "become() comes first"
         if handle is not None:
-            return await self._frames.carrier_to(address, RayCarrier(handle), asked_of(handle))
+            return self._frames.carrier_to(address, RayCarrier(handle), asked_of(handle))
         pulls = self._pulls.carrier(slot)
-        return await self._frames.carrier_to(address, pulls, self._driver_at(slot))
+        return self._frames.carrier_to(address, pulls, self._driver_at(slot))
 
     def _driver_at(self, slot: int) -> Find:
         async def find() -> TcpAddress | None:
@@ -236,8 +237,8 @@ class HostActor:
         for slot, (epoch, handle, address) in peers.items():
             if host.has_forgotten(slot):
                 continue  # The driver has left since this was sent.
-            carrier = await self._carrier_to(slot, handle, address)
-            host.link(slot).connect(epoch, carrier, is_open=is_open)
+            make_carrier = partial(self._carrier_to, slot, handle, address)
+            host.introduce(slot, epoch, make_carrier, is_open=is_open)
 
     async def disconnect(self, slot: int) -> None:
         """Forget a driver that has left for good, and stop its asks."""
