@@ -125,19 +125,21 @@ def places(params: Params) -> Iterator[Places]:
         return
     near, others = _nodes_of(address)
     if not others:
-        raise RuntimeError(f"the cluster at {address} has one node, and this bench needs two.")
+        raise RuntimeError(
+            f"the cluster at {address} has one node with processors, and this bench needs two."
+        )
     yield Places(address, near, others[0], None)
 
 
 def _nodes_of(address: str) -> tuple[str, list[str]]:
-    """The node of this process, and the others."""
+    """The node of this process, and the others that have a processor."""
     import ray
 
     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         near: str = ray.get_runtime_context().get_node_id()
         known: Sequence[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        alive = sorted(str(node["NodeID"]) for node in known if node["Alive"])
+        able = [node for node in known if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     finally:
         ray.shutdown()
-    return near, [node for node in alive if node != near]
+    return near, sorted(str(node["NodeID"]) for node in able if node["NodeID"] != near)

@@ -498,7 +498,7 @@ NODES = Bench(
             {**NODES_RAY, "megabytes": 200, "actors": 1, "losses": 10},
             {**NODES_SMOKE, "megabytes": 1, "actors": 1, "losses": 0},
         ),
-        _ray("ray_tasks", {**NODES_RAY, "megabytes": 200}, {**NODES_SMOKE, "megabytes": 1}),
+        _ray("ray_tasks", {**NODES_RAY, "megabytes": 100}, {**NODES_SMOKE, "megabytes": 1}),
     ),
     expected_check=expected_nodes,
     # A loss takes up to a minute, with the start of a node and of a system.

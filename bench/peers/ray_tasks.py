@@ -53,12 +53,14 @@ def _fan_out(task: Any, params: Params) -> Outcome:
 
 def nodes(params: Params) -> Outcome:
     """Tasks on one node and on another, and sub-tasks over both."""
+
+    def callers(there: dict[str, Any]) -> tuple[Any, Any]:
+        # Each takes a processor: without a limit Ray would start more and more workers.
+        options = {**there, "num_cpus": 1}
+        return answer.options(**options).remote, receive.options(**options).remote
+
     with two_nodes(params) as where:
-        tally = measure_paths(
-            where,
-            params,
-            lambda there: (answer.options(**there).remote, receive.options(**there).remote),
-        )
+        tally = measure_paths(where, params, callers)
         tally.add_fanout(_fan_out(sub_task.options(scheduling_strategy="SPREAD"), params))
     return tally.outcome()
 
