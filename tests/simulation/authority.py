@@ -257,7 +257,7 @@ async def authority(run: Run) -> None:
     for _ in range(1 + int(draw() * FAULTS_MAX)):
         world.at(world.now_s + BUSY_S * draw(), faults[int(draw() * len(faults))])
     await asyncio.sleep(BUSY_S + CUT_S)
-    # All nodes have healed: the newest root acts soon, and no older one lives on beside it.
+    # All nodes have healed: the newest root acts soon, and no older one lives on next to it.
     before = cluster.newest.acted
     await asyncio.sleep(BACK_WITHIN_S)
     if cluster.newest.acted == before:

@@ -38,7 +38,7 @@ class TellKey(Request[Token], name="fences.tell_key"):
     user: str
 
 
-class Keeper(Actor):
+class Subject(Actor):
     contexts: ClassVar[list[Context]] = []
 
     async def started(self, ctx: Context) -> None:
@@ -46,7 +46,7 @@ class Keeper(Actor):
 
     @handler
     async def token(self, request: Tell, ctx: Context) -> Token:
-        Keeper.contexts.append(ctx)
+        Subject.contexts.append(ctx)
         if request.fails:
             raise RuntimeError("it fails, and is restarted")
         return Token(number=ctx.fence, at_start=self.at_start)
@@ -88,32 +88,32 @@ async def take_over(system: System, slot: int) -> None:
 
 async def test_a_token_grows_over_restarts_and_take_overs() -> None:
     async with start(engine="inline", hosts=1) as system:
-        keeper = await system.spawn(Keeper)
-        first = await keeper.ask(Tell())
+        subject = await system.spawn(Subject)
+        first = await subject.ask(Tell())
         assert first.number == first.at_start
         assert 0 < first.number < 1 << 63
-        assert (await keeper.ask(Tell())).number == first.number, "one incarnation has one token"
+        assert (await subject.ask(Tell())).number == first.number, "one incarnation has one token"
         tokens = [first.number]
         for _ in range(3):
             with pytest.raises(AskError):
-                await keeper.ask(Tell(fails=True))
-            tokens.append(await answer(keeper, Tell()))
+                await subject.ask(Tell(fails=True))
+            tokens.append(await answer(subject, Tell()))
         await take_over(system, 1)
-        tokens.append(await answer(keeper, Tell()))
+        tokens.append(await answer(subject, Tell()))
         assert tokens == sorted(set(tokens))
         # The successor is above all that the replaced process could still draw.
         assert tokens[-1] >> TERM_SHIFT > tokens[-2] >> TERM_SHIFT
 
 
 async def test_a_handler_of_an_old_incarnation_keeps_its_own_token() -> None:
-    Keeper.contexts.clear()
+    Subject.contexts.clear()
     async with start(engine="inline", hosts=1) as system:
-        keeper = await system.spawn(Keeper)
-        old = (await keeper.ask(Tell())).number
+        subject = await system.spawn(Subject)
+        old = (await subject.ask(Tell())).number
         with pytest.raises(AskError):
-            await keeper.ask(Tell(fails=True))
-        assert await answer(keeper, Tell()) > old
-        assert [ctx.fence for ctx in Keeper.contexts[:2]] == [old, old]
+            await subject.ask(Tell(fails=True))
+        assert await answer(subject, Tell()) > old
+        assert [ctx.fence for ctx in Subject.contexts[:2]] == [old, old]
 
 
 async def test_agents_have_tokens_when_they_execute_sub_tasks() -> None:
@@ -158,12 +158,12 @@ async def test_a_key_has_higher_tokens_wherever_it_is_activated_next() -> None:
 @simulated(hosts=2, standbys=1, seeds=3)
 async def test_tokens_grow_when_hosts_crash(sim: Simulation) -> None:
     system = sim.system
-    keeper = await system.spawn(Keeper, host=2)
-    tokens = [await answer(keeper, Tell())]
+    subject = await system.spawn(Subject, host=2)
+    tokens = [await answer(subject, Tell())]
     for _ in range(3):
         sim.crash(2)
         await sim.all_up()
-        tokens.append(await answer(keeper, Tell()))
+        tokens.append(await answer(subject, Tell()))
     assert tokens == sorted(set(tokens))
 
 

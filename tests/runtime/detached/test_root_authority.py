@@ -20,6 +20,7 @@ class Entries:
         self.entries: dict[str, bytes] = {}
         self.is_away = False
         self.lost_answers = 0
+        self.asked = asyncio.Event()
 
     async def add(self, key: str, value: bytes) -> bool:
         self._reached()
@@ -40,6 +41,7 @@ class Entries:
         raise AssertionError(entries)
 
     def _reached(self) -> None:
+        self.asked.set()
         if self.is_away:
             raise ClusterError("it does not answer.")
 
@@ -103,8 +105,9 @@ async def test_a_root_out_of_reach_stops_acting_and_acts_again_when_it_is_back()
     async with asyncio.timeout(WITHIN_S):
         await root.authority.held()
         ledger.is_away = True
-        while root.authority.may_act():  # noqa: ASYNC110 - no event says so
-            await asyncio.sleep(0.005)
+        while root.authority.may_act():
+            ledger.asked.clear()
+            await ledger.asked.wait()
         ledger.is_away = False
         await root.authority.held()
     assert not root.over.done()

@@ -119,7 +119,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
             DetachedRoot, "_has_to_stop", _stays_without_being_ready, "detached",
         ),
         "authority_never_ends": Mutation(
-            "a root that is cut off acts on beside its successor",
+            "a root that is cut off acts on next to its successor",
             AuthorityCore, "standing", _always_held, "authority",
         ),
         "waits_for_no_root": Mutation(
