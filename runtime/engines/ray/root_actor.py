@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import ray
+import ray.cloudpickle
 
 from callboard.messages.core.errors import ClusterError
 from callboard.messages.ports import FrameCarrier
@@ -32,6 +33,9 @@ from .release import this_release
 from .release_check import check_system, node_title
 
 __all__ = ["RootActor"]
+
+cloudpickle: Final[Any] = ray.cloudpickle
+"""Untyped in Ray."""
 
 LOGGER: Final = logging.getLogger("callboard.root")
 REFUSED_S: Final = 10.0
@@ -138,9 +142,12 @@ class RootActor:
         """See `DetachedRoot.ready`."""
         await self._root.ready()
 
-    async def describe(self) -> tuple[tuple[str, ...], Settings]:
-        """The releases of this process, and the settings of the system."""
-        return tuple(this_release()), self._settings
+    async def describe(self) -> tuple[tuple[str, ...], bytes]:
+        """The releases of this process, and the settings of the system, packed.
+
+        A driver of another release reads the first and cannot always read the second.
+        """
+        return tuple(this_release()), cloudpickle.dumps(self._settings)
 
     async def stop(self, timeout_s: float) -> None:
         """See `DetachedRoot.stop`."""
