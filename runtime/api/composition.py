@@ -47,7 +47,7 @@ def query_cluster(address: str, deadline_s: float) -> tuple[ClusterSeen, Here]:
     """
     from ..engines.ray import cluster_probe
 
-    seen = cluster_probe.query_head(cluster_probe.resolved(address), deadline_s)
+    seen = cluster_probe.query_head(address, deadline_s)
     return seen, cluster_probe.here()
 
 

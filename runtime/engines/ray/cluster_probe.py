@@ -22,7 +22,7 @@ from callboard.messages.core.errors import ClusterUnreachable, SpecError
 from ...doctor.cluster import CLIENT_ADVICE, ClusterSeen, Here, NodeSeen, Token, check_join
 from ...doctor.network import Endpoint, cluster_error, connect_error, parse_address
 
-__all__ = ["CONNECT_DEADLINE_S", "check_cluster", "here", "query_head", "resolved"]
+__all__ = ["CONNECT_DEADLINE_S", "check_cluster", "here", "query_head"]
 
 CONNECT_DEADLINE_S: Final = 1.5
 """How long a connection to the address may take: long enough for one lost packet."""
@@ -41,7 +41,7 @@ raylet: Final[Any] = importlib.import_module("ray._raylet")
 """Untyped."""
 
 
-def resolved(address: str) -> str:
+def _resolved(address: str) -> str:
     """The address as `host:port`: `auto` is `RAY_ADDRESS`, or the cluster of this machine.
 
     Raises `SpecError` for an address of Ray Client, and `ClusterUnreachable` when no cluster runs
@@ -74,18 +74,23 @@ def check_cluster(address: str, deadline_s: float) -> ClusterSeen:
     `ClusterUnreachable`, another `ClusterError` for another release of Ray or Python, `SpecError`
     for an address of Ray Client, and `UsageError` for a text that is no address.
     """
-    seen = query_head(resolved(address), deadline_s)
+    seen = query_head(address, deadline_s)
     check_join(seen, here())
     return seen
 
 
 def query_head(address: str, deadline_s: float) -> ClusterSeen:
-    """Ask the control store at `host:port`. Raises `ClusterUnreachable` when there is none."""
-    endpoint = parse_address(address)
+    """Ask the control store at an address. Raises `ClusterUnreachable` when there is none.
+
+    Other errors as `check_cluster`, for the text.
+    """
+    endpoint = parse_address(_resolved(address))
     connects_s, answers_s = min(CONNECT_DEADLINE_S, deadline_s), min(ANSWER_DEADLINE_S, deadline_s)
     error = connect_error(endpoint, connects_s) or cluster_error(endpoint, answers_s)
     if error is not None:
-        raise _unreachable(endpoint, error)
+        same = address.strip() == str(endpoint)
+        # Ray replaces a loopback address by one of the machine, which other nodes reach.
+        raise _unreachable(endpoint, error, "" if same else f" (which {address} means here)")
     with _channel(endpoint) as channel:
         return _ask(channel, endpoint, answers_s)
 
@@ -163,11 +168,12 @@ def _call(method: Any, request: Any, endpoint: Endpoint, limit_s: float, metadat
         raise _unreachable(endpoint, reason) from None
 
 
-def _unreachable(endpoint: Endpoint, reason: str) -> ClusterUnreachable:
+def _unreachable(endpoint: Endpoint, reason: str, said: str = "") -> ClusterUnreachable:
     return ClusterUnreachable(
-        f"no cluster answers at {endpoint}: {reason}.",
+        f"no cluster answers at {endpoint}{said}: {reason}.",
         advice="Check that the head runs (`ray status` there), that the port is its --port (6379 "
-        "by default; 10001 is Ray Client, 8265 the dashboard), and that no firewall blocks it.",
+        "by default; 10001 is Ray Client, 8265 the dashboard), and that no firewall blocks it. "
+        "`callboard doctor` checks this machine.",
         address=str(endpoint),
     )
 

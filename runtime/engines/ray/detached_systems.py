@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import ray
+import ray.cloudpickle
 import ray.exceptions
 import ray.util
 
@@ -51,6 +52,8 @@ __all__ = [
     "visit",
 ]
 
+cloudpickle: Final[Any] = ray.cloudpickle
+"""Untyped in Ray."""
 ADMIN_TIMEOUT_S: Final = 10.0
 RETRY_S: Final = 0.1
 node_address: Final[Any] = ray.util.get_node_ip_address
@@ -112,8 +115,9 @@ async def enter(
         if starts:
             settings = _with_journal(settings)
         root = await (_create(settings) if starts else _find(settings.name))
-        their_release, theirs = await _answer(root, root.describe.remote, settings)
+        their_release, packed = await _answer(root, root.describe.remote, settings)
         check_release(their_release, f"the root of {settings.name!r}", mine_is="this driver")
+        theirs: Settings = cloudpickle.loads(packed)
         attached_driver = AttachedDriver(
             f"driver-{os.getpid()}@{socket.gethostname()}",
             replace(theirs, address=settings.address),

@@ -265,7 +265,9 @@ class RayEngine:
             await asyncio.shield(process.kill())
             raise
         except ray.exceptions.RayError as error:
-            raise await why_not_started(handle, name, error) from error
+            reason = await why_not_started(handle, name, error)
+            await asyncio.shield(process.kill())
+            raise reason from error
         process.pid = process.identity.process_id
         return process
 

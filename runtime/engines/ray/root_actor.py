@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgpack
 import ray
+import ray.cloudpickle
 
 from callboard.messages.core.errors import ClusterError
 from callboard.messages.ports import FrameCarrier
@@ -36,6 +37,9 @@ from .release import this_release
 from .release_check import check_system, node_title
 
 __all__ = ["RootActor"]
+
+cloudpickle: Final[Any] = ray.cloudpickle
+"""Untyped in Ray."""
 
 LOGGER: Final = logging.getLogger("callboard.root")
 REFUSED_S: Final = 10.0
@@ -166,9 +170,12 @@ class RootActor:
         """See `DetachedRoot.ready`."""
         await self._root.ready()
 
-    async def describe(self) -> tuple[tuple[str, ...], Settings]:
-        """The releases of this process, and the settings of the system."""
-        return tuple(this_release()), self._settings
+    async def describe(self) -> tuple[tuple[str, ...], bytes]:
+        """The releases of this process, and the settings of the system, packed.
+
+        A driver of another release reads the first and cannot always read the second.
+        """
+        return tuple(this_release()), cloudpickle.dumps(self._settings)
 
     async def stop(self, timeout_s: float) -> None:
         """See `DetachedRoot.stop`."""

@@ -220,7 +220,8 @@ def test_a_port_without_a_listener_exits_3(callboard: Run) -> None:
 
 
 def test_a_port_that_never_answers_exits_3_within_10_seconds(start: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    # On all interfaces: for Ray, 127.0.0.1 means an address that other nodes reach.
+    with socket.create_server(("", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         ended = start("run", "jobs:hosts", "--engine", "ray", "--address", address).end(10.0)
     assert ended.code == ExitCode.UNREACHABLE
