@@ -15,7 +15,15 @@ from ..core.names import check_name
 from .placement import Resources
 from .spec import Restart, StopTimeout
 
-__all__ = ["HOSTS_MAX", "NAME_CHARS_MAX", "BlockedLoop", "HostSpec", "ProcessOrder", "host_specs"]
+__all__ = [
+    "HOSTS_MAX",
+    "NAME_CHARS_MAX",
+    "BlockedLoop",
+    "HeartbeatAnswer",
+    "HostSpec",
+    "ProcessOrder",
+    "host_specs",
+]
 
 HOSTS_MAX: Final = 4_096
 NAME_CHARS_MAX: Final = 100
@@ -160,3 +168,13 @@ class BlockedLoop(NamedTuple):
     def text(self) -> str:
         """Who blocks it, and how, for people."""
         return f"{self.who} {self.doing}"
+
+
+class HeartbeatAnswer(NamedTuple):
+    """The answer of a process to one heartbeat."""
+
+    process_id: int
+    stamp_s: float
+    """The time of its own clock at this answer; the next heartbeat brings it back."""
+    blocked: BlockedLoop | None
+    """What blocks its event loop, if something does."""

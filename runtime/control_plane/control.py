@@ -18,8 +18,9 @@ from callboard.messages.ports import Engine
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
-from .adoption import FindProcess, adopt
+from .adoption import FindProcess, UntilEnded, adopt
 from .endpoint import open_root_endpoint
+from .heartbeats import Authority
 from .records import Records, Remembered
 from .root import Root
 
@@ -51,7 +52,7 @@ class Control:
     """Root, endpoint and hosts of one system, on the running event loop.
 
     `on_failed` is called once when the root gives up. `records` keeps what the next incarnation
-    of the root must know.
+    of the root must know. `authority` says how long the root may renew leases; None: for ever.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Control:
         *,
         name: str = "driver",
         records: Records | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self._settings = settings
         self.engine: Final = engine
@@ -78,7 +80,9 @@ class Control:
         self._records = records
         if records is not None:
             records.attach(self.host)
-        self.root: Final = Root(self.host, engine, settings, on_failed, environment, records)
+        self.root: Final = Root(
+            self.host, engine, settings, on_failed, environment, records, authority
+        )
         if records is not None:
             # Higher than every version of an earlier root.
             self.root.registrar.directory_version = self.host.epoch << EPOCH_BITS
@@ -88,14 +92,18 @@ class Control:
         """Bring up the hosts. Raises a `ClusterError` when they do not come up."""
         await self.root.start(self._specs())
 
-    async def resume(self, find: FindProcess, remembered: Remembered) -> tuple[int, ...]:
+    async def resume(
+        self, find: FindProcess, until_ended: UntilEnded, remembered: Remembered
+    ) -> tuple[int, ...]:
         """Adopt the hosts of an earlier incarnation instead of starting new ones.
 
         Returns the slots of the drivers that the hosts know.
         """
         settings = self._settings
         answer_s = settings.heartbeat_s * settings.heartbeats_missed_max
-        return await adopt(self.root, self.host, find, remembered, self._specs(), answer_s=answer_s)
+        return await adopt(
+            self.root, self.host, find, until_ended, remembered, self._specs(), answer_s=answer_s
+        )
 
     def _specs(self) -> tuple[HostSpec, ...]:
         return host_specs(self._settings.hosts or self.engine.default_hosts())

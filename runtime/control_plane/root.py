@@ -25,8 +25,10 @@ from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine
 from callboard.supervisors.supervisor import Supervisor
 
+from ..hosting.boot_time import boot_time_s
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
+from .heartbeats import Authority, always
 from .host_children import HostChildren, child_spec
 from .host_lifecycle import Hosting
 from .records import Records
@@ -53,11 +55,16 @@ class Root:
         on_failed: Callable[[CallboardError], None],
         environment: Environment,
         records: Records | None = None,
+        authority: Authority | None = None,
     ) -> None:
         self.table: Final = SlotTable()
         standbys = Standbys(control, engine, settings.standbys)
         self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
-        self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
+        if authority is None:
+            authority = always(boot_time_s if environment.is_real else control.now)
+        self.hosting: Final = Hosting(
+            control, engine, settings, self.registrar, standbys, authority
+        )
         self._control = control
         self._settings = settings
         self._on_failed = on_failed

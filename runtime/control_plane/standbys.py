@@ -13,6 +13,8 @@ from callboard.messages.control.views import StandbyView
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import Engine, HostProcess
 
+from .heartbeats import Heartbeats
+
 __all__ = ["Standbys"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
@@ -34,6 +36,10 @@ class Standbys:
         self._closed = False
         self._codes: dict[bytes, None] = {}
         self._warming: dict[HostProcess, int] = {}
+        self._given_up: dict[HostProcess, asyncio.Event] = {}
+        """Set when a standby is given up, for the watch of it."""
+        self.heartbeats: Heartbeats
+        """Renew the leases of all processes; set before the first start."""
 
     @property
     def ready(self) -> int:
@@ -60,9 +66,12 @@ class Standbys:
     async def start_process(self, *, is_standby: bool = False) -> HostProcess:
         """Start a process that reserves nothing. Raises `ClusterError`."""
         number = self.next_number()
-        if not is_standby:
-            return await self._engine.start_process(number)
-        return await self._engine.start_process(number, is_standby=True)
+        if is_standby:
+            process = await self._engine.start_process(number, is_standby=True)
+        else:
+            process = await self._engine.start_process(number)
+        self.heartbeats.watch(process)
+        return process
 
     async def gather(self, hosts: int) -> None:
         """Start the processes of `hosts` hosts, and the standbys, all at once."""
@@ -75,8 +84,10 @@ class Standbys:
         """A standby, or else a new process, to become a host. Raises `ClusterError`."""
         if not self.spares:
             return await self.start_process()
-        warm = (process for process in self.spares if process not in self._warming)
-        process = next(warm, self.spares[0])
+        answering = [one for one in self.spares if not self.heartbeats.is_silent(one)]
+        answering = answering or self.spares
+        warm = (process for process in answering if process not in self._warming)
+        process = next(warm, answering[0])
         self.spares.remove(process)
         return process
 
@@ -126,16 +137,35 @@ class Standbys:
 
     def keep(self, process: HostProcess) -> None:
         """Add an empty process to the standbys."""
+        self.heartbeats.watch(process)
         self.spares.append(process)
         self._control.run_task(self._watch(process))
 
+    def give_up(self, process: HostProcess) -> None:
+        """A standby misses heartbeats: it is killed and replaced."""
+        given_up = self._given_up.get(process)
+        if given_up is not None:
+            given_up.set()
+
     async def _watch(self, process: HostProcess) -> None:
-        """Replace a standby that dies before it is needed."""
+        """Replace a standby that dies before it is needed, or no longer answers."""
         began_s = self._control.now()
-        await process.watch()
+        given_up = self._given_up[process] = asyncio.Event()
+        ends = [
+            self._control.start_task(process.watch()),
+            self._control.start_task(given_up.wait()),
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            del self._given_up[process]
         if process in self.spares and not self._closed:
             self.spares.remove(process)
+            self.heartbeats.forget(process)
             LOGGER.warning("standby %s is lost and replaced", process.name)
+            await process.kill()
             # Not faster: standbys that die at once would be replaced without end.
             await asyncio.sleep(max(0.0, began_s + STANDBY_AGE_MIN_S - self._control.now()))
             await self.start_one()

@@ -97,6 +97,9 @@ class DetachedEngine(Engine, Protocol):
     async def find(self, name: str) -> DetachedProcess | None:
         """The process of that name; None when it is gone."""
 
+    async def until_ended(self, mark: Sequence[Any]) -> None:
+        """Return when the process with that `HostProcess.mark` has surely ended."""
+
 
 class RootEnvironment(Protocol):
     """The process of one incarnation of a root."""

@@ -12,7 +12,8 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -22,7 +23,7 @@ import ray.exceptions
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
-from callboard.messages.core.errors import ClusterError, ClusterUnreachable
+from callboard.messages.core.errors import ClusterError, ClusterUnreachable, HostLost
 from callboard.messages.ports import HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
@@ -38,6 +39,7 @@ from .local_processes import end_processes_of_ray, ray_processes
 from .names import NAMESPACE
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
+from .proofs import from_mark, until_surely_ended
 from .token_file import use_token
 
 __all__ = ["RayEngine", "RayProcess", "end_by_name"]
@@ -209,7 +211,37 @@ class RayEngine:
                 advice="Install the same release of Callboard on every node.",
             ) from error
         process.pid = process.identity.process_id
+        await self._hold(process)
         return process
+
+    async def _hold(self, process: RayProcess) -> None:
+        """Let a process hold a lease, unless nothing can replace this root, on its machine."""
+        is_replaced = self.control_handle is not None
+        is_only = not is_replaced and self.settings.address is None
+        root = None if is_replaced else self.identity()
+        try:
+            await process.hold(root, is_only=is_only)
+        except (HostLost, ray.exceptions.RayError) as error:
+            raise ClusterError(f"{process.name} has ended at once: {error}") from error
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call in a thread."""
+        ended = threading.Event()
+
+        def run() -> None:
+            at_s = time.monotonic()
+            while True:
+                at_s = max(at_s + seconds, time.monotonic())
+                if ended.wait(at_s - time.monotonic()):
+                    return
+                callback()
+
+        threading.Thread(target=run, name="callboard-heartbeats", daemon=True).start()
+        return ended.set
+
+    async def until_ended(self, mark: Sequence[Any]) -> None:
+        """See `DetachedEngine`."""
+        await until_surely_ended(*from_mark(mark))
 
     def _lifetime(self) -> dict[str, Any]:
         """Ray's options for the lifetime of its processes: that of this one, or detached."""
