@@ -31,7 +31,7 @@ SETTLE_TIMEOUT_S: Final = 10.0
 """How long the stop of half-started actors may delay adoption: longer than the repeat of a lost
 frame and the usual stop timeout."""
 PROOF_S: Final = 0.5
-"""How long adoption waits for the proofs that lost hosts have ended; later ones come by themselves."""
+"""How long adoption waits for the proofs that lost hosts have ended; others come later."""
 
 
 class Found(Protocol):

@@ -1,8 +1,8 @@
 """Sends the heartbeats of all processes of a root, from a thread; `leases.py` decides.
 
-A driver whose event loop computes for a minute loses no host: the thread sends heartbeats and takes
-answers meanwhile. Changes of state go to the event loop. The heartbeats of many processes are spread
-over the interval.
+A driver whose event loop computes for a minute loses no host: the thread sends heartbeats and
+takes answers meanwhile. Changes of state go to the event loop. The heartbeats of many processes are
+spread over the interval.
 """
 
 import asyncio
@@ -142,7 +142,7 @@ class Heartbeats:
             ends_s = authority.inherited_until_s + takeover_s(settings.host_lease_s)
         else:
             watched = self._watched.get(process)
-            ends_s = 0.0 if watched is None else watched.watch.ends_s()
+            ends_s = math.inf if watched is None else watched.watch.ends_s()
         return max(0.0, ends_s - authority.clock())
 
     async def until_ended(
@@ -150,20 +150,26 @@ class Heartbeats:
     ) -> bool:
         """Wait until a process that is not renewed any more has ended; whether that is proven.
 
-        `ended` is the proof. Without it, the end of the lease counts; None as in `rest_s`.
+        `ended` returns with the proof, and raises nothing. Without it, the end of the lease counts;
+        None as in `rest_s`.
         """
-        proof = self._control.start_task(ended)
+        proof = self._control.loop.create_task(ended)
         try:
-            while not proof.done():
+            await asyncio.sleep(0)
+            while True:
                 rest_s = self.rest_s(process)
-                if rest_s <= 0.0:
+                if rest_s > 0.0:
+                    limit_s = rest_s if math.isfinite(rest_s) else None
+                    await asyncio.wait((proof,), timeout=limit_s)
+                if proof.done():
+                    proof.result()
+                    return True
+                if self.rest_s(process) <= 0.0:
                     return False
-                await asyncio.wait((proof,), timeout=rest_s if math.isfinite(rest_s) else None)
         finally:
             proof.cancel()
             if process is not None:
                 self.forget(process)
-        return True
 
     # --- in the thread ----------------------------------------------------------------------------
 

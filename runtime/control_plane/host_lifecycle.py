@@ -300,7 +300,7 @@ class Hosting:
     async def _until_lost(self, process: HostProcess) -> Exit:
         """Wait for the end of a process, or until it is given up, as its exit."""
         given_up = self._given_up[process] = self._control.loop.create_future()
-        watch = self._control.start_task(process.watch())
+        watch = self._control.loop.create_task(process.watch())
         try:
             await asyncio.wait((watch, given_up), return_when=asyncio.FIRST_COMPLETED)
             return watch.result() if watch.done() else Exit(ExitReason.HOST_LOST)
@@ -358,7 +358,7 @@ class Hosting:
     def waits_for(self, slot: "Slot") -> str:
         """What a slot without a host waits for, for people; empty for no such wait."""
         end = self._ends.get(slot.number)
-        if end is None:
+        if end is None or (end.process is not None and end.process.has_ended):
             return ""
         rest_s = self.heartbeats.rest_s(end.process)
         if math.isfinite(rest_s):

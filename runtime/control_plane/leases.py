@@ -1,4 +1,4 @@
-"""The heartbeats of one host as its root counts them: its state, and when its lease has ended. Pure.
+"""The heartbeats of one host as its root counts them: its state, and the end of its lease. Pure.
 
 | state | from | the root |
 |---|---|---|
@@ -6,11 +6,11 @@
 | silent | `SILENT_AFTER` heartbeats without an answer | goes on, and gives new work to others |
 | given up | `missed_max` of them, or another reason to kill it | renews no more, kills it, waits |
 
-A host that is given up stays so: what waited for it has failed. Heartbeats are counted one by one, not
-by time: a root that was suspended itself counts one. At most one of them is on its way.
+A host that is given up stays so: what waited for it has failed. Heartbeats are counted one by one,
+not by time: a root that was suspended itself counts one. At most one of them is on its way.
 
-Invariant: no heartbeat brings back a stamp whose answer came after `answered_s`, and none brings one
-back after the host was given up or while the root must not renew.
+Invariant: no heartbeat brings back a stamp whose answer came after `answered_s`, and none brings
+one back after the host was given up or while the root must not renew.
 """
 
 import enum

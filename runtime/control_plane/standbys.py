@@ -151,10 +151,8 @@ class Standbys:
         """Replace a standby that dies before it is needed, or no longer answers."""
         began_s = self._control.now()
         given_up = self._given_up[process] = asyncio.Event()
-        ends = [
-            self._control.start_task(process.watch()),
-            self._control.start_task(given_up.wait()),
-        ]
+        loop = self._control.loop
+        ends = [loop.create_task(process.watch()), loop.create_task(given_up.wait())]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:

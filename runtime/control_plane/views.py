@@ -90,10 +90,13 @@ class SystemViews:
         try:
             view = await self._ask(slot, request)
         except CallboardError as error:
-            if not slot.is_up:
-                return self._absent(slot, "down", self._why_down(slot) or error.message)
-            return self._absent(slot, "silent", self._why_silent(slot, error))
+            return self._after_failed_query(slot, error)
         return view
+
+    def _after_failed_query(self, slot: Slot, error: CallboardError) -> HostView:
+        if slot.is_up:
+            return self._absent(slot, "silent", self._why_silent(slot, error))
+        return self._absent(slot, "down", self._why_down(slot) or error.message)
 
     def _why_down(self, slot: Slot) -> str:
         """What a slot without a host waits for, or why its last process ended."""

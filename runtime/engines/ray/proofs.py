@@ -4,9 +4,10 @@ The kernel gives one for a process of this machine. For others Ray's control sto
 process died while its node lived: the node's raylet has seen the socket of the process close, which
 the kernel does, and has reported the worker as failed.
 
-Ray's other reports are none. "The actor is dead" comes as soon as somebody kills it, although its node
-may not have heard of that. "Its node has died" is Ray's guess about a node that does not answer. A
-worker that announces its own exit runs for some more milliseconds; its raylet kills it then.
+Ray's other reports are none. "The actor is dead" comes as soon as somebody kills it, although its
+node may not have heard of that. "Its node has died" is Ray's guess about a node that does not
+answer. A worker that announces its own exit runs for some more milliseconds; its raylet kills it
+then.
 """
 
 import asyncio
