@@ -20,7 +20,7 @@ from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
 from .adoption import FindProcess, UntilEnded, adopt
 from .endpoint import open_root_endpoint
-from .heartbeats import Authority
+from .heartbeats import Renewals
 from .records import Records, Remembered
 from .root import Root
 
@@ -52,7 +52,7 @@ class Control:
     """Root, endpoint and hosts of one system, on the running event loop.
 
     `on_failed` is called once when the root gives up. `records` keeps what the next incarnation
-    of the root must know. `authority` says how long the root may renew leases; None: for ever.
+    of the root must know. `renewals` says how long the root may renew leases; None: for ever.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Control:
         *,
         name: str = "driver",
         records: Records | None = None,
-        authority: Authority | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
         self._settings = settings
         self.engine: Final = engine
@@ -81,7 +81,7 @@ class Control:
         if records is not None:
             records.attach(self.host)
         self.root: Final = Root(
-            self.host, engine, settings, on_failed, environment, records, authority
+            self.host, engine, settings, on_failed, environment, records, renewals
         )
         if records is not None:
             # Higher than every version of an earlier root.

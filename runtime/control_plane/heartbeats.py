@@ -20,14 +20,14 @@ from ..hosting.lease import takeover_s
 from ..hosting.settings import Settings
 from .leases import Change, HostWatch, WatchState
 
-__all__ = ["Authority", "Heartbeats", "always"]
+__all__ = ["Renewals", "Heartbeats", "always"]
 
 SLICES: Final = 10
 """The moments of one interval at which heartbeats are sent."""
 
 
-class Authority:
-    """How long this root may renew leases, and how long its predecessor might; see `leases.py`.
+class Renewals:
+    """How long a root may renew leases, and how long its predecessor might; see `leases.py`.
 
     Times are those of the root's clock, which counts the time of a suspended machine.
     """
@@ -45,9 +45,9 @@ class Authority:
         """The time until which an earlier incarnation of the root may have renewed."""
 
 
-def always(clock: Callable[[], float]) -> Authority:
-    """The authority of a root that has no predecessor, and is never replaced."""
-    return Authority(clock, lambda: math.inf, clock())
+def always(clock: Callable[[], float]) -> Renewals:
+    """Those of a root that has no predecessor, and is never replaced."""
+    return Renewals(clock, lambda: math.inf, clock())
 
 
 class _Watched:
@@ -70,14 +70,14 @@ class Heartbeats:
         control: Host,
         engine: Engine,
         settings: Settings,
-        authority: Authority,
+        renewals: Renewals,
         on_change: Callable[[HostProcess, Change], None],
         on_answer: Callable[[HostProcess, HeartbeatAnswer], None],
     ) -> None:
         self._control = control
         self._engine = engine
         self._settings = settings
-        self._authority = authority
+        self._renewals = renewals
         self._on_change = on_change
         self._on_answer = on_answer
         self._lock = threading.Lock()
@@ -93,9 +93,9 @@ class Heartbeats:
         """Send heartbeats to a process from now on: it has just answered."""
         if process in self._watched:
             return
-        settings, authority = self._settings, self._authority
+        settings, renewals = self._settings, self._renewals
         lease_s = settings.host_lease_s if process.is_leased else None
-        now_s = max(authority.clock(), authority.inherited_until_s)
+        now_s = max(renewals.clock(), renewals.inherited_until_s)
         watch = HostWatch(now_s, settings.heartbeats_missed_max, lease_s)
         with self._lock:
             self._watched[process] = _Watched(process, watch, next(self._numbers))
@@ -130,20 +130,20 @@ class Heartbeats:
         watched = self._watched.get(process)
         if watched is None or watched.watch.state is WatchState.UP:
             return 0.0
-        return max(0.0, self._authority.clock() - watched.watch.answered_s)
+        return max(0.0, self._renewals.clock() - watched.watch.answered_s)
 
     def rest_s(self, process: HostProcess | None) -> float:
         """The time until the lease of a process has surely ended; infinite without a lease.
 
         None is a process of an earlier incarnation of the root, which this one has never reached.
         """
-        authority, settings = self._authority, self._settings
+        renewals, settings = self._renewals, self._settings
         if process is None:
-            ends_s = authority.inherited_until_s + takeover_s(settings.host_lease_s)
+            ends_s = renewals.inherited_until_s + takeover_s(settings.host_lease_s)
         else:
             watched = self._watched.get(process)
             ends_s = math.inf if watched is None else watched.watch.ends_s()
-        return max(0.0, ends_s - authority.clock())
+        return max(0.0, ends_s - renewals.clock())
 
     async def until_ended(
         self, ended: Coroutine[Any, Any, None], process: HostProcess | None
@@ -175,12 +175,12 @@ class Heartbeats:
 
     def _tick(self) -> None:
         self._tick_number = (self._tick_number + 1) % SLICES
-        authority = self._authority
+        renewals = self._renewals
         with self._lock:
             due = [one for one in self._watched.values() if one.slice == self._tick_number]
         for one in due:
             with self._lock:
-                now_s, until_s = authority.clock(), authority.renewable_until()
+                now_s, until_s = renewals.clock(), renewals.renewable_until()
                 beat, change = one.watch.beat(now_s, until_s)
             if change is not None:
                 self._report(one, change)
@@ -193,7 +193,7 @@ class Heartbeats:
                 if answer is None:
                     one.watch.failed(number)
                     return
-                change = one.watch.answered(answer.stamp_s, self._authority.clock())
+                change = one.watch.answered(answer.stamp_s, self._renewals.clock())
             one.process.pid = answer.process_id
             if change is not None:
                 self._report(one, change)

@@ -28,7 +28,7 @@ from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess
 
-from .heartbeats import Authority, Heartbeats
+from .heartbeats import Renewals, Heartbeats
 from .leases import Change
 from .standbys import Standbys
 
@@ -68,7 +68,7 @@ class Hosting:
         settings: "Settings",
         registrar: "Registrar",
         standbys: Standbys,
-        authority: Authority,
+        renewals: Renewals,
     ) -> None:
         self._control = control
         self._engine = engine
@@ -77,7 +77,7 @@ class Hosting:
         self._table: SlotTable = registrar.table
         self.standbys: Final = standbys
         self.heartbeats: Final = Heartbeats(
-            control, engine, settings, authority, self._state_changed, self._answered
+            control, engine, settings, renewals, self._state_changed, self._answered
         )
         standbys.heartbeats = self.heartbeats
         self._given_up: dict[HostProcess, asyncio.Future[None]] = {}

@@ -28,7 +28,7 @@ from callboard.supervisors.supervisor import Supervisor
 from ..hosting.boot_time import boot_time_s
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
-from .heartbeats import Authority, always
+from .heartbeats import Renewals, always
 from .host_children import HostChildren, child_spec
 from .host_lifecycle import Hosting
 from .records import Records
@@ -55,15 +55,15 @@ class Root:
         on_failed: Callable[[CallboardError], None],
         environment: Environment,
         records: Records | None = None,
-        authority: Authority | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
         self.table: Final = SlotTable()
         standbys = Standbys(control, engine, settings.standbys)
         self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
-        if authority is None:
-            authority = always(boot_time_s if environment.is_real else control.now)
+        if renewals is None:
+            renewals = always(boot_time_s if environment.is_real else control.now)
         self.hosting: Final = Hosting(
-            control, engine, settings, self.registrar, standbys, authority
+            control, engine, settings, self.registrar, standbys, renewals
         )
         self._control = control
         self._settings = settings

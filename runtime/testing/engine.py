@@ -205,9 +205,9 @@ class SimulatedEngine:
 
     # --- faults of nodes ----------------------------------------------------------------------
 
-    def cut_node(self, node: int) -> None:
+    def cut_node(self, node: int, *, out: bool = True, into: bool = True) -> None:
         """Cut a node from all others; the control plane declares it dead after a while."""
-        self.network.cut_node(node)
+        self.network.cut_node(node, out=out, into=into)
         after_s = NODE_DEAD_MIN_S + NODE_DEAD_SPREAD_S * self.world.random.random()
         self.world.at(self.world.now_s + after_s, self._declare_dead, node)
 

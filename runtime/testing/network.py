@@ -100,7 +100,10 @@ class Network:
         self.faults = faults
         self.frames = 0
         self._cuts: dict[Route, None] = {}
-        self._cut_nodes: dict[int, None] = {}
+        self._cut_out: dict[int, None] = {}
+        """Nodes from which nothing leaves."""
+        self._cut_in: dict[int, None] = {}
+        """Nodes to which nothing comes."""
         self._arrivals: dict[Route, float] = {}
         self._calls: dict[SimulatedLoop, list[tuple[asyncio.Future[Any], SimulatedLoop]]] = {}
 
@@ -125,30 +128,36 @@ class Network:
         """End all cuts and all faults."""
         self.world.trace.note(self.world.now_s, "the network heals")
         self._cuts.clear()
-        self._cut_nodes.clear()
+        self._cut_out.clear()
+        self._cut_in.clear()
         self.faults = NO_NETWORK_FAULTS
 
     def is_cut(self, source: SimulatedLoop, target: SimulatedLoop) -> bool:
         """Whether the route from one to the other is cut."""
-        if self._cut_nodes and source.node != target.node:
-            return (source, target) in self._cuts or not self._cut_nodes.keys().isdisjoint(
-                (source.node, target.node)
-            )
+        if source.node != target.node and (
+            source.node in self._cut_out or target.node in self._cut_in
+        ):
+            return True
         return (source, target) in self._cuts
 
-    def cut_node(self, node: int) -> None:
-        """Cut a node from all others: nothing passes in either direction."""
-        self.world.trace.note(self.world.now_s, f"node {node} is cut from all others")
-        self._cut_nodes[node] = None
+    def cut_node(self, node: int, *, out: bool = True, into: bool = True) -> None:
+        """Cut a node from all others, in one direction or both."""
+        how = "" if out and into else " (out)" if out else " (in)"
+        self.world.trace.note(self.world.now_s, f"node {node} is cut from all others{how}")
+        if out:
+            self._cut_out[node] = None
+        if into:
+            self._cut_in[node] = None
 
     def heal_node(self, node: int) -> None:
         """Connect a node with the others again."""
         self.world.trace.note(self.world.now_s, f"node {node} is connected again")
-        self._cut_nodes.pop(node, None)
+        self._cut_out.pop(node, None)
+        self._cut_in.pop(node, None)
 
     def is_node_cut(self, node: int) -> bool:
-        """Whether a node is cut from all others."""
-        return node in self._cut_nodes
+        """Whether a node is cut from all others, in a direction at least."""
+        return node in self._cut_out or node in self._cut_in
 
     # --- frames -----------------------------------------------------------------------------
 

@@ -120,6 +120,8 @@ class Run:
         """Asks whose asker has died: no actor sees their outcome."""
         self._system: SimulatedSystem | None = None
         self._checked_changes: dict[SimulatedLoop, int] = {}
+        self._newest: dict[int, int] = {}
+        """The newest epoch of each slot that has a host."""
 
     # --- for scenarios ------------------------------------------------------------------
 
@@ -137,6 +139,7 @@ class Run:
         """Check a host from now on."""
         loop: Any = host.loop
         loop.host = host
+        self._newest[host.slot] = max(host.epoch, self._newest.get(host.slot, 0))
 
     def living(self) -> Iterator[Host]:
         """The control host, the hosts of all slots, and those of attached drivers."""
@@ -171,6 +174,9 @@ class Run:
     def _after_step(self, loop: SimulatedLoop) -> None:
         host = loop.host
         if host is not None:
+            if self._newest[host.slot] > host.epoch and not loop.is_dead:
+                epochs = f"epoch {host.epoch} acts beside {self._newest[host.slot]}"
+                self.complain("one_host_acts", f"{host.name}: {epochs}")
             at_rest = not loop.ready
             if (loop.is_touched or at_rest) and not loop.is_dead:
                 loop.is_touched = False
