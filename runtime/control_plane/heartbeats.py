@@ -20,7 +20,7 @@ from ..hosting.lease import takeover_s
 from ..hosting.settings import Settings
 from .leases import Change, HostWatch, WatchState
 
-__all__ = ["Renewals", "Heartbeats", "always"]
+__all__ = ["Heartbeats", "Renewals", "always"]
 
 SLICES: Final = 10
 """The moments of one interval at which heartbeats are sent."""

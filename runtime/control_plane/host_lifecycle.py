@@ -28,7 +28,7 @@ from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess
 
-from .heartbeats import Renewals, Heartbeats
+from .heartbeats import Heartbeats, Renewals
 from .leases import Change
 from .standbys import Standbys
 

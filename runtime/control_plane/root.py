@@ -62,9 +62,7 @@ class Root:
         self.registrar: Final = Registrar(control, self.table, self, standbys.preload, records)
         if renewals is None:
             renewals = always(boot_time_s if environment.is_real else control.now)
-        self.hosting: Final = Hosting(
-            control, engine, settings, self.registrar, standbys, renewals
-        )
+        self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys, renewals)
         self._control = control
         self._settings = settings
         self._on_failed = on_failed

@@ -120,7 +120,9 @@ def _inject(system: SimulatedSystem, fault: _Fault) -> None:
             world.pause(world.driver, fault.seconds)
         case _:
             network.cut(world.driver, system.loop(fault.slot))
-            world.at(world.now_s + fault.seconds, network.heal, world.driver, system.loop(fault.slot))
+            world.at(
+                world.now_s + fault.seconds, network.heal, world.driver, system.loop(fault.slot)
+            )
 
 
 async def leases(run: Run) -> None:

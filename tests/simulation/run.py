@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 from callboard.actors.kernel import failures
 from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.core.errors import CallboardError
 from callboard.runtime.executions.journals import JournalOpener, no_journal
 from callboard.runtime.hosting.environment import Environment
@@ -139,6 +140,8 @@ class Run:
         """Check a host from now on."""
         loop: Any = host.loop
         loop.host = host
+        if host.slot == CONTROL_SLOT and host.epoch == 1:
+            self._newest.clear()  # Another system, whose predecessor was killed.
         self._newest[host.slot] = max(host.epoch, self._newest.get(host.slot, 0))
 
     def living(self) -> Iterator[Host]:

@@ -217,7 +217,8 @@ class RayEngine:
     async def _hold(self, process: RayProcess) -> None:
         """Let a process hold a lease, unless nothing can replace this root, on its machine."""
         is_replaced = self.control_handle is not None
-        is_only = not is_replaced and self.settings.address is None
+        # A program may have connected Ray to any cluster.
+        is_only = not is_replaced and self._owns_ray and self.settings.address is None
         root = None if is_replaced else self.identity()
         try:
             await process.hold(root, is_only=is_only)
