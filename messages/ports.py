@@ -6,7 +6,7 @@ Only the wiring knows the adapter behind a port.
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from .control.hosts import BlockedLoop, ProcessOrder
+from .control.hosts import HeartbeatAnswer, ProcessOrder
 from .control.lifecycle import Exit
 from .control.nodes import Node
 from .control.spec import ChildId, ChildSpec, StopTimeout, SupervisorSpec
@@ -213,6 +213,18 @@ class HostProcess(Protocol):
     def node(self) -> str:
         """The id of its node; empty where it is not known."""
 
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """Plain data by which another incarnation of the root finds out whether it has ended."""
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether it ends itself without heartbeats. The end of one that does not is proven."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end is proven already; see `until_ended`."""
+
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """Take over a slot; gives the transport for frames of the control host to it.
 
@@ -237,14 +249,24 @@ class HostProcess(Protocol):
     async def watch(self) -> Exit:
         """Wait for the end of the host; gives its exit."""
 
-    async def ping(self) -> BlockedLoop | None:
-        """Return when the process answers: what blocks its event loop, if something does.
+    def beat(
+        self, stamp_s: float | None, answered: "Callable[[HeartbeatAnswer | None], None]"
+    ) -> None:
+        """Send a heartbeat from any thread, and return at once; `stamp_s` renews the lease.
 
-        Raises `HostLost`; the caller sets the deadline.
+        Calls `answered` once, from any thread: with None when the call has failed. A call that
+        waits for an unreachable process has neither.
         """
 
     async def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once. Returns once that is under way; see `until_ended`."""
+
+    async def until_ended(self) -> None:
+        """Return once the process has surely ended: it runs no code any more.
+
+        The kernel says so, or the cluster, because the process died while its node lives. Never
+        returns while neither says so: a process that cannot be reached may run.
+        """
 
 
 class Engine(Protocol):
@@ -283,6 +305,13 @@ class Engine(Protocol):
 
     async def nodes(self) -> Sequence[Node]:
         """The nodes of now; none where they make no difference. Raises `ClusterError`."""
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` every so often, however busy the event loop is: from any thread.
+
+        Returns a function that ends this. An engine whose hosts share this process never calls:
+        they need no heartbeats.
+        """
 
     def default_hosts(self) -> int:
         """The default number of hosts on this cluster."""

@@ -21,6 +21,7 @@ __all__ = [
     "NAME_CHARS_MAX",
     "AutoHosts",
     "BlockedLoop",
+    "HeartbeatAnswer",
     "HostSpec",
     "ProcessOrder",
     "host_specs",
@@ -202,3 +203,13 @@ class BlockedLoop(NamedTuple):
     def text(self) -> str:
         """Who blocks it, and how, for people."""
         return f"{self.who} {self.doing}"
+
+
+class HeartbeatAnswer(NamedTuple):
+    """The answer of a process to one heartbeat."""
+
+    process_id: int
+    stamp_s: float
+    """The time of its own clock at this answer; the next heartbeat brings it back."""
+    blocked: BlockedLoop | None
+    """What blocks its event loop, if something does."""

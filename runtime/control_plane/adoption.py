@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.lifecycle.spawner import FIRST_LOCAL_CELL
@@ -30,6 +30,8 @@ LOGGER: Final = logging.getLogger("callboard.root")
 SETTLE_TIMEOUT_S: Final = 10.0
 """How long the stop of half-started actors may delay adoption: longer than the repeat of a lost
 frame and the usual stop timeout."""
+PROOF_S: Final = 0.5
+"""How long adoption waits for the proofs that lost hosts have ended; others come later."""
 
 
 class Found(Protocol):
@@ -55,6 +57,9 @@ class Found(Protocol):
 class DetachedProcess(HostProcess, Protocol):
     """A process that outlives the root."""
 
+    async def ping(self) -> Any:
+        """Return when it answers. Raises `HostLost`."""
+
     async def adopt(self, control_epoch: int) -> Found | None:
         """Belong to this root from now on; None when it is not a host. Raises `HostLost`."""
 
@@ -66,7 +71,14 @@ class FindProcess(Protocol):
     """Finds a process that an earlier root started."""
 
     async def __call__(self, name: str) -> DetachedProcess | None:
-        """The process of that name; None when it is gone."""
+        """The process of that name; None when it is gone, which is no proof of its end."""
+
+
+class UntilEnded(Protocol):
+    """Waits for the proof that a process has ended which an earlier root started."""
+
+    async def __call__(self, mark: Sequence[Any]) -> None:
+        """Return when the process with that `HostProcess.mark` has surely ended."""
 
 
 class _Adopted(NamedTuple):
@@ -84,12 +96,14 @@ class _Adoption:
         root: Root,
         control: Host,
         find: FindProcess,
+        until_ended: UntilEnded,
         remembered: Remembered,
         specs: Sequence[HostSpec],
     ) -> None:
         self._root = root
         self._control = control
         self._find = find
+        self._until_ended = until_ended
         self._remembered = remembered
         self._specs = {spec.name: spec for spec in specs}
         self._idle: list[DetachedProcess] = []
@@ -118,6 +132,7 @@ class _Adoption:
             *(self._take(name, homes.get(name), answer_s) for name in remembered.processes)
         )
         living = {one.slot.number: one for one in taken if one is not None}
+        ends = await self._ends_of(living)
         # No await up to the last slot: a supervisor decides on an end only when it knows all.
         for process in self._idle:
             root.standbys.keep(process)
@@ -127,8 +142,7 @@ class _Adoption:
                 one = living[slot.number]
                 children.resume(slot, incarnation, one.process, one.carrier)
             else:
-                root.registrar.host_lost(slot)
-                children.report_death(slot, incarnation)
+                children.report_death(slot, incarnation, ends.get(slot.number))
         root.registrar.directory_changed()
         await asyncio.gather(
             root.hosting.introduce([one.slot for one in living.values()]),
@@ -139,6 +153,19 @@ class _Adoption:
         return tuple(
             dict.fromkeys(s for one in living.values() for s in one.found.attached_drivers)
         )
+
+    async def _ends_of(self, living: Mapping[int, _Adopted]) -> "dict[int, asyncio.Task[None]]":
+        """The ends of the processes of all other slots, as far as they are not proven at once."""
+        ends = {
+            record.number: self._root.hosting.expect_end(
+                self._root.table.slots[record.number], self._until_ended(record.mark)
+            )
+            for record in self._remembered.slots
+            if record.mark and record.number not in living
+        }
+        if ends:
+            await asyncio.wait(ends.values(), timeout=PROOF_S)
+        return {number: end for number, end in ends.items() if not end.done()}
 
     def _restore(self, record: BatchRecord) -> None:
         """Restore a batch in the slot table, with its names and offers."""
@@ -240,6 +267,7 @@ async def adopt(
     root: Root,
     control: Host,
     find: FindProcess,
+    until_ended: UntilEnded,
     remembered: Remembered,
     specs: Sequence[HostSpec],
     *,
@@ -250,4 +278,4 @@ async def adopt(
     `specs` are the hosts of a system that starts. A process that does not answer within
     `answer_s` is killed.
     """
-    return await _Adoption(root, control, find, remembered, specs).perform(answer_s)
+    return await _Adoption(root, control, find, until_ended, remembered, specs).perform(answer_s)

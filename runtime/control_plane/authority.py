@@ -103,6 +103,10 @@ class AuthorityCore:
 class Authority(Protocol):
     """The authority of a root, as the control plane uses it."""
 
+    @property
+    def acts_from_s(self) -> float:
+        """The time of the root's own clock from which on no earlier root acts; `-inf` for none."""
+
     def may_act(self) -> bool:
         """Whether the root may act now. Any thread may ask."""
 
@@ -120,6 +124,8 @@ class Authority(Protocol):
 
 
 class _Unlimited:
+    acts_from_s = -math.inf
+
     def may_act(self) -> bool:
         """True: see `Authority`."""
         return True

@@ -18,7 +18,7 @@ from callboard.messages.ports import Engine
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
-from .adoption import FindProcess, adopt
+from .adoption import FindProcess, UntilEnded, adopt
 from .authority import UNLIMITED, Authority
 from .endpoint import open_root_endpoint
 from .follower import Follower
@@ -95,7 +95,9 @@ class Control:
         await self.root.start(self._specs())
         self._follow()
 
-    async def resume(self, find: FindProcess, remembered: Remembered) -> tuple[int, ...]:
+    async def resume(
+        self, find: FindProcess, until_ended: UntilEnded, remembered: Remembered
+    ) -> tuple[int, ...]:
         """Adopt the hosts of an earlier incarnation instead of starting new ones.
 
         Returns the slots of the drivers that the hosts know.
@@ -103,7 +105,7 @@ class Control:
         settings = self._settings
         answer_s = settings.heartbeat_s * settings.heartbeats_missed_max
         found = await adopt(
-            self.root, self.host, find, remembered, self._specs(), answer_s=answer_s
+            self.root, self.host, find, until_ended, remembered, self._specs(), answer_s=answer_s
         )
         self._follow()
         return found

@@ -125,12 +125,31 @@ class HostChildren:
 
         self._hosting.adopt(slot, process, carrier, ended)
 
-    def report_death(self, slot: "Slot", incarnation: int) -> None:
-        """Report that an adopted host died while there was no root; the supervisor decides."""
+    def report_death(
+        self, slot: "Slot", incarnation: int, end: "asyncio.Task[None] | None"
+    ) -> None:
+        """Report that an adopted host died while there was no root; the supervisor decides.
+
+        `end` is the end of its process, if that is not proven yet: the decision waits for it.
+        """
         lost = HostLost(f"{slot.name} has died while there was no root.", slot=slot.number)
         reason = Exit.of_error(ExitReason.HOST_LOST, lost)
         slot.dead_epoch = slot.epoch
         self._hosting.announce(slot, slot.epoch, reason)
+        if end is None:
+            self._end_adopted(slot, incarnation, reason)
+            return
+        slot.problem = "it cannot be reached"
+
+        async def report() -> None:
+            await asyncio.shield(end)
+            if slot.dead_epoch == slot.epoch and not self._hosting.is_closing:
+                self._end_adopted(slot, incarnation, reason)
+
+        self._control.run_task(report())
+
+    def _end_adopted(self, slot: "Slot", incarnation: int, reason: Exit) -> None:
+        self._registrar.host_lost(slot)
         self._handle_exit(slot, incarnation, reason)
 
     async def remove(self, slot: "Slot") -> None:

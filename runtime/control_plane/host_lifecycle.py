@@ -8,9 +8,10 @@ starts the slot's actors, and opens to messages for them. Nothing is decided her
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import (
@@ -19,7 +20,7 @@ from callboard.messages.control.control_plane import (
     StopHost,
     SubscribeDeadLetters,
 )
-from callboard.messages.control.hosts import BlockedLoop, ProcessOrder
+from callboard.messages.control.hosts import BlockedLoop, HeartbeatAnswer, ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.control.spec import StopTimeout
 from callboard.messages.control.views import QueryHost
@@ -27,7 +28,9 @@ from callboard.messages.core.errors import CallboardError, HostLost
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine, FrameCarrier, HostProcess
 
+from .heartbeats import Heartbeats
 from .introductions import Introductions
+from .leases import Change
 from .standbys import Standbys
 
 if TYPE_CHECKING:
@@ -50,6 +53,14 @@ Peer = tuple[int, HostProcess]
 """The process at a slot, and its epoch."""
 
 
+class _End(NamedTuple):
+    """The end of a slot's last process, which is under way."""
+
+    process: HostProcess | None
+    """None for a process that this root has never reached."""
+    task: asyncio.Task[None]
+
+
 class Hosting:
     """Processes and slots of one system."""
 
@@ -60,6 +71,7 @@ class Hosting:
         settings: "Settings",
         registrar: "Registrar",
         standbys: Standbys,
+        clock: Callable[[], float],
     ) -> None:
         self._control = control
         self._engine = engine
@@ -67,6 +79,21 @@ class Hosting:
         self._registrar = registrar
         self._table: SlotTable = registrar.table
         self.standbys: Final = standbys
+        self.heartbeats: Final = Heartbeats(
+            control,
+            engine,
+            settings,
+            clock,
+            registrar.authority,
+            self._state_changed,
+            self._answered,
+            standbys.nodes.answered,
+        )
+        standbys.heartbeats = self.heartbeats
+        self._given_up: dict[HostProcess, asyncio.Future[None]] = {}
+        """Set when the process of a slot is given up, for the watch of it."""
+        self._ends: dict[int, _End] = {}
+        """The ends of the last processes of slots: no slot is taken over before."""
         self._prepared: dict[int, asyncio.Task[HostProcess]] = {}
         """Processes that start ahead of the slots that will need them."""
         self._verdicts: dict[HostProcess, HostLost] = {}
@@ -81,6 +108,7 @@ class Hosting:
         """Start no more processes, and end those that are starting."""
         self.is_closing = True
         self.standbys.close()
+        self.heartbeats.close()
         prepared, self._prepared = self._prepared, {}
         for task in prepared.values():
             await _discard(task)
@@ -127,7 +155,9 @@ class Hosting:
         if slot.resources is None:
             return await self.standbys.take(node)
         order = ProcessOrder(slot.name, slot.resources, partial(setattr, slot, "problem"))
-        return await self._engine.start_process(self.standbys.next_number(), order)
+        process = await self._engine.start_process(self.standbys.next_number(), order)
+        self.heartbeats.watch(process)
+        return process
 
     # --- up -------------------------------------------------------------------------------
 
@@ -137,6 +167,7 @@ class Hosting:
         Raises the reason when it does not come up; the process is killed first. Like all that
         changes hosts, waits until the root may act.
         """
+        await self._last_has_ended(slot)
         await self._registrar.authority.held()
         process = await self._process_for(slot)
         try:
@@ -144,7 +175,9 @@ class Hosting:
         except BaseException:
             if slot.process is process:
                 slot.process = None
-            await asyncio.shield(process.kill())
+            _ = self._end(slot, process)  # The next take-over of the slot waits for it.
+            if self.is_closing:
+                await asyncio.shield(process.kill())
             raise
         slot.problem = ""
         self._control.run_task(self._start_standby())
@@ -160,13 +193,13 @@ class Hosting:
         slot.final_epoch = 0
         epoch = slot.epoch
         slot.process = process
+        slot.is_silent = False
         await self._registrar.records.slot(slot, is_populated=False)
         carrier = await self._become(slot, process, epoch)
         link = self._control.link(slot.number)
         link.connect(epoch, carrier, is_open=False)
         process.bring_frames(slot.number, epoch)
         self._control.run_task(self._watch(slot, process, epoch, ended))
-        self._control.run_task(self._heartbeat(slot, process))
         told = await self._connect_control_only(slot, process, epoch)
         await self._registrar.populate(slot)
         await self._registrar.records.slot(slot, is_populated=True)
@@ -220,8 +253,8 @@ class Hosting:
         link.connect(slot.epoch, carrier)
         process.bring_frames(slot.number, slot.epoch)
         slot.is_up = True
+        self.heartbeats.watch(process)
         self._control.run_task(self._watch(slot, process, slot.epoch, ended))
-        self._control.run_task(self._heartbeat(slot, process))
 
     async def introduce(self, slots: "Sequence[Slot]") -> None:
         """Connect adopted hosts with each other; a host that dies meanwhile is replaced."""
@@ -256,7 +289,7 @@ class Hosting:
     # --- while it runs ----------------------------------------------------------------------
 
     async def _watch(self, slot: "Slot", process: HostProcess, epoch: int, ended: Ended) -> None:
-        reason = await process.watch()
+        reason = await self._until_lost(process)
         await self._registrar.authority.held()
         error = self._verdicts.pop(process, None)
         if error is not None:
@@ -271,16 +304,145 @@ class Hosting:
         self._control.link(slot.number).hold_requests()
         slot.dead_epoch = epoch
         self.announce(slot, epoch, reason)
-        self._registrar.host_lost(slot)
-        if was_up:  # Otherwise `bring_up` is under way and fails.
+        # A host that reports its own failure has stopped its actors.
+        has_ended = reason.kind is not ExitReason.HOST_LOST or process.has_ended
+        lost = self._registrar.lost_with(slot)
+        if was_up and has_ended:  # Otherwise `bring_up` is under way and fails.
             # Before the rest, which may be ten thousand asks that fail.
+            self._registrar.forget_lost(lost)
             ended(reason)
             await asyncio.sleep(0)
         self._control.link(slot.number).mark_lost(epoch, error)
         if not self.is_closing:
+            self._doubt(process)
             self.lost_hosts += 1
             LOGGER.warning("%s It ended: %s.", error.message, reason.kind.value)
-        await process.kill()  # The host may have failed while its process lives.
+        # The host may have failed while its process lives.
+        end = self._end(slot, process, () if was_up and has_ended else lost)
+        if was_up and not has_ended:
+            await asyncio.shield(end)
+            if slot.process is process:  # Otherwise its group has stopped meanwhile.
+                ended(reason)
+
+    async def _until_lost(self, process: HostProcess) -> Exit:
+        """Wait for the end of a process, or until it is given up, as its exit."""
+        given_up = self._given_up[process] = self._control.loop.create_future()
+        watch = self._control.loop.create_task(process.watch())
+        try:
+            await asyncio.wait((watch, given_up), return_when=asyncio.FIRST_COMPLETED)
+            return watch.result() if watch.done() else Exit(ExitReason.HOST_LOST)
+        finally:
+            watch.cancel()
+            del self._given_up[process]
+
+    # --- the end of a process -----------------------------------------------------------------
+
+    def _end(
+        self, slot: "Slot", process: HostProcess, lost: Sequence[Address] = ()
+    ) -> "asyncio.Task[None]":
+        """Kill the process of a slot; the task ends when it has surely ended.
+
+        The `lost` actors, which do not come back, are forgotten then.
+        """
+        self.heartbeats.give_up(process)
+
+        async def end() -> None:
+            await process.kill()
+            await self._until_ended(slot, process.until_ended(), process)
+            self._registrar.forget_lost(lost)
+
+        return self._keep_end(slot, end(), process)
+
+    def expect_end(self, slot: "Slot", ended: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Wait for the end of a slot's process that this root has never reached."""
+        return self._keep_end(slot, self._until_ended(slot, ended, None), None)
+
+    async def _until_ended(
+        self, slot: "Slot", ended: Coroutine[Any, Any, None], process: HostProcess | None
+    ) -> None:
+        if not await self.heartbeats.until_ended(ended, process):
+            what = "the lease of the last process of %s has ended, and its slot can be taken over"
+            LOGGER.warning(what, slot.name)
+
+    def _keep_end(
+        self, slot: "Slot", end: Coroutine[Any, Any, None], process: HostProcess | None
+    ) -> "asyncio.Task[None]":
+        task = self._control.start_task(end)
+        self._ends[slot.number] = _End(process, task)
+        task.add_done_callback(partial(self._forget_end, slot.number))
+        return task
+
+    def _forget_end(self, number: int, task: "asyncio.Task[None]") -> None:
+        if number in self._ends and self._ends[number].task is task:
+            del self._ends[number]
+
+    async def _last_has_ended(self, slot: "Slot") -> None:
+        """Wait until no earlier process of a slot can run any more."""
+        end = self._ends.get(slot.number)
+        if end is not None:
+            await asyncio.shield(end.task)
+
+    def waits_for(self, slot: "Slot") -> str:
+        """What a slot without a host waits for, for people; empty for no such wait."""
+        end = self._ends.get(slot.number)
+        if end is None or (end.process is not None and end.process.has_ended):
+            return ""
+        rest_s = self.heartbeats.rest_s(end.process)
+        if math.isfinite(rest_s):
+            return f"given up; its slot is taken over in at most {rest_s:.0f} s (lease)"
+        return "given up; its slot is taken over when its process has ended"
+
+    # --- heartbeats -----------------------------------------------------------------------------
+
+    def _state_changed(self, process: HostProcess, change: Change) -> None:
+        """A process has missed heartbeats, or answers again."""
+        slot = self._slot_of(process)
+        if change is not Change.ANSWERS_AGAIN:
+            self._doubt(process)
+        if change is Change.GIVEN_UP:
+            self._give_up(process, None if slot is None else self._missed_error(slot))
+        elif slot is not None and not self.is_closing:
+            slot.is_silent = change is Change.SILENT
+            if slot.is_silent:
+                LOGGER.warning("%s is silent; new work goes to other hosts", slot.name)
+            else:
+                LOGGER.warning("%s answers again", slot.name)
+
+    def _doubt(self, process: HostProcess) -> None:
+        """The node of a process may be lost: others come first until a process there answers."""
+        self.standbys.nodes.suspect(process.node)
+        self.heartbeats.doubt(process.node)
+
+    def _missed_error(self, slot: "Slot") -> HostLost:
+        missed = self._settings.heartbeats_missed_max
+        return HostLost(f"{slot.name} has missed {missed} heartbeats.", slot=slot.number)
+
+    def _give_up(self, process: HostProcess, why: HostLost | None) -> None:
+        """Kill a process: the watch of its slot does, or of a standby."""
+        self.heartbeats.give_up(process)
+        given_up = self._given_up.get(process)
+        if given_up is None:
+            self.standbys.give_up(process)
+        elif why is not None and not given_up.done() and not self.is_closing:
+            rest_s = self.heartbeats.rest_s(process)
+            until = f", in at most {rest_s:.0f} s" if math.isfinite(rest_s) else ""
+            what = "%s It is killed, and replaced when its process has ended%s."
+            LOGGER.warning(what, why.message, until)
+            self._verdicts[process] = why
+            given_up.set_result(None)
+
+    def _answered(self, process: HostProcess, answer: HeartbeatAnswer) -> None:
+        """A process answers, and says that something blocks its event loop."""
+        slot, blocked = self._slot_of(process), answer.blocked
+        if slot is None or blocked is None:
+            return
+        if 0 < self._settings.blocked_s_max <= blocked.seconds:
+            self._give_up(process, _blocked_error(slot, blocked))
+
+    def _slot_of(self, process: HostProcess) -> "Slot | None":
+        """The slot whose host a process is; None for a standby, and one that has ended."""
+        slots = self._table.slots.values()
+        return next((slot for slot in slots if slot.process is process), None)
 
     def announce(self, slot: "Slot", epoch: int, reason: Exit, *, comes_back: bool = True) -> None:
         """Tell all hosts that a host has ended, for those that watch it or wait for it."""
@@ -291,34 +453,6 @@ class Hosting:
             if other is not slot and self._control.link(other.number).is_connected:
                 self._control.tell(Address(other.number, CONTROL_CELL), notice)
         self._control.monitors.host_down(notice)
-
-    async def _heartbeat(self, slot: "Slot", process: HostProcess) -> None:
-        """Kill a process that misses too many heartbeats, or whose loop is blocked for too long."""
-        settings, missed = self._settings, 0
-        epoch = slot.epoch
-        why: HostLost | None = None
-        while why is None:
-            await asyncio.sleep(settings.heartbeat_s)
-            if slot.process is not process or slot.dead_epoch == epoch:
-                return
-            try:
-                async with asyncio.timeout(settings.heartbeat_s):
-                    blocked = await process.ping()
-            except Exception:  # noqa: BLE001 - whatever Ray raises, the host has not answered
-                self.standbys.nodes.suspect(process.node)
-                missed += 1  # Unreachable is not dead: `watch` reports the death.
-                if missed >= settings.heartbeats_missed_max:
-                    why = HostLost(f"{slot.name} has missed {missed} heartbeats.", slot=slot.number)
-                continue
-            missed = 0
-            self.standbys.nodes.answered(process.node)
-            if blocked is not None and 0 < settings.blocked_s_max <= blocked.seconds:
-                why = _blocked_error(slot, blocked)
-        await self._registrar.authority.held()
-        if slot.process is process and slot.dead_epoch != epoch and not self.is_closing:
-            LOGGER.warning("%s It is killed, and replaced.", why.message)
-            self._verdicts[process] = why
-            await process.kill()
 
     # --- down -------------------------------------------------------------------------------
 
@@ -351,8 +485,13 @@ class Hosting:
             error = HostLost(f"{slot.name} has been stopped.", slot=slot.number)
             self._control.link(slot.number).mark_lost(slot.epoch, error)
             await asyncio.sleep(0)  # The notice leaves before other hosts see the death.
+            if process is not None and slot.number not in self._ends:
+                _ = self._end(slot, process)
+        if self.is_closing:
             if process is not None:
                 await process.kill()
+        else:
+            await self._last_has_ended(slot)
         return outcome
 
     async def _stop_actors(

@@ -68,6 +68,8 @@ class SlotRecord:
     """Whether all its actors had started there."""
     is_isolated: bool
     resources: dict[str, Any] | None
+    mark: tuple[Any, ...] = ()
+    """The mark of its process (`HostProcess.mark`); empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Remembered:
             elif key == DEAD_LETTERS:
                 found.dead_letters = [Address(*row) for row in msgpack.unpackb(value)]
             elif kind + slash == SLOT:
-                found.slots.append(SlotRecord(*msgpack.unpackb(value)))
+                found.slots.append(SlotRecord(*msgpack.unpackb(value, use_list=False)))
             elif kind + slash == PROCESS:
                 found.processes.append(name)
             elif kind + slash == ENDED:
@@ -233,6 +235,7 @@ class Records:
             is_populated,
             slot.is_isolated,
             None if slot.resources is None else slot.resources.to_data(),
+            () if slot.process is None else slot.process.mark,
         )
         self._note(f"{SLOT}{slot.number}", lambda: msgpack.packb(row))
 

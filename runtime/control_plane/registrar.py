@@ -244,10 +244,22 @@ class Registrar:
 
     def host_lost(self, slot: Slot) -> None:
         """Forget the actors of a lost host that do not come back with its slot."""
-        for batch in slot.batches():
-            if not batch.comes_back:
-                for cell in [cell for cell in batch.cells if cell]:
-                    self.forget(Address(slot.number, cell))
+        self.forget_lost(self.lost_with(slot))
+
+    def lost_with(self, slot: Slot) -> list[Address]:
+        """The actors of a slot that do not come back when its host is lost."""
+        return [
+            Address(slot.number, cell)
+            for batch in slot.batches()
+            if not batch.comes_back
+            for cell in batch.cells
+            if cell
+        ]
+
+    def forget_lost(self, lost: Sequence[Address]) -> None:
+        """Forget actors that have ended with their host."""
+        for address in lost:
+            self.forget(address)
 
     async def stop_actor(self, address: Address) -> None:
         """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""

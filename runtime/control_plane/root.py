@@ -25,6 +25,7 @@ from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import Engine
 from callboard.supervisors.supervisor import Supervisor
 
+from ..hosting.boot_time import boot_time_s
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from .authority import UNLIMITED, Authority
@@ -69,7 +70,14 @@ class Root:
             records,
             authority,
         )
-        self.hosting: Final = Hosting(control, engine, settings, self.registrar, standbys)
+        self.hosting: Final = Hosting(
+            control,
+            engine,
+            settings,
+            self.registrar,
+            standbys,
+            boot_time_s if environment.is_real else control.now,
+        )
         self._control = control
         self._settings = settings
         self._on_failed = on_failed

@@ -70,6 +70,7 @@ class Slot:
         "final_epoch",
         "is_isolated",
         "is_leaving",
+        "is_silent",
         "is_up",
         "name",
         "number",
@@ -98,6 +99,8 @@ class Slot:
         self.is_up = False
         self.is_leaving = False
         """Whether its host ends for good, and takes no more actors."""
+        self.is_silent = False
+        """Whether its host misses heartbeats: new work goes to others."""
         self.process: Any = None
         self.entries: dict[int, Batch] = {}
         """The living top-level actors by their first number."""
@@ -197,13 +200,18 @@ class SlotTable:
         return (slot for slot in self.slots.values() if _takes_actors(slot))
 
     def least_loaded(self) -> Slot:
-        """The slot with the fewest actors, preferably one that is up.
+        """The slot with the fewest actors, preferably one that is up and answers.
 
         Raises `UsageError` when every host has ended for good.
         """
         found = min(
             self._shared(),
-            key=lambda slot: (not slot.is_up, len(slot.entries), slot.number),
+            key=lambda slot: (
+                not slot.is_up,
+                slot.is_silent,
+                len(slot.entries),
+                slot.number,
+            ),
             default=None,
         )
         if found is None:

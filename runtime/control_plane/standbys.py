@@ -14,11 +14,14 @@ from callboard.messages.control.views import StandbyView
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.ports import HostProcess
 
+from .heartbeats import Heartbeats
 from .nodes import Nodes
 
 __all__ = ["Standbys"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
+ANSWER_S: Final = 0.3
+"""How long a standby of a node in doubt may take to answer, before another process is started."""
 STANDBY_AGE_MIN_S: Final = 5.0
 CODES_MAX: Final = 256
 """Kinds of actors whose code standbys load; beyond that the newest."""
@@ -38,6 +41,10 @@ class Standbys:
         self._closed = False
         self._codes: dict[bytes, None] = {}
         self._warming: dict[HostProcess, int] = {}
+        self._given_up: dict[HostProcess, asyncio.Event] = {}
+        """Set when a standby is given up, for the watch of it."""
+        self.heartbeats: Heartbeats
+        """Renew the leases of all processes; set before the first start."""
 
     @property
     def ready(self) -> int:
@@ -63,7 +70,10 @@ class Standbys:
 
     async def start_process(self, *, is_standby: bool = False, node: str = "") -> HostProcess:
         """Start a process that reserves nothing, on `node` if given. Raises `ClusterError`."""
-        return await self.nodes.start_process(self.next_number(), is_standby=is_standby, node=node)
+        number = self.next_number()
+        process = await self.nodes.start_process(number, is_standby=is_standby, node=node)
+        self.heartbeats.watch(process)
+        return process
 
     async def gather(self, hosts: int) -> None:
         """Start the processes of `hosts` hosts, and the standbys, all at once."""
@@ -82,13 +92,13 @@ class Standbys:
         if chosen is None:
             return await self.start_process(node=node)
         process, is_best = chosen
-        if not is_best:
+        if not is_best and not await self.heartbeats.answers(process, ANSWER_S):
             try:
                 return await self.start_process()
             except CallboardError as error:
                 LOGGER.warning("a standby of a node in doubt is used: %s", error)
-                if process not in self.spares:
-                    raise
+        if process not in self.spares:  # It was taken meanwhile, or has ended.
+            return await self.start_process(node=node)
         self.spares.remove(process)
         return process
 
@@ -151,16 +161,33 @@ class Standbys:
 
     def keep(self, process: HostProcess) -> None:
         """Add an empty process to the standbys."""
+        self.heartbeats.watch(process)
         self.spares.append(process)
         self._control.run_task(self._watch(process))
 
+    def give_up(self, process: HostProcess) -> None:
+        """A standby misses heartbeats: it is killed and replaced."""
+        given_up = self._given_up.get(process)
+        if given_up is not None:
+            given_up.set()
+
     async def _watch(self, process: HostProcess) -> None:
-        """Replace a standby that dies before it is needed."""
+        """Replace a standby that dies before it is needed, or no longer answers."""
         began_s = self._control.now()
-        await process.watch()
+        given_up = self._given_up[process] = asyncio.Event()
+        loop = self._control.loop
+        ends = [loop.create_task(process.watch()), loop.create_task(given_up.wait())]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            del self._given_up[process]
         if process in self.spares and not self._closed:
             self.spares.remove(process)
+            self.heartbeats.forget(process)
             LOGGER.warning("standby %s is lost and replaced", process.name)
+            await process.kill()
             # Not faster: standbys that die at once would be replaced without end.
             await asyncio.sleep(max(0.0, began_s + STANDBY_AGE_MIN_S - self._control.now()))
             await self.start_one()

@@ -86,12 +86,27 @@ class SystemViews:
 
     async def _view_of(self, slot: Slot, request: QueryHost) -> HostView:
         if not slot.is_up:
-            return self._absent(slot, "down", slot.problem or _last_end(self._root, slot))
+            return self._absent(slot, "down", self._why_down(slot))
         try:
             view = await self._ask(slot, request)
         except CallboardError as error:
-            return self._absent(slot, "silent" if slot.is_up else "down", _why_silent(error))
+            return self._after_failed_query(slot, error)
         return view
+
+    def _after_failed_query(self, slot: Slot, error: CallboardError) -> HostView:
+        if slot.is_up:
+            return self._absent(slot, "silent", self._why_silent(slot, error))
+        return self._absent(slot, "down", self._why_down(slot) or error.message)
+
+    def _why_down(self, slot: Slot) -> str:
+        """What a slot without a host waits for, or why its last process ended."""
+        waits_for = self._root.hosting.waits_for(slot)
+        return waits_for or slot.problem or _last_end(self._root, slot)
+
+    def _why_silent(self, slot: Slot, error: CallboardError) -> str:
+        """Since when a host does not answer heartbeats; otherwise why this query has no answer."""
+        silence_s = self._root.hosting.heartbeats.silence_s(slot.process)
+        return f"silent for {silence_s:.0f} s" if silence_s else _why_silent(error)
 
     def _ask(self, slot: Slot, request: Request[ReplyT]) -> Awaitable[ReplyT]:
         return self._host.ask(Address(slot.number, CONTROL_CELL), request, QUERY_TIMEOUT_S)
@@ -177,11 +192,12 @@ class SystemViews:
         if slot is None:
             return ActorHistories()  # The host has just ended for good.
         if not slot.is_up:
-            return ActorHistories(silent=((slot.name, "down"),))
+            waits_for = self._root.hosting.waits_for(slot)
+            return ActorHistories(silent=((slot.name, waits_for or "down"),))
         try:
             histories = await self._ask(slot, request)
         except CallboardError as error:
-            return ActorHistories(silent=((slot.name, _why_silent(error)),))
+            return ActorHistories(silent=((slot.name, self._why_silent(slot, error)),))
         if slot.epoch == 1:
             return histories
         command = shell_command("callboard why", slot.name)
@@ -234,6 +250,7 @@ class SystemViews:
             path="",
             kind="host",
             lifecycle="running" if slot.is_up else "down",
+            note=self._state_of(slot),
             incarnation=slot.epoch,
             restarts=restarts,
             group_restarts=group_restarts,
@@ -241,6 +258,13 @@ class SystemViews:
             supervision=supervision_of(children.spec),
             entries=self._host_entries(slot),
         )
+
+    def _state_of(self, slot: Slot) -> str:
+        """What is going on with a host that is silent or given up; empty for others."""
+        if not slot.is_up:
+            return self._root.hosting.waits_for(slot)
+        silence_s = self._root.hosting.heartbeats.silence_s(slot.process)
+        return f"silent for {silence_s:.0f} s" if silence_s else ""
 
 
 def _times(count: int) -> str:

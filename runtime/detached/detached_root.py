@@ -125,7 +125,8 @@ class DetachedRoot:
         await engine.start()
         expected: dict[int, JoinRequest | None] = {}
         if remembered.was_started:
-            expected.update(dict.fromkeys(await control.resume(engine.find, remembered)))
+            known = await control.resume(engine.find, engine.until_ended, remembered)
+            expected.update(dict.fromkeys(known))
             expected.update(
                 (slot, join_request_of(row)) for slot, row in remembered.attached_drivers.items()
             )

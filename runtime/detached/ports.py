@@ -98,6 +98,9 @@ class DetachedEngine(Engine, Protocol):
     async def find(self, name: str) -> DetachedProcess | None:
         """The process of that name; None when it is gone."""
 
+    async def until_ended(self, mark: Sequence[Any]) -> None:
+        """Return when the process with that `HostProcess.mark` has surely ended."""
+
 
 class RootLedger(Ledger, Protocol):
     """A ledger at which roots claim epochs."""

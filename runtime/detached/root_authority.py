@@ -83,6 +83,11 @@ class RootAuthority:
         self._reason = "its ledger has not confirmed it for too long"
         self._keeping: Final = asyncio.ensure_future(self._keep())
 
+    @property
+    def acts_from_s(self) -> float:
+        """See `Authority`."""
+        return self._core.acts_from_s
+
     def may_act(self) -> bool:
         """See `Authority`."""
         return self._core.may_act(self.clock())

@@ -12,7 +12,7 @@ from typing import Any, Final
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.messages.control.control_plane import CONTROL_SLOT
-from callboard.messages.control.hosts import ProcessOrder
+from callboard.messages.control.hosts import HeartbeatAnswer, ProcessOrder
 from callboard.messages.control.lifecycle import SHUT_DOWN, Exit, ExitReason
 from callboard.messages.control.nodes import Node
 from callboard.messages.core.errors import HostLost, PayloadLost
@@ -78,12 +78,14 @@ class InlineProcess:
     pid = 0
     """None of its own: it shares this process."""
     node = ""
+    is_leased = False
 
     def __init__(self, engine: "InlineEngine", number: int, what: str = "inline") -> None:
         self.name = f"{engine.settings.name}-{what}-{number}"
         self.host: Host | None = None
         self._engine = engine
         self._watchdog: Watchdog | None = None
+        self.mark = (self.name,)
         self._ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
@@ -121,10 +123,19 @@ class InlineProcess:
         """Wait for its end and return the reason."""
         return await asyncio.shield(self._ended)
 
-    async def ping(self) -> None:
-        """Return while it lives: what blocks its loop blocks the caller too. Raises `HostLost`."""
-        if self._ended.done():
-            raise HostLost(f"{self.name} has ended.")
+    def beat(
+        self, stamp_s: float | None, answered: Callable[[HeartbeatAnswer | None], None]
+    ) -> None:
+        """Does nothing: it lives as long as this process."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended."""
+        return self._ended.done()
+
+    async def until_ended(self) -> None:
+        """Wait for its end."""
+        await asyncio.shield(self._ended)
 
     async def kill(self) -> None:
         """End the host at once."""
@@ -200,6 +211,10 @@ class InlineEngine:
         self._processes[process] = None
         return process
 
+    def every(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Never calls: hosts of this process need no heartbeats."""
+        return _nothing
+
     def forget(self, process: InlineProcess) -> None:
         """Forget a process that has ended."""
         self._processes.pop(process, None)
@@ -227,3 +242,7 @@ class InlineEngine:
         unguard, self._unguard = self._unguard, None
         if unguard is not None:
             unguard()
+
+
+def _nothing() -> None:
+    """Nothing to end."""

@@ -2,8 +2,8 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but the
-last from its options, so one driver runs on this machine and on a cluster without a change.
+`CALLBOARD_JOURNAL`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but
+the last from its options, so one driver runs on this machine and on a cluster without a change.
 """
 
 import logging
@@ -84,7 +84,11 @@ class Settings:
     heartbeat_s: float = 1.0
     """The interval of heartbeats, and the time for the answer to one."""
     heartbeats_missed_max: int = 5
-    """A host that misses this many heartbeats in a row is killed and replaced."""
+    """A host that misses this many heartbeats in a row is given up: it is killed and replaced."""
+    lease_s: float = 25.0
+    """How long a host runs on without a heartbeat, unless the root cannot be replaced and runs on
+    the same machine. A host that cannot be reached is replaced after a fifth more (30 s). At least
+    `heartbeat_s * (heartbeats_missed_max + 2)`: below, that counts."""
     host_supervision: SupervisorSpec = field(
         default_factory=lambda: SupervisorSpec(
             intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=5.0)
@@ -158,7 +162,9 @@ class Settings:
         object.__setattr__(self, "modules", absolute)
 
     def _check_times(self) -> None:
-        for name in ("ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s"):
+        for name in (
+            "ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s", "lease_s",
+        ):  # fmt: skip
             if not 0 < getattr(self, name) <= TIMEOUT_S_MAX:
                 _refuse(name, getattr(self, name), f"over 0, and at most {TIMEOUT_S_MAX:g}")
         if not self.metrics_s >= 0:
@@ -167,6 +173,11 @@ class Settings:
             _refuse("blocked_s", self.blocked_s, "over 0")
         if not self.blocked_s_max >= 0:
             _refuse("blocked_s_max", self.blocked_s_max, "over 0, or 0 for never")
+
+    @property
+    def host_lease_s(self) -> float:
+        """The lease of a host: it does not end before the root gives the host up."""
+        return max(self.lease_s, self.heartbeat_s * (self.heartbeats_missed_max + 2))
 
     @classmethod
     def from_words(
@@ -231,6 +242,7 @@ class SettingsOptions(TypedDict, total=False):
     metrics_s: float | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None
+    lease_s: float | None
     host_supervision: SupervisorSpec | None
     limits: Limits | None
     frame_ports: str | None

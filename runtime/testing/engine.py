@@ -17,7 +17,7 @@ from callboard.supervisors.supervisor import Supervisor
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import CloudPickler, make_host
-from .network import Endpoint, Network
+from .network import RETRY_S, Endpoint, Network
 from .process import SimulatedProcess
 from .world import World
 
@@ -29,6 +29,9 @@ WALL_TIME_S: Final = 1_700_000_000.0
 START_MIN_S: Final = 0.2
 START_SPREAD_S: Final = 0.4
 """The start time of a process, as measured with Ray."""
+NODE_DEAD_MIN_S: Final = 12.0
+NODE_DEAD_SPREAD_S: Final = 53.0
+"""The time until Ray declares a node dead that cannot be reached."""
 PLAIN: Final = (str, int, float, bool, bytes, type(None))
 
 
@@ -143,6 +146,10 @@ class SimulatedEngine:
         """All processes so far, in the order of their starts."""
         self.failing_starts = 0
         """The number of coming process starts that fail."""
+        self.node_count = 1
+        """The number of nodes. With more than one, processes are not on the driver's, node 0."""
+        self._dead_nodes: dict[int, None] = {}
+        """Cut nodes that the control plane has declared dead."""
         self.refusals: Final[list[str]] = []
         """Refused frames: none in a correct run."""
         self._large_values = SimulatedLargeValues()
@@ -176,6 +183,66 @@ class SimulatedEngine:
 
     def _new_process(self, number: int) -> SimulatedProcess:
         return SimulatedProcess(self, number)
+
+    @property
+    def is_root_replaced(self) -> bool:
+        """False: the root is in the driver."""
+        return False
+
+    def node_of(self, number: int) -> int:
+        """The node for a process that starts: each in turn, without those that are cut."""
+        if self.node_count == 1:
+            return 0
+        nodes = [1 + (number + k) % (self.node_count - 1) for k in range(self.node_count - 1)]
+        return next((n for n in nodes if not self.network.is_node_cut(n)), nodes[0])
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call in the root's process, as a thread does: also while its event loop computes."""
+        world, loop, goes_on = self.world, self.driver.loop, [True]
+
+        def tick() -> None:
+            if not goes_on or loop.is_dead:
+                return
+            if loop.is_paused:
+                world.at(loop.paused_until_s, tick)
+                return
+            callback()
+            world.at(world.now_s + seconds / loop.rate, tick)
+
+        world.at(world.now_s + seconds / loop.rate, tick)
+        return goes_on.clear
+
+    # --- faults of nodes ----------------------------------------------------------------------
+
+    def cut_node(self, node: int, *, out: bool = True, into: bool = True) -> None:
+        """Cut a node from all others; the control plane declares it dead after a while."""
+        self.network.cut_node(node, out=out, into=into)
+        after_s = NODE_DEAD_MIN_S + NODE_DEAD_SPREAD_S * self.world.random.random()
+        self.world.at(self.world.now_s + after_s, self._declare_dead, node)
+
+    def _declare_dead(self, node: int) -> None:
+        if not self.network.is_node_cut(node) or node in self._dead_nodes:
+            return
+        self._dead_nodes[node] = None
+        for process in self._on_node(node):
+            self.network.declare_dead(process)
+        self._end_dead_node(node)
+
+    def _end_dead_node(self, node: int) -> None:
+        """A node that is connected again, and finds that it is dead, ends its processes."""
+        if self.network.is_node_cut(node):
+            self.world.at(self.world.now_s + RETRY_S, self._end_dead_node, node)
+            return
+        self._dead_nodes.pop(node)
+        for process in self._on_node(node):
+            process.die("ends with its node, which was declared dead")
+
+    def _on_node(self, node: int) -> list[SimulatedProcess]:
+        return [
+            process
+            for process in self.processes
+            if process.loop.node == node and not process.loop.is_dead
+        ]
 
     def make_host(
         self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]

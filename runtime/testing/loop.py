@@ -128,6 +128,8 @@ class SimulatedLoop(_EventLoop):
         self.is_runnable = False
         """Whether the world may draw it: it has ready steps and is not paused."""
         self.is_dead = False
+        self.node = 0
+        """The node that its process runs on; the driver and the cluster's head are on node 0."""
         self.paused_until_s = 0.0
         """The end of its pause, on the world's clock."""
         self.step_cost_s = 0.0

@@ -10,7 +10,8 @@ It carries three kinds of traffic, each with the guarantees of its original:
   with `HostLost` once the process is dead or unreachable for long.
 
 Ray's control plane notices the death of a process even when the route between two hosts is cut:
-`NOTICE_S` later all calls to the process fail.
+`NOTICE_S` later all calls to the process fail. When a whole node is cut, it notices nothing there:
+it declares the node dead after a while, and calls to its processes fail although they may run.
 """
 
 import asyncio
@@ -25,7 +26,15 @@ from callboard.messages.ports import TransportBroken
 from .loop import SimulatedLoop
 from .world import World
 
-__all__ = ["NOTICE_S", "NO_NETWORK_FAULTS", "Endpoint", "Network", "NetworkFaults"]
+__all__ = [
+    "NOTICE_S",
+    "NO_NETWORK_FAULTS",
+    "RETRY_S",
+    "UNREACHABLE_S",
+    "Endpoint",
+    "Network",
+    "NetworkFaults",
+]
 
 NOTICE_S: Final = 0.01
 """The delay until a death is noticed."""
@@ -91,6 +100,10 @@ class Network:
         self.faults = faults
         self.frames = 0
         self._cuts: dict[Route, None] = {}
+        self._cut_out: dict[int, None] = {}
+        """Nodes from which nothing leaves."""
+        self._cut_in: dict[int, None] = {}
+        """Nodes to which nothing comes."""
         self._arrivals: dict[Route, float] = {}
         self._calls: dict[SimulatedLoop, list[tuple[asyncio.Future[Any], SimulatedLoop]]] = {}
 
@@ -115,11 +128,36 @@ class Network:
         """End all cuts and all faults."""
         self.world.trace.note(self.world.now_s, "the network heals")
         self._cuts.clear()
+        self._cut_out.clear()
+        self._cut_in.clear()
         self.faults = NO_NETWORK_FAULTS
 
     def is_cut(self, source: SimulatedLoop, target: SimulatedLoop) -> bool:
         """Whether the route from one to the other is cut."""
+        if source.node != target.node and (
+            source.node in self._cut_out or target.node in self._cut_in
+        ):
+            return True
         return (source, target) in self._cuts
+
+    def cut_node(self, node: int, *, out: bool = True, into: bool = True) -> None:
+        """Cut a node from all others, in one direction or both."""
+        how = "" if out and into else " (out)" if out else " (in)"
+        self.world.trace.note(self.world.now_s, f"node {node} is cut from all others{how}")
+        if out:
+            self._cut_out[node] = None
+        if into:
+            self._cut_in[node] = None
+
+    def heal_node(self, node: int) -> None:
+        """Connect a node with the others again."""
+        self.world.trace.note(self.world.now_s, f"node {node} is connected again")
+        self._cut_out.pop(node, None)
+        self._cut_in.pop(node, None)
+
+    def is_node_cut(self, node: int) -> bool:
+        """Whether a node is cut from all others, in a direction at least."""
+        return node in self._cut_out or node in self._cut_in
 
     # --- frames -----------------------------------------------------------------------------
 
@@ -135,7 +173,7 @@ class Network:
         self.frames += 1
         source.is_touched = True
         draw = world.random.random
-        if (source, target) in self._cuts or (faults.loss and draw() < faults.loss):
+        if self.is_cut(source, target) or (faults.loss and draw() < faults.loss):
             world.trace.add(f"lost {source.number}>{target.number}")
             return False
         at_s = world.now_s + faults.delay_min_s
@@ -207,7 +245,7 @@ class Network:
     ) -> None:  # fmt: skip
         """Deliver something as soon as the route is open."""
         world, faults = self.world, self.faults
-        if (source, target) not in self._cuts:
+        if not self.is_cut(source, target):
             spread_s = faults.delay_max_s - faults.delay_min_s
             after_s = faults.delay_min_s + spread_s * world.random.random()
             world.on(target, world.now_s + after_s, arrive)
@@ -271,6 +309,13 @@ class Network:
 
     def fail_calls_to(self, process: Endpoint) -> None:
         """Fail all calls to a dead process, as soon as its death is noticed."""
+        if self.is_node_cut(process.loop.node):
+            self.world.at(self.world.now_s + RETRY_S, self.fail_calls_to, process)
+        else:
+            self.declare_dead(process)
+
+    def declare_dead(self, process: Endpoint) -> None:
+        """Fail all calls to a process that the control plane takes for dead."""
         for outcome, source in self._calls.pop(process.loop, ()):
             if not outcome.done():
                 self._lose(process, outcome, source)

@@ -7,13 +7,15 @@ from typing import Any, Final, Protocol
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.control.hosts import HeartbeatAnswer
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.errors import FrameError, HostLost, InternalError
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 
+from ..hosting.lease import CLOCK_RATE_MAX, Lease
 from ..hosting.settings import Settings
 from .loop import SimulatedLoop
-from .network import NOTICE_S, Endpoint, Network
+from .network import NOTICE_S, RETRY_S, UNREACHABLE_S, Endpoint, Network
 from .world import World
 
 __all__ = ["ProcessEngine", "SimulatedCarrier", "SimulatedProcess"]
@@ -22,7 +24,7 @@ CONNECTING_S: Final = 0.0005
 DRAINING_S: Final = 0.005
 """The time until a full stream has room again."""
 CLOCK_OFFSET_S: Final = 1_000.0
-CLOCK_RATE_SPREAD: Final = 0.01
+CLOCK_RATE_SPREAD: Final = CLOCK_RATE_MAX
 """The most that the clock of a process runs faster or slower than the world's."""
 
 
@@ -48,6 +50,13 @@ class ProcessEngine(Protocol):
     @property
     def driver(self) -> Endpoint:
         """The process of the control host."""
+
+    @property
+    def is_root_replaced(self) -> bool:
+        """Whether another root follows a dead one: all processes have leases."""
+
+    def node_of(self, number: int) -> int:
+        """The node for a process that starts."""
 
     def make_host(
         self, slot: int, epoch: int, name: str, on_failed: Callable[[Exit], None]
@@ -75,9 +84,17 @@ class SimulatedProcess:
             rate=1.0 + (2.0 * draw() - 1.0) * CLOCK_RATE_SPREAD,
             offset_s=CLOCK_OFFSET_S * draw(),
         )
+        self.loop.node = engine.node_of(number)
+        self.mark = (self.name,)
         self.host: Host | None = None
         self._engine = engine
         self._ended: asyncio.Future[Exit] | None = None
+        self._machine_wakes_s = 0.0
+        """Until then the machine is suspended: not even the kernel ends a process."""
+        self.is_leased = engine.is_root_replaced or self.loop.node != engine.driver.loop.node
+        self._lease = Lease(engine.settings.host_lease_s, self.loop.time())
+        if self.is_leased:
+            self._arm(self._lease.ends_s)
 
     # --- the root's side, in its process --------------------------------------------------------
 
@@ -109,13 +126,51 @@ class SimulatedProcess:
         return reason
 
     async def ping(self) -> None:
-        """Answer while it is alive; see `HostProcess`."""
+        """Answer while it is alive."""
         await self._call(int)
 
+    def beat(
+        self, stamp_s: float | None, answered: Callable[[HeartbeatAnswer | None], None]
+    ) -> None:
+        """See `HostProcess`; neither side's event loop needs to run, but both processes must."""
+        network, source, world = self._engine.network, self._engine.driver.loop, self._engine.world
+        until_s = world.now_s + UNREACHABLE_S
+
+        def arrive() -> None:
+            if stamp_s is not None:
+                self._lease.renew(stamp_s, self.loop.time())
+            answer = HeartbeatAnswer(self.pid, self.loop.time(), None)
+            network.send_reliably(
+                self.loop, source, lambda: answered(answer), world.now_s + UNREACHABLE_S, _nothing
+            )
+
+        network.send_reliably(source, self.loop, arrive, until_s, lambda: answered(None))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is dead, and its node can say so."""
+        return self.loop.is_dead and not self._engine.network.is_node_cut(self.loop.node)
+
+    async def until_ended(self) -> None:
+        """See `HostProcess`."""
+        while not self.has_ended:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(NOTICE_S)
+
     async def kill(self) -> None:
-        """Kill it by means of its node, which works across network cuts."""
+        """Kill it by means of its node, which works across cuts between hosts.
+
+        The control plane takes it for dead at once, also when its node cannot be reached.
+        """
         world = self._engine.world
-        world.at(world.now_s + world.random.random() * NOTICE_S, self.die, "is killed")
+        world.at(world.now_s + world.random.random() * NOTICE_S, self._kill)
+
+    def _kill(self) -> None:
+        network, world = self._engine.network, self._engine.world
+        if not network.is_node_cut(self.loop.node):
+            self.die("is killed")
+        elif not self.loop.is_dead:
+            network.declare_dead(self)
+            world.at(world.now_s + RETRY_S, self._kill)
 
     def _call(self, function: Any, *args: Any) -> Any:
         return self._engine.network.call(self, function, *args)
@@ -150,6 +205,34 @@ class SimulatedProcess:
             self._ended = self.loop.create_future()
         if not self._ended.done():
             self._ended.set_result(reason)
+
+    # --- its lease ----------------------------------------------------------------------------
+
+    def _arm(self, at_s: float) -> None:
+        self._engine.world.at(self.loop.world_time(at_s), self._check_lease)
+
+    def _check_lease(self) -> None:
+        """Its guard, a thread, ends it in time; a stopped process is ended by the kernel."""
+        world, now_s = self._engine.world, self.loop.time()
+        if self.loop.is_dead:
+            return
+        if world.now_s < self._machine_wakes_s:
+            world.at(self._machine_wakes_s, self._check_lease)
+        elif not self._lease.has_ended(now_s):
+            self._arm(self._lease.ends_s)
+        elif self.loop.is_paused and now_s < self._lease.latest_s:
+            self._arm(self._lease.latest_s)
+        else:
+            self.die("ends: its lease has ended")
+
+    def sleep(self, seconds: float) -> None:
+        """Suspend its machine: its clock goes on, and nothing else."""
+        world = self._engine.world
+        world.trace.note(world.now_s, f"the machine of {self.loop.name} sleeps {seconds:.3f} s")
+        self._machine_wakes_s = max(self._machine_wakes_s, world.now_s + seconds)
+        if self.is_leased:  # The kernel looks before the process goes on.
+            world.at(self._machine_wakes_s, self._check_lease)
+        world.pause(self.loop, seconds)
 
     # --- faults -----------------------------------------------------------------------------
 
@@ -256,3 +339,7 @@ class SimulatedCarrier:
         except FrameError as error:
             self._engine.note_refusal(host, error)
             return None
+
+
+def _nothing() -> None:
+    """Do nothing: no caller waits for it."""

@@ -112,15 +112,18 @@ async def open_system(
     on_host: Callable[[Host], None] | None = None,
     environment: Environment | None = None,
     open_journal: JournalOpener = no_journal,
+    nodes: int = 1,
     **options: Any,
 ) -> AsyncIterator[SimulatedSystem]:
     """Start a system on the running loop of `world`, and stop it at the end.
 
-    `options` are the fields of `Settings`. Raises what `callboard.start` raises.
+    `options` are the fields of `Settings`; with more than one of the `nodes`, the driver has node 0
+    to itself. Raises what `callboard.start` raises.
     """
     settings = Settings(engine="inline", **options)
     network = Network(world) if network_faults is None else Network(world, network_faults)
     engine = SimulatedEngine(world, settings, network, environment=environment, on_host=on_host)
+    engine.node_count = nodes
     system = System(settings, engine, engine.environment, open_journal=open_journal)
     try:
         await system.open()

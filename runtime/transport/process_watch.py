@@ -13,10 +13,19 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import signal
 import sys
 from typing import Final, NamedTuple
 
-__all__ = ["Identity", "has_ended", "identity_of", "until_ended"]
+__all__ = [
+    "Identity",
+    "descriptor_of",
+    "end_after",
+    "has_ended",
+    "identity_of",
+    "is_near",
+    "until_ended",
+]
 
 PROC: Final = pathlib.Path("/proc")
 BEGAN_FIELD: Final = 19
@@ -48,7 +57,7 @@ async def until_ended(process: Identity) -> None:
     """Return when a process has ended; never for a process that cannot be watched from here."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
-    descriptor = _open(process)
+    descriptor = descriptor_of(process)
     if descriptor is None:
         if _is_over(process):
             return
@@ -66,14 +75,31 @@ async def until_ended(process: Identity) -> None:
         os.close(descriptor)
 
 
+async def end_after(process: Identity, grace_s: float) -> None:
+    """Kill a process of this machine that has not ended within `grace_s`."""
+    descriptor = descriptor_of(process)
+    if descriptor is None:
+        return
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await until_ended(process)
+                return
+        if not _is_over(process):
+            with contextlib.suppress(OSError):  # It has ended in this moment, or is another user's.
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+
+
 def _settle(ended: "asyncio.Future[None]") -> None:
     if not ended.done():
         ended.set_result(None)
 
 
-def _open(process: Identity) -> int | None:
+def descriptor_of(process: Identity) -> int | None:
     """A descriptor that becomes readable when the process ends; None without one."""
-    if sys.platform != "linux" or not _is_near(process):
+    if sys.platform != "linux" or not is_near(process):
         return None
     with contextlib.suppress(OSError):  # No such process, no such call, no descriptor left.
         return os.pidfd_open(process.process_id)
@@ -82,7 +108,7 @@ def _open(process: Identity) -> int | None:
 
 def _is_over(process: Identity) -> bool:
     """Whether it has surely ended. A zombie process has not."""
-    if not _is_near(process):
+    if not is_near(process):
         return False
     try:
         return _began_ticks(process.process_id) != process.began_ticks
@@ -92,7 +118,7 @@ def _is_over(process: Identity) -> bool:
         return False
 
 
-def _is_near(process: Identity) -> bool:
+def is_near(process: Identity) -> bool:
     """Whether its id is valid in this process's namespace."""
     return bool(process.namespace) and process.namespace == _namespace()
 

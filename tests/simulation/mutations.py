@@ -36,6 +36,7 @@ from callboard.supervisors.policies import RestartWindow
 from callboard.supervisors.sequence import Sequence
 
 from .detached.mutations import DETACHED
+from .lease_mutations import LEASES
 from .mutation import Mutation
 
 __all__ = ["MUTATIONS"]
@@ -384,6 +385,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
             Recorder, "settled", _end_not_awaited, "durable",
         ),
         **DETACHED,
+        **LEASES,
     }
 )  # fmt: skip
 """The defects by name."""

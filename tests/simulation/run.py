@@ -11,6 +11,7 @@ from typing import Any, Final, final
 
 from callboard.actors.kernel import failures
 from callboard.actors.kernel.host.host import Host
+from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.core.errors import CallboardError
 from callboard.runtime.executions.journals import JournalOpener, no_journal
 from callboard.runtime.hosting.environment import Environment
@@ -120,6 +121,8 @@ class Run:
         """Asks whose asker has died: no actor sees their outcome."""
         self._system: SimulatedSystem | None = None
         self._checked_changes: dict[SimulatedLoop, int] = {}
+        self._newest: dict[int, int] = {}
+        """The newest epoch of each slot that has a host."""
 
     # --- for scenarios ------------------------------------------------------------------
 
@@ -137,6 +140,9 @@ class Run:
         """Check a host from now on."""
         loop: Any = host.loop
         loop.host = host
+        if host.slot == CONTROL_SLOT and host.epoch == 1:
+            self._newest.clear()  # Another system, whose predecessor was killed.
+        self._newest[host.slot] = max(host.epoch, self._newest.get(host.slot, 0))
 
     def living(self) -> Iterator[Host]:
         """The control host, the hosts of all slots, and those of attached drivers."""
@@ -172,6 +178,9 @@ class Run:
     def _after_step(self, loop: SimulatedLoop) -> None:
         host = loop.host
         if host is not None:
+            if self._newest[host.slot] > host.epoch and not loop.is_dead:
+                epochs = f"epoch {host.epoch} acts beside {self._newest[host.slot]}"
+                self.complain("one_host_acts", f"{host.name}: {epochs}")
             at_rest = not loop.ready
             if (loop.is_touched or at_rest) and not loop.is_dead:
                 loop.is_touched = False

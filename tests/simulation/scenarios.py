@@ -15,6 +15,7 @@ from .detached.scenario import detached
 from .driver_restarts import draw_kill, run_driver
 from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
 from .faults import LINK_FAULTS
+from .leases import leases
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
@@ -126,6 +127,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "durable": durable,
         "detached": detached,
         "authority": authority,
+        "leases": leases,
     }
 )
 """The scenarios by name; the first is the default."""

@@ -168,7 +168,7 @@ def test_a_driver_that_computes_while_the_root_comes_back_is_kept() -> None:
         await until(lambda: is_back(system))
         return driver.system.failure
 
-    assert simulate(5, main) is None
+    assert simulate(4, main) is None
 
 
 def test_a_driver_comes_again_though_all_hosts_died_with_the_root() -> None:

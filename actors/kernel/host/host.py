@@ -151,7 +151,7 @@ class Host:
             self, self.dispatcher.workers, self.cleanup, self.tell
         )
         self.run_control(Recipe(ControlActor, (self,), None, "control-actor"))
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # In order: they are cancelled so.
         self._is_closed = False
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
         self._correlation = 0
@@ -542,12 +542,12 @@ class Host:
     def start_task(self, coroutine: Coroutine[Any, Any, ReplyT]) -> "asyncio.Task[ReplyT]":
         """Like `run_task`; returns the task, so that the caller can cancel it."""
         task = self.loop.create_task(coroutine, context=fresh_context())
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._task_done)
         return task
 
     def _task_done(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and task.exception() is not None:
             LOGGER.error("a task of host %s failed", self.name, exc_info=task.exception())
 

@@ -12,6 +12,7 @@ import secrets
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -24,7 +25,7 @@ import ray.util.client
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.hosts import ProcessOrder
 from callboard.messages.control.nodes import Node
-from callboard.messages.core.errors import ClusterError, ClusterUnreachable, SpecError
+from callboard.messages.core.errors import ClusterError, ClusterUnreachable, HostLost, SpecError
 from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
@@ -44,6 +45,7 @@ from .names import NAMESPACE
 from .nodes import read_nodes
 from .process_handle import RayProcess
 from .process_start import check_order, create, taken_now, wait_until_ready
+from .proofs import from_mark, until_surely_ended
 from .release_check import why_not_started
 from .token_file import show_token, use_token
 
@@ -269,7 +271,38 @@ class RayEngine:
             await asyncio.shield(process.kill())
             raise reason from error
         process.pid = process.identity.process_id
+        await self._hold(process)
         return process
+
+    async def _hold(self, process: RayProcess) -> None:
+        """Let a process hold a lease, unless nothing can replace this root, on its machine."""
+        is_replaced = self.control_handle is not None
+        # A program may have connected Ray to any cluster.
+        is_only = not is_replaced and self._owns_ray and self.settings.address is None
+        root = None if is_replaced else self.identity()
+        try:
+            await process.hold(root, is_only=is_only)
+        except (HostLost, ray.exceptions.RayError) as error:
+            raise ClusterError(f"{process.name} has ended at once: {error}") from error
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call in a thread."""
+        ended = threading.Event()
+
+        def run() -> None:
+            at_s = time.monotonic()
+            while True:
+                at_s = max(at_s + seconds, time.monotonic())
+                if ended.wait(at_s - time.monotonic()):
+                    return
+                callback()
+
+        threading.Thread(target=run, name="callboard-heartbeats", daemon=True).start()
+        return ended.set
+
+    async def until_ended(self, mark: Sequence[Any]) -> None:
+        """See `DetachedEngine`."""
+        await until_surely_ended(*from_mark(mark))
 
     def _lifetime(self) -> dict[str, Any]:
         """Ray's options for the lifetime of its processes: that of this one, or detached."""

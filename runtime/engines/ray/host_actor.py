@@ -2,7 +2,7 @@
 
 Frames arrive by `deliver`. A driver is not a Ray actor and cannot be called: it keeps one `pull`
 outstanding, which returns its frames. `watch` does not return while the host lives, so its end
-reveals a death. `ping` runs on a thread and loop of its own, so it answers while a handler blocks
+reveals a death. `beat` runs on a thread and loop of its own, so it answers while a handler blocks
 the host's loop, and says which one. A process whose loop has ended does not answer it: it has
 ended, see `actor_loop`.
 
@@ -27,17 +27,18 @@ from callboard.actors.kernel.host.extension import extension_handlers
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
-from callboard.messages.control.hosts import BlockedLoop
+from callboard.messages.control.hosts import HeartbeatAnswer
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import describe_contract
 from callboard.messages.core.errors import FrameError, HostLost, InternalError
 from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import FrameCarrier
 
+from ...hosting.lease_guard import LeaseGuard
 from ...hosting.memory import GcPause, tune_gc, tune_heap
 from ...hosting.settings import Settings
 from ...hosting.wiring import EXTENSIONS, CloudPickler, make_host
-from ...transport.process_watch import Identity, identity_of
+from ...transport.process_watch import Identity, identity_of, is_near
 from ...transport.pulls import Pulls
 from ...transport.sockets import SocketAddress
 from ...transport.stream_carrier import Find
@@ -49,7 +50,7 @@ from .frame_sockets import FrameSockets, asked_of
 from .large_values import RayLargeValues
 from .release import this_release
 
-__all__ = ["Adopted", "HostActor", "take_call"]
+__all__ = ["Adopted", "Held", "HostActor", "take_call"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 PUBLIC: Final = (
@@ -72,6 +73,15 @@ is loaded by name here."""
 Answer = Any
 
 
+class Held(NamedTuple):
+    """How a process holds its lease."""
+
+    worker: str
+    """Ray's id of its worker process."""
+    is_leased: bool
+    """False when the kernel tells of its root's end instead."""
+
+
 class Adopted(NamedTuple):
     """A host's answer to the root that adopts it."""
 
@@ -83,6 +93,8 @@ class Adopted(NamedTuple):
     """The numbers of its top-level actors."""
     attached_drivers: tuple[int, ...]
     """The slots of the drivers that it knows."""
+    worker: str
+    """Ray's id of its worker process."""
 
 
 async def take_call(host: Host | None, frame: bytes, references: Sequence[Any]) -> Answer:
@@ -115,6 +127,7 @@ class HostActor:
         """Where drivers of other nodes listen, by their slots."""
         self._ended: asyncio.Future[Exit] | None = None
         self._collector: Final = GcPause()
+        self._guard: Final = LeaseGuard(name, settings.host_lease_s)
 
     def __repr__(self) -> str:
         # The Ray dashboard shows this with the class.
@@ -194,11 +207,10 @@ class HostActor:
             identity_of(os.getpid()),
             tuple(host.spawner.guardian.cells),
             tuple(s for s, link in host.links.items() if is_driver_slot(s) and link.is_connected),
+            _worker(),
         )
 
-    def _carrier_to(
-        self, slot: int, handle: Any, address: SocketAddress | None
-    ) -> FrameCarrier:
+    def _carrier_to(self, slot: int, handle: Any, address: SocketAddress | None) -> FrameCarrier:
         """The carrier to a Ray actor; without a handle, to a driver, which cannot be called."""
         assert self._frames is not None, "become() comes first"
         if handle is not None:
@@ -262,14 +274,35 @@ class HostActor:
         return (await self._ended).to_data()
 
     @ray.method(concurrency_group="control")
-    async def ping(self) -> tuple[int, BlockedLoop | None]:
-        """The process id, and what blocks the host's event loop, if something does."""
-        return os.getpid(), None if self._watchdog is None else self._watchdog.blocking()
+    async def hold(self, root: Identity | None, is_only: bool) -> Held:  # noqa: FBT001 - as above
+        """Hold a lease, unless the root cannot be replaced and its end is noticed here.
+
+        `root` is the process of such a root, `is_only` whether the cluster has one machine only.
+        """
+        is_leased = not is_only and (root is None or not is_near(root))
+        if not is_leased:
+            self._guard.watch_root(root)
+        return Held(_worker(), is_leased)
+
+    @ray.method(concurrency_group="control")
+    async def beat(self, stamp_s: float | None) -> HeartbeatAnswer:
+        """Answer a heartbeat, which renews the lease by the stamp of an earlier answer."""
+        blocked = None if self._watchdog is None else self._watchdog.blocking()
+        return HeartbeatAnswer(os.getpid(), self._guard.answer(stamp_s), blocked)
+
+    @ray.method(concurrency_group="control")
+    async def ping(self) -> int:
+        """The process id."""
+        return os.getpid()
 
     def _living(self) -> Host:
         if self._host is None:
             raise InternalError(f"{self._name} is not a host yet.")
         return self._host
+
+
+def _worker() -> str:
+    return str(ray.get_runtime_context().get_worker_id())
 
 
 def _no_ref(address: Address) -> Ref[Any]:

@@ -1,16 +1,17 @@
 """The handle of a root or driver on one process that is, or can become, a host."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import ray
 import ray.exceptions
 
 from callboard.actors.kernel.host.host import Host
-from callboard.messages.control.hosts import BlockedLoop
+from callboard.messages.control.hosts import HeartbeatAnswer
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.errors import HostLost
 from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
@@ -18,16 +19,19 @@ from callboard.messages.ports import FrameCarrier, HostProcess, TransportBroken
 from ...detached.attached_driver_process import AttachedDriverProcess
 from ...detached.ports import Pulled
 from ...hosting.memory import GcPause
-from ...transport.process_watch import Identity, until_ended
+from ...transport.process_watch import Identity, end_after, is_near, until_ended
 from ...transport.sockets import SocketAddress
 from ...transport.tcp import TcpAddress
 from .carrier import RayCarrier, describe, host_lost, unpack_answer
-from .host_actor import Adopted
+from .host_actor import Adopted, Held
+from .proofs import has_died, mark_of, until_surely_ended
 
 __all__ = ["ProcessOwner", "RayProcess"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
 PULL_RETRY_S: Final = 0.1
+KILLED_WITHIN_S: Final = 0.25
+"""A process that Ray has not ended after so long, because it is stopped, is ended by its id."""
 
 
 class ProcessOwner(Protocol):
@@ -77,11 +81,20 @@ class RayProcess:
         self._knows_driver = False
         """Whether the process knows where this driver listens."""
         self._node = node
+        self.worker = ""
+        """Ray's id of its worker process, once it runs."""
+        self.is_leased = True
+        self.has_ended = False
 
     @property
     def node(self) -> str:
         """Ray's id of its node; empty while it is not known."""
         return self._node if self.address is None else self.address.node
+
+    @property
+    def mark(self) -> tuple[Any, ...]:
+        """See `HostProcess`."""
+        return mark_of(self.identity, self.worker)
 
     async def become(self, slot: int, epoch: int, name: str) -> FrameCarrier:
         """See `HostProcess`."""
@@ -106,7 +119,13 @@ class RayProcess:
         if adopted is not None:
             self.address = adopted.address
             self.identity = adopted.identity
+            self.worker = adopted.worker
         return adopted
+
+    async def hold(self, root: Identity | None, *, is_only: bool) -> None:
+        """Let it hold a lease if it needs one; see `HostActor.hold`. Raises `HostLost`."""
+        held: Held = await self._call(self.handle.hold.remote(root, is_only))
+        self.worker, self.is_leased = held
 
     async def carrier(self) -> FrameCarrier:
         """The carrier of frames from this process's host to that one."""
@@ -197,6 +216,7 @@ class RayProcess:
             gone.cancel()
         if reported.done():
             return reported.result()
+        self.has_ended = True
         reported.add_done_callback(self._log_ray_report)
         where = f"its process {self.identity.process_id} has ended"
         return Exit.of_error(ExitReason.HOST_LOST, host_lost(self.name, where))
@@ -210,6 +230,7 @@ class RayProcess:
                 # The network failed, not the actor: heartbeats decide when that is too long.
                 await asyncio.sleep(PULL_RETRY_S)
             except ray.exceptions.RayError as error:
+                self.has_ended = await has_died(self.worker)
                 return Exit.of_error(ExitReason.HOST_LOST, host_lost(self.name, describe(error)))
 
     def _log_ray_report(self, reported: "asyncio.Task[Exit]") -> None:
@@ -217,18 +238,39 @@ class RayProcess:
         if not reported.cancelled() and reported.exception() is None:
             LOGGER.info("Ray reports the end of %s: %s", self.name, reported.result().detail)
 
-    async def ping(self) -> BlockedLoop | None:
+    async def ping(self) -> None:
+        """Return when it answers, and note its process id. Raises `HostLost`."""
+        self.pid = await self._call(self.handle.ping.remote())
+
+    def beat(
+        self, stamp_s: float | None, answered: Callable[[HeartbeatAnswer | None], None]
+    ) -> None:
         """See `HostProcess`."""
-        blocked: BlockedLoop | None
-        self.pid, blocked = await self._call(self.handle.ping.remote())
-        return blocked
+
+        def take(call: "concurrent.futures.Future[HeartbeatAnswer]") -> None:
+            answered(None if call.exception() is not None else call.result())
+
+        try:
+            call = self.handle.beat.remote(stamp_s).future()
+        except Exception:  # noqa: BLE001 - whatever Ray raises, this heartbeat has no answer
+            answered(None)
+        else:
+            call.add_done_callback(take)
 
     async def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once; the kernel ends it here if Ray does not."""
         self._engine.forget(self)
         with contextlib.suppress(ray.exceptions.RayError):
             await asyncio.to_thread(ray.kill, self.handle, no_restart=True)
         self._engine.has_ended(self)
+        control = self._engine.control
+        if control is not None and self.identity is not None and is_near(self.identity):
+            control.run_task(end_after(self.identity, KILLED_WITHIN_S))
+
+    async def until_ended(self) -> None:
+        """See `HostProcess`."""
+        await until_surely_ended(self.identity, self.worker)
+        self.has_ended = True
 
     async def _call(self, reference: Any) -> Any:
         try:

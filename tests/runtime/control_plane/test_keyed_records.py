@@ -26,7 +26,7 @@ def test_next_root_knows_all_places_though_one_key_region_is_left() -> None:
     kept = BatchRecord(2, 2, "token", part, (offers[1].model_copy(update={"part": 0}),), b"\1")
     root: Any = SimpleNamespace(table=table)
     control: Any = None
-    find: Any = None
-    adoption._Adoption(root, control, find, Remembered(), ())._restore(kept)
+    unused: Any = None
+    adoption._Adoption(root, control, unused, unused, Remembered(), ())._restore(kept)
     assert table.routings == {"add": PLACES}
     assert [str(where) for where in table.offers["add"]] == ["2/2"]

@@ -1,7 +1,7 @@
 """The simulated engine of a detached system: its processes survive the root that started them."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from callboard.actors.kernel.host.host import Host
@@ -241,6 +241,17 @@ class DetachedSimulatedEngine(SimulatedEngine):
         if process is not None:
             self._own.append(process)
         return process
+
+    @property
+    def is_root_replaced(self) -> bool:
+        """True: all processes have leases."""
+        return True
+
+    async def until_ended(self, mark: Sequence[Any]) -> None:
+        """See `DetachedEngine`."""
+        process = self.named.get(mark[0])
+        if process is not None:
+            await process.until_ended()
 
     def named_process(self, name: str) -> DetachedSimulatedProcess | None:
         """The living process of that name, if any."""
