@@ -85,7 +85,6 @@ class SimulatedProcess:
             offset_s=CLOCK_OFFSET_S * draw(),
         )
         self.loop.node = engine.node_of(number)
-        self.mark = (self.name,)
         self.host: Host | None = None
         self._engine = engine
         self._ended: asyncio.Future[Exit] | None = None
@@ -95,6 +94,11 @@ class SimulatedProcess:
         self._lease = Lease(engine.settings.host_lease_s, self.loop.time())
         if self.is_leased:
             self._arm(self._lease.ends_s)
+
+    @property
+    def mark(self) -> tuple[str]:
+        """See `HostProcess`."""
+        return (self.name,)
 
     # --- the root's side, in its process --------------------------------------------------------
 

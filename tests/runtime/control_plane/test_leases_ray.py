@@ -27,7 +27,7 @@ from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.control_plane.control import ROOT_ENDPOINT
 from callboard.runtime.transport import process_watch
 
-TIMES = {"heartbeat_s": 0.3, "heartbeats_missed_max": 4, "lease_s": 4.0}
+TIMES = {"heartbeat_s": 1.0, "heartbeats_missed_max": 4, "lease_s": 6.0}
 
 async def answer(ref):
     while True:
@@ -80,7 +80,7 @@ async def main(cluster, second):
         nodes = {number: await answer(ref) for number, ref in refs.items()}
         far = next(n for n, node in nodes.items() if node == second.node_id)
         assert slots[far].process.is_leased
-        time.sleep(6.0)
+        time.sleep(8.0)
         assert [slot.epoch for slot in slots.values()] == [1, 1]
         say(
             pid=slots[far].process.pid,
@@ -179,20 +179,24 @@ async def main(cluster):
         pids = [host.pid for host in view.hosts[1:]]
         pids += [standby.pid for standby in view.standby_processes]
         root = ray.get_actor("lonely/root", "callboard")
-        ray.kill(root, no_restart=True)
         say(pids=pids)
-        while any(map(psutil.pid_exists, pids)):
-            await asyncio.sleep(0.1)
+        ray.kill(root, no_restart=True)
+        await asyncio.sleep(3600)
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
 try:
     asyncio.run(main(cluster))
 except CallboardError as error:
-    print(error, file=sys.stderr)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    say(error=str(error))
+    signal.sigwait({signal.SIGUSR1})
 finally:
     cluster.shutdown()
 """,
     )
-    for pid in driver.hear()["pids"]:
+    pids = driver.hear()["pids"]
+    assert "has ended" in driver.hear()["error"]
+    for pid in pids:
         until_ended(pid, 30.0)
+    driver.process.send_signal(signal.SIGUSR1)
     driver.process.communicate(timeout=60.0)

@@ -249,9 +249,7 @@ class DetachedSimulatedEngine(SimulatedEngine):
 
     async def until_ended(self, mark: Sequence[Any]) -> None:
         """See `DetachedEngine`."""
-        process = self.named.get(mark[0])
-        if process is not None:
-            await process.until_ended()
+        await self.named[mark[0]].until_ended()
 
     def named_process(self, name: str) -> DetachedSimulatedProcess | None:
         """The living process of that name, if any."""
