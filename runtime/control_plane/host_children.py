@@ -192,6 +192,7 @@ class HostChildren:
         left_s = max(MOVE_MIN_S, until_s - self._control.now() - MOVE_MARGIN_S)
         limit = self.supervisor.child(slot.number).spec.stop_timeout.seconds
         self._moving.add(slot.number)
+        slot.problem = "moves to another node"
         try:
             await self._hosting.bring_down(slot, StopTimeout(min(limit, left_s)), comes_back=True)
         finally:
@@ -241,9 +242,9 @@ class HostChildren:
             waiting.set_result(None)
 
     def _handle_exit(self, slot: "Slot", incarnation: int, reason: Exit) -> None:
-        slot.problem = str(reason.detail.get("message", "")) or reason.kind.value
         if slot.number in self._moving:
             return  # It was to stop anyway, and comes back elsewhere.
+        slot.problem = str(reason.detail.get("message", "")) or reason.kind.value
         self._ended[slot.number] = None
         self.supervisor.child_exited(slot.number, incarnation, reason)
         self._settle_ended()

@@ -7,7 +7,7 @@ import pytest
 
 from callboard.messages.control.hosts import AutoHosts
 from callboard.messages.control.nodes import Node
-from callboard.messages.core.errors import HostLost
+from callboard.messages.core.errors import ClusterError, HostLost
 from callboard.runtime.api.inside import root_of
 from callboard.runtime.api.system import System
 from callboard.runtime.executions.journals import no_journal
@@ -98,6 +98,77 @@ def test_standbys_leave_a_draining_node() -> None:
         await asyncio.sleep(5.0)
         assert [spare.node for spare in spares] == ["b", "b"]
         assert [slot.process.node for slot in root_of(system).table.slots.values()] == ["b"]
+        await system.close(1.0)
+
+    world.run(main())
+    world.close()
+
+
+@pytest.mark.parametrize("limits", [None, AutoHosts()], ids=["fixed", "all"])
+@pytest.mark.parametrize("after_s", [1.9, 2.1, 2.4, 2.6, 2.7, 2.8, 3.0])
+def test_a_system_stops_while_its_hosts_move(limits: AutoHosts | None, after_s: float) -> None:
+    world = World(7)
+    settings = Settings(engine="inline", hosts=limits, standbys=1)
+    engine = NodesEngine(world, settings, [Node("a", cpus=2), Node("b", cpus=2)])
+    system = System(settings, engine, engine.environment, open_journal=no_journal)
+
+    async def main() -> None:
+        await system.open()
+        for _ in range(8):
+            await system.spawn(Plain)
+        engine.until_s["a"] = world.now_s + 60.0
+        await asyncio.sleep(after_s)
+        async with asyncio.timeout(10.0):
+            await system.close(30.0)
+
+    world.run(main())
+    assert all(process.loop.is_dead for process in engine.processes)
+    world.close()
+
+
+def test_a_host_that_dies_while_it_moves_comes_back_all_the_same() -> None:
+    world = World(9)
+    settings = Settings(engine="inline", hosts=2, standbys=0)
+    engine = NodesEngine(world, settings, [Node("a"), Node("b")])
+    system = System(settings, engine, engine.environment, open_journal=no_journal)
+
+    async def main() -> None:
+        await system.open()
+        refs = [await system.spawn(Plain, host=host) for host in (1, 2)]
+        slots = root_of(system).table.slots
+        engine.until_s["a"] = world.now_s + 60.0
+        while slots[1].problem != "moves to another node":  # noqa: ASYNC110 - no event says it
+            await asyncio.sleep(0.0005)
+        slots[1].process.die("crashes")
+        for ref in refs:
+            with contextlib.suppress(HostLost):  # It was sent to the process that dies.
+                await ref.ask(Ping(), timeout_s=30.0)
+            assert (await ref.ask(Ping(), timeout_s=30.0)).count == 1
+        assert {slot.process.node for slot in slots.values()} == {"b"}
+        assert root_of(system).lost_hosts == 1
+        await system.close(30.0)
+
+    world.run(main())
+    world.close()
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_the_start_waits_for_the_first_node_with_a_cpu(comes: bool) -> None:
+    world = World(11)
+    settings = Settings(engine="inline", hosts=2, start_timeout_s=20.0)
+    engine = NodesEngine(world, settings, [Node("head", cpus=0)])
+    system = System(settings, engine, engine.environment, open_journal=no_journal)
+    if comes:
+        world.at(10.0, engine.known.__setitem__, "a", Node("a", cpus=1))
+
+    async def main() -> None:
+        if comes:
+            await system.open()
+            assert {slot.process.node for slot in root_of(system).table.slots.values()} == {"a"}
+        else:
+            with pytest.raises(ClusterError, match=r"no node of the cluster takes hosts"):
+                await system.open()
+            assert world.now_s < 25.0
         await system.close(1.0)
 
     world.run(main())
