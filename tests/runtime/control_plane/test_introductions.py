@@ -56,8 +56,8 @@ def introducing(*processes: Process, until_s: float = 1.0) -> list[Process]:
 
 def test_each_process_learns_of_every_slot_in_few_calls() -> None:
     for process in introducing(Process(), Process()):
-        told = [slot for _, slots, _ in process.calls for slot in slots]
-        assert sorted(told) == list(range(2, 10))
+        learned = [slot for _, slots, _ in process.calls for slot in slots]
+        assert sorted(learned) == list(range(2, 10))
         assert all(is_open for _, _, is_open in process.calls), "the newest state is what counts"
         assert len(process.calls) == 2
 

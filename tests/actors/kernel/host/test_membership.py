@@ -23,7 +23,7 @@ class FakeLink:
         self.dead_epoch = 0
         self.carrier: object = None
         self.is_closed = False
-        self.was_told: list[tuple[int, bool]] = []
+        self.connections: list[tuple[int, bool]] = []
 
     @property
     def is_connected(self) -> bool:
@@ -31,7 +31,7 @@ class FakeLink:
 
     def begin(self, epoch: int, carrier: object, *, is_open: bool) -> None:
         self.epoch, self.carrier = epoch, carrier
-        self.was_told.append((epoch, is_open))
+        self.connections.append((epoch, is_open))
 
     connect = begin
 
@@ -74,7 +74,7 @@ def test_the_first_message_makes_the_link(membership: Membership, links: dict[in
     introduce(membership, 2, 1, is_open=False)
     link = cast("Any", membership.make_link(2))
     assert links == {2: link}
-    assert (link.carrier, link.was_told) == ("to 2, 1", [(1, False)])
+    assert (link.carrier, link.connections) == ("to 2, 1", [(1, False)])
     assert membership.epoch_of(2) is None
 
 
@@ -100,7 +100,7 @@ def test_an_older_incarnation_never_replaces_a_newer_one(membership: Membership)
 def test_an_introduction_reaches_a_link_that_exists(membership: Membership) -> None:
     link = cast("Any", membership.make_link(2))
     introduce(membership, 2, 1)
-    assert link.was_told == [(1, True)]
+    assert link.connections == [(1, True)]
 
 
 def test_a_dead_incarnation_is_forgotten_also_when_its_introduction_comes_late(
