@@ -1,8 +1,8 @@
 """The command line: `python -m bench NAME [--smoke] [--json] [--peers] [--repeat N]`.
 
-A suite (`savina`) also takes `--only PART,…`, and `--table`, which writes its figures into the
-docs. `durable`, `resume`, `append`, `project` and `state` take `--store sqlite|postgres`. `nodes`
-takes `--address`.
+A suite (`savina`) also takes `--only PART,…`. `savina` and `scale` take `--table`, which writes
+their figures into the docs. `durable`, `resume`, `append`, `project` and `state` take
+`--store sqlite|postgres`. `nodes` takes `--address`.
 
 Exit codes: 0 when every chosen side was measured or is not installed; 1 when our side, or a peer
 that always runs, failed; 2 for a wrong command line. The failure of another peer is reported and
@@ -21,11 +21,14 @@ from bench.machine import describe_machine
 from bench.registry import BENCHES, STORES, Bench, bench_named
 from bench.report import benches_as_data, print_benches, print_report, report_as_data, to_json
 from bench.rounds import REPEAT_MAX, Report, run_bench
-from bench.savina.table import table_of, write_table
+from bench.savina import table as savina_table
+from bench.scale import table as scale_table
 
 __all__ = ["exit_code", "main"]
 
 LIST = "list"
+TABLES = {"savina": savina_table, "scale": scale_table}
+"""The benches whose figures stand in a page of the docs."""
 SIGNAL_EXIT_CODE = 128
 
 
@@ -54,7 +57,7 @@ SIGNAL_EXIT_CODE = 128
     help="Run on this cluster, which has at least two nodes, and lose none of them (`nodes`).",
 )
 @click.option(
-    "--table", "as_table", is_flag=True, help="Also write the table of a suite into the docs."
+    "--table", "as_table", is_flag=True, help="Also write the table into the docs (savina, scale)."
 )
 def main(
     *,
@@ -78,8 +81,8 @@ def main(
             print_benches(BENCHES, Console())
         return
     bench = _on_cluster(_on_store(_chosen(bench_named(name), parts), store), address)
-    if as_table and (not bench.parts or parts or smoke):
-        raise click.UsageError("--table needs a whole suite at full size.")
+    if as_table and (name not in TABLES or parts or smoke):
+        raise click.UsageError("--table needs a whole suite at full size, or scale.")
     console = Console(stderr=True)
     machine = describe_machine()
     report = run_bench(
@@ -94,7 +97,9 @@ def main(
     else:
         print_report(report, machine, Console())
     if as_table and report.ours.status == "measured":
-        write_table(table_of(report, machine))
+        page = TABLES[name]
+        text = page.table_of(report, machine)
+        savina_table.write_table(text, page.PAGE, (page.BEGIN, page.END))
     sys.exit(exit_code(report))
 
 

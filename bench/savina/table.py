@@ -69,17 +69,17 @@ def _cell(game: Game, side: SideReport | None, ours: SideReport | None) -> str:
     return number if same else f"{number}*"
 
 
-def write_table(table: str, page: Path = PAGE) -> None:
+def write_table(table: str, page: Path = PAGE, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Write the table between the marks of the page.
 
     Raises:
         ValueError: if the page does not have both marks, once each, in order.
     """
     text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in after:
-        msg = f"{page.name} needs the lines {BEGIN!r} and {END!r}, once each"
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not begin or not end or marks[0] in after or marks[1] in after:
+        msg = f"{page.name} needs the lines {marks[0]!r} and {marks[1]!r}, once each"
         raise ValueError(msg)
     page.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
 

@@ -200,35 +200,35 @@ class Hosting:
         link.connect(epoch, carrier, is_open=False)
         process.bring_frames(slot.number, epoch)
         self._control.run_task(self._watch(slot, process, epoch, ended))
-        told = await self._connect_control_only(slot, process, epoch)
+        introduced = await self._connect_control_only(slot, process, epoch)
         await self._registrar.populate(slot)
         await self._registrar.records.slot(slot, is_populated=True)
         if slot.dead_epoch == epoch:  # Nothing waits for the process from here on.
             raise HostLost(f"{process.name} died while it took over {slot.name}.")
         link.open()
-        self._open_to_actors(slot, process, epoch, told)
+        self._open_to_actors(slot, process, epoch, introduced)
 
     async def _connect_control_only(
         self, slot: "Slot", process: HostProcess, epoch: int
     ) -> dict[int, Peer]:
         """Connect a new host and its peers; messages for its actors still wait.
 
-        Returns the peers that it has been told of.
+        Returns the peers that it knows now.
 
         The start hooks of its actors may ask actors on other hosts, and those must be able to
         answer. Messages from other hosts wait until all actors have started.
         """
         self._introduce(slot, process, epoch, is_open=False)
-        told = self._peers(slot)
-        await process.connect(told)
+        introduced = self._peers(slot)
+        await process.connect(introduced)
         control_actor = Address(slot.number, CONTROL_CELL)
         self._control.tell(control_actor, self._registrar.directory())
         for subscriber in self.dead_letter_subscribers:
             self._control.tell(control_actor, SubscribeDeadLetters(subscriber=subscriber))
-        return told
+        return introduced
 
     def _open_to_actors(
-        self, slot: "Slot", process: HostProcess, epoch: int, told: dict[int, Peer]
+        self, slot: "Slot", process: HostProcess, epoch: int, introduced: dict[int, Peer]
     ) -> None:
         """Let the messages that wait reach the actors of a new host.
 
@@ -240,7 +240,7 @@ class Hosting:
         self._control.tell(Address(slot.number, CONTROL_CELL), self._registrar.directory())
         # Nothing waits for this: the host runs already, so its end has to stop its actors.
         for number, peer in self._peers(slot).items():
-            if told.get(number) != peer:
+            if introduced.get(number) != peer:
                 self._introductions.introduce(number, *peer, (process,), is_open=True)
         self._introduce(slot, process, epoch, is_open=True)
 

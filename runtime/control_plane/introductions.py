@@ -5,7 +5,7 @@ with the next call. So when all hosts of a large system come up, each gets few c
 peers, and not two calls for each peer: the more calls a root has to make, the longer each takes,
 and at least half of its time is left for other work. The first call to a host leaves at once.
 
-Invariants: calls to a host follow one another; of each slot a host is told the newest process.
+Invariants: calls to a host follow one another; of each slot a host learns the newest process.
 """
 
 import asyncio

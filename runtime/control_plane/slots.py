@@ -115,7 +115,7 @@ class Slot:
 
 
 class Changed:
-    """The entries of the directory that have changed since the hosts were told."""
+    """The entries of the directory that have changed since the hosts got the last version."""
 
     __slots__ = ("contracts", "names", "sizes")
 

@@ -18,8 +18,8 @@ from bench.savina.games import games_in
 from ..runtime.detached.cluster import Cluster, running_cluster
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
-    {"fanout", "flap", "million", "savina", "spawn", "state", "durable", "resume", "append"}
-    | {"project", "tell_local"}
+    {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
+    | {"append", "project", "tell_local"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""
@@ -78,11 +78,16 @@ FIGURES = {
         *("within_pipelined_per_s", "between_round_trip_p99_ms", "between_values_16mb_mb_per_s"),
         *("between_over_within_pipelined", "sub_tasks_per_s"),
     },
+    "scale": {
+        *("root_6_bytes", "join_root_6_us", "count_adopt_calls_6", "count_resize_root_bytes_6"),
+        *("exponent_count_join_root_messages", "route_keyed_first_6_ms"),
+    },
     "million": {"created_per_s", "answered_per_s", "bytes_per_actor"},
 }
 COUNTS = (
     *("outcome_", "processes_", "descriptors_", "asks", "answers_each_second"),
-    *("slowdown", "journal_", "run_again", "append_p50_over_fsync", "between_over_within"),
+    *("count_", "exponent_", "slowdown", "journal_", "run_again", "append_p50_over_fsync"),
+    "between_over_within",
 )
 """Figures that are counts, or ratios of our own figures: no verdict compares them with others."""
 

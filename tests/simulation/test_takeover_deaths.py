@@ -64,7 +64,8 @@ def killed_twice(seed: int, delay_s: float, *, populated: bool) -> tuple[int, bo
 
     async def main(system: DetachedSystem, driver: Driver) -> int:
         nonlocal knew
-        await until(lambda: driver.slot in system.root.table.attached_drivers)
+        # Slow records: the root may know the driver before the driver knows that.
+        await until(lambda: driver.system._connection is not None)
         ref = await do(driver, lambda api: api.spawn(Counter, host=1))
         slot = system.root.table.slots[1]
         system.crash(1)
@@ -106,6 +107,13 @@ def test_an_epoch_that_died_after_its_actors_had_started_is_never_up(
     assert found == [(1, True)] * len(found)
 
 
+@pytest.fixture
+def first_return_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root dies once: no lookup makes it return a second time."""
+    monkeypatch.setattr(root, "LOOKUPS_FAIL_SHARE", 0.0)
+
+
+@pytest.mark.usefixtures("first_return_succeeds")
 @pytest.mark.parametrize("seed", range(4))
 def test_a_host_whose_actors_were_still_to_start_when_the_root_died_gets_them(seed: int) -> None:
     """Found by a mutation: the next root took the half-made host for a whole one."""
@@ -123,6 +131,7 @@ def test_a_host_whose_actors_were_still_to_start_when_the_root_died_gets_them(se
     assert simulate(seed, main, heartbeat_s=5.0) == 5
 
 
+@pytest.mark.usefixtures("first_return_succeeds")
 @pytest.mark.parametrize("seed", range(4))
 def test_an_actor_that_ended_while_there_was_no_root_frees_its_name(seed: int) -> None:
     async def main(system: DetachedSystem, driver: Driver) -> int:

@@ -110,7 +110,7 @@ class Membership:
             return
         before = self._introduced.get(slot)
         if before is not None and epoch <= before.epoch:
-            if epoch == before.epoch and is_open:
+            if epoch == before.epoch and is_open and not before.is_open:
                 self._introduced[slot] = before._replace(is_open=True)
         elif epoch > self._dead.get(slot, 0) and self._final_epoch(slot) is not None:
             self._introduced[slot] = _Introduction(epoch, make_carrier, is_open)

@@ -3,8 +3,13 @@
 from collections import Counter
 from typing import Any, cast
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from callboard.actors.kernel.directory.registry import Directory
-from callboard.messages.core.contract import Contract
+from callboard.messages.control.control_plane import DirectoryPatched
+from callboard.messages.core.codec import Codec
+from callboard.messages.core.contract import Contract, ContractRegistry, describe_contract
 from callboard.messages.core.errors import NoAgentOffers
 from callboard.messages.core.ref import Address
 
@@ -71,3 +76,111 @@ def test_route_without_an_offer_is_an_error_that_never_ran() -> None:
         assert isinstance(error, NoAgentOffers)
         assert error.may_have_run is False
         assert "tests.registry.job" in str(error)
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+ADDRESSES = [Address(slot, cell) for slot in (1, 2) for cell in (1, 2, 3)]
+Content = tuple[
+    dict[str, Address], dict[str, tuple[Address, ...]], dict[Address, int], dict[str, str],
+    tuple[int, ...],
+]  # fmt: skip
+NAMES = st.sampled_from(["a", "b", "c"])
+CONTENTS: st.SearchStrategy[Content] = st.tuples(
+    st.dictionaries(NAMES, st.sampled_from(ADDRESSES)),
+    st.dictionaries(
+        NAMES,
+        # Also an address that is there twice, and other orders.
+        st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=5).map(tuple),
+    ),
+    st.dictionaries(st.sampled_from(ADDRESSES), st.integers(1, 9)),
+    st.dictionaries(NAMES, st.sampled_from(["round_robin", "least_loaded"])),
+    st.lists(st.integers(1, 5), unique=True).map(tuple),
+)
+
+
+def holding(content: Content) -> Directory:
+    made = Directory(cast("Any", None), lambda: None)
+    names, offers, sizes, routings, hosts = content
+    made.replace(1, names, offers, sizes, hosts, routings)
+    return made
+
+
+def content_of(made: Directory) -> Content:
+    offers = {name: tuple(places) for name, places in made._offers.items()}
+    return dict(made._names), offers, dict(made._sizes), dict(made._routings), tuple(made.hosts)
+
+
+def change_to(made: Directory, version: int, after: Content) -> DirectoryPatched:
+    """The change, with all entries named as perhaps changed, as it travels."""
+    names, offers, sizes, routings, hosts = after
+    change = made.changes_to(
+        version,
+        {name: names.get(name) for name in "abc"},
+        {name: offers.get(name, ()) for name in "abc"},
+        {where: sizes.get(where, 0) for where in ADDRESSES},
+        {name: routings.get(name) for name in "abc"},
+        hosts,
+        places={},
+        places_gone=(),
+        newest_slot=9,
+    )
+    codec = Codec(ContractRegistry())
+    body, buffers = codec.encode(change)
+    found = codec.decode(body, describe_contract(DirectoryPatched).build, buffers)
+    assert isinstance(found, DirectoryPatched)
+    return found
+
+
+@given(CONTENTS, CONTENTS)
+def test_a_change_makes_one_directory_the_other(before: Content, after: Content) -> None:
+    root, host = holding(before), holding(before)
+    change = change_to(root, 2, after)
+    host.patch(change)
+    assert content_of(host) == after
+    assert host.version == 2
+
+
+@given(CONTENTS, CONTENTS)
+def test_routes_after_a_change_are_those_of_a_new_copy(before: Content, after: Content) -> None:
+    name = Job.contract_name
+
+    def offering(content: Content) -> Content:
+        names, offers, sizes, routings, hosts = content
+        return names, {name: offers["a"]} if "a" in offers else {}, sizes, routings, hosts
+
+    changed, fresh = holding(offering(before)), holding(offering(after))
+    changed.route(Job())  # Its router is of the old offers.
+    _, offers, *_ = offering(after)
+    change = changed.changes_to(
+        2, {}, {name: offers.get(name, ())}, {}, {}, (), places={}, places_gone=(), newest_slot=9
+    )
+    changed.patch(change)
+    routes = [[made.route(Job()) for _ in range(12)] for made in (changed, fresh)]
+    if offers:
+        assert Counter(routes[0]) == Counter(routes[1])
+    else:
+        assert all(isinstance(each, NoAgentOffers) for row in routes for each in row)
+
+
+def test_a_change_names_only_what_has_changed() -> None:
+    made = directory()
+    change = made.changes_to(
+        4, {}, {Job.contract_name: [A, C, Address(3, 1)]}, {A: 4, B: 0}, {}, (),
+        places={}, places_gone=(), newest_slot=3,
+    )  # fmt: skip
+    assert change.withdrawn == {Job.contract_name: ((2, 1),)}
+    assert change.offered == {Job.contract_name: ((3, 1),)}
+    assert (change.sizes, change.sizes_gone) == ({"1/1": 4}, ("2/1",))
+    assert (change.names, change.hosts, change.hosts_gone) == ({}, (), ())
+
+
+def test_a_change_of_a_size_reaches_the_loads_that_routing_compares() -> None:
+    made = Directory(cast("Any", None), lambda: None)
+    made.replace(
+        1, {}, {Job.contract_name: [A, B]}, {A: 1, B: 1}, (), {Job.contract_name: "least_loaded"}
+    )
+    load = next(one for one in (made.route(Job()) for _ in range(2)) if one.address == A)
+    change = made.changes_to(2, {}, {}, {A: 4}, {}, (), places={}, places_gone=(), newest_slot=2)
+    made.patch(change)
+    assert load.share == 0.25
