@@ -146,11 +146,14 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """This thread's connection for reading, in use until the block ends."""
+        with self._using(self._reader()) as reader:
+            yield reader
+
+    def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect("ON")
-        with self._using(connection):
-            yield connection
+        return connection
 
     @contextlib.contextmanager
     def _using(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
@@ -161,9 +164,11 @@ class Database:
             self._end_use(connection)
 
     def _begin_use(self, connection: sqlite3.Connection) -> None:
-        with self._lock:
+        # In this order, so that `close` either sees the use, or is seen here.
+        self._in_use.add(connection)
+        if self._is_closed:
+            self._end_use(connection)
             self._check_open()
-            self._in_use.add(connection)
 
     def _end_use(self, connection: sqlite3.Connection) -> None:
         self._in_use.discard(connection)
@@ -244,8 +249,13 @@ class Database:
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows of a query."""
-        with translate_errors(self.name), self.reading() as reader:
-            return reader.execute(statement, parameters).fetchall()
+        with translate_errors(self.name):
+            reader = self._reader()
+            self._begin_use(reader)
+            try:
+                return reader.execute(statement, parameters).fetchall()
+            finally:
+                self._end_use(reader)
 
     def tail(self) -> Tail:
         """The uncommitted end of the log, which SQLite cut off after a crash."""
@@ -314,8 +324,7 @@ class Database:
 
     def close(self) -> None:
         """Close unused connections now, each other one when its use ends. May be called twice."""
-        with self._lock:
-            self._is_closed = True
+        self._is_closed = True
         self._writer = None
         self._close_unused()
 
