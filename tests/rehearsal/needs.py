@@ -1,0 +1,43 @@
+"""What a rehearsal needs of the machine that it runs on."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+__all__ = ["PROGRAMS", "what_is_missing"]
+
+PROGRAMS: Final = {
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "rsync": "rsync",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "/usr/sbin/sshd": "openssh-server",
+    "unshare": "util-linux",
+}
+"""The programs, and the packages that have them on Debian and Ubuntu."""
+
+
+def what_is_missing(
+    clone: Path,
+    *,
+    platform: str = sys.platform,
+    user_id: int | None = None,
+    which: Callable[[str], str | None] = shutil.which,
+) -> str:
+    """The reason why a rehearsal cannot run here; empty if it can."""
+    if platform != "linux":
+        return "it needs the namespaces of Linux"
+    if (os.getuid() if user_id is None else user_id) != 0:
+        return "it needs root, for network namespaces"
+    missing = [program for program in PROGRAMS if which(program) is None]
+    if missing:
+        packages = " ".join(sorted({PROGRAMS[program] for program in missing}))
+        return f"{', '.join(missing)} not found (apt-get install {packages})"
+    for folder, target in (("dist", "wheel"), ("wheelhouse", "wheelhouse")):
+        if not list((clone / folder).glob("*.whl")):
+            return f"no wheels in {folder} (make {target})"
+    return ""
