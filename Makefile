@@ -90,18 +90,21 @@ wheel: $(STAMP)  ## build the wheel into dist, where cluster.yaml expects it
 	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null
 	@ls dist/*.whl
 
-# Ray's version is that of .venv, which the nodes need as well. What is there already is kept, so that
-# a second call is quick; the wheel of Callboard is always the newest.
+# Ray's version is that of .venv, which the nodes need as well.
 WITH ?= bandit radon ruff vulture
-wheelhouse: wheel  ## gather the wheels that nodes without a package index need, into wheelhouse
-	@mkdir -p wheelhouse && rm -f wheelhouse/callboard-*.whl
+wheelhouse: wheel  ## gather the wheels that nodes without a package index need into wheelhouse
+	@rm -rf wheelhouse
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --only-binary=:all: \
-	  --find-links wheelhouse --dest wheelhouse dist/callboard-*.whl $(WITH) \
-	  "ray[default]==$$($(BIN)/python -c 'from importlib.metadata import version; print(version("ray"))')"
-	@echo "$$(ls wheelhouse | wc -l) wheels in wheelhouse"
+	  --dest wheelhouse dist/callboard-*.whl $(WITH) \
+	  "ray[default]==$$($(BIN)/python -c 'import ray; print(ray.__version__)')"
+	@touch wheelhouse/.gathered
+	@echo "$$(ls wheelhouse | wc -l) wheels are in wheelhouse"
 
-rehearse: $(STAMP) compiled  ## a cluster in namespaces, its faults and its end (root; ARGS="--only node")
-	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory wheelhouse; fi
+# The wheels are gathered once for each pyproject.toml, so that a rehearsal needs no index either.
+rehearse: $(STAMP) compiled  ## try a cluster in namespaces, with faults (root; ARGS="--only node")
+	@if [ "$$(id -u)" = 0 ]; then \
+	  if [ wheelhouse/.gathered -nt pyproject.toml ]; then $(MAKE) --no-print-directory wheel; \
+	  else $(MAKE) --no-print-directory wheelhouse; fi; fi
 	@$(BIN)/python -m tests.rehearsal $(ARGS)
 
 docs: $(STAMP)  ## build the documentation as a site into site/; a warning is an error

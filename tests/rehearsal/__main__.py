@@ -4,10 +4,11 @@ What the page and `cluster.yaml` say is done on it: by `ray up`, without a packa
 runs the quickstart, a durable job and the review, and breaks what can break. It prints a table, and
 ends with 1 when something was not as the documentation says.
 
-Everything runs in namespaces whose first process is a child of this one. When it ends, however it
-ends, the kernel ends the rest; no other Ray of this machine is seen or touched.
+Everything runs in namespaces whose first process is a child of this one. When this one ends, also
+by kill -9, the kernel ends the rest. No other Ray of the machine is seen or touched.
 """
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,11 +19,14 @@ import click
 
 from .faults import PARTS, chosen
 from .needs import what_is_missing
+from .separate import separately
 
 CLONE: Final = Path(__file__).resolve().parents[2]
-SEPARATE: Final = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
 LIMIT_S: Final = 1_500.0
 """On a machine that is busy with other things; on an idle one ten minutes are enough."""
+
+LAST_WORDS_S: Final = 10.0
+"""After Ctrl-C, for the table of what has been rehearsed."""
 
 
 @click.command()
@@ -39,11 +43,12 @@ def main(only: Sequence[str], *, fresh: bool) -> None:
         click.echo(f"The rehearsal is skipped: {reason}.")
         return
     stage = [sys.executable, "-m", f"{__package__}.stage", *(["--fresh"] if fresh else []), *parts]
-    words = ["unshare", *SEPARATE, "--mount-proc", *stage]
-    with subprocess.Popen(words, cwd=CLONE) as running:
+    with subprocess.Popen(separately(stage), cwd=CLONE) as running:
         try:
             code = running.wait(LIMIT_S)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # The stage has got it from the terminal as well.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(LAST_WORDS_S)
             code = 130
         except subprocess.TimeoutExpired:
             click.echo(f"The rehearsal has not ended within {LIMIT_S:g} s.", err=True)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -36,11 +36,19 @@ ADDRESSES: Final = {
 reach nothing outside the rehearsal."""
 KEY: Final = "callboard_cluster"
 ADDRESS: Final = f"{ADDRESSES[HEAD]}:6379"
+NODES: Final = f"""
+from ray._raylet import GcsClient
+for number, node in GcsClient(address='{ADDRESS}').get_all_node_info(timeout=20).items():
+    if node.state == 0:
+        print(f'{{number.hex()}}={{node.node_manager_address}}')
+"""
+"""A driver would start two workers on the head each time that it asks."""
 KEPT: Final = "home/{login}/callboard-venv"
 """What a next rehearsal may use again: Ray takes a minute to install."""
 ANALYSERS: Final = ("bandit", "radon", "ruff", "vulture")
 UP_S: Final = 600.0
-JOIN_S: Final = 180.0
+JOIN_S: Final = 400.0
+SHOWN: Final = 200
 LOOK_EVERY_S: Final = 0.3
 
 
@@ -147,10 +155,9 @@ class Cluster:
         with (FOLDER / "commands.log").open("a", encoding="utf-8") as log:
             log.write(f"$ {script}\n{done.stdout}\n")
         if done.returncode != 0:
-            tail = done.stdout[-800:]
-            raise RehearsalFailed(
-                f"{script.splitlines()[-1]!r} ended with {done.returncode}: {tail}"
-            )
+            last = " ".join(done.stdout.split())[-SHOWN:]
+            what = script.splitlines()[-1]
+            raise RehearsalFailed(f"{what!r} ended with {done.returncode}: {last}")
         return done.stdout
 
     def driver(self, *words: str) -> subprocess.Popen[str]:
@@ -169,23 +176,27 @@ class Cluster:
         """Bring the cluster up, as steps 2 and 3 of the page say, and wait for all its nodes."""
         self.operate("\n".join(page.commands(self.page, "2.")))
         self.by_page("3.", "ray up", timeout_s=UP_S)
-        self.wait_for_nodes(len(self.nodes))
+        self._wait_for_nodes()
 
-    def wait_for_nodes(self, count: int) -> None:
-        """Wait until so many nodes are alive. Raises `RehearsalFailed`."""
-        script = (
-            "import ray; ray.init(address='auto', log_to_driver=False, logging_level='ERROR');"
-            "print(*(node['NodeManagerAddress'] for node in ray.nodes() if node['Alive']))"
-        )
-        seen: list[str] = []
+    def living_nodes(self) -> Mapping[str, str]:
+        """The ids of the nodes that Ray takes for alive, and their addresses."""
+        words = self.on_head(f'python -c "{NODES}"').split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def _wait_for_nodes(self, before: Collection[str] = ()) -> None:
+        """Wait until each machine has a living node. Those of `before` do not count."""
+        missing: set[str] = set()
 
         def all_are_there() -> bool:
-            seen[:] = self.on_head(f'python -c "{script}"').split()
-            return len(seen) >= count
+            there = {place for node, place in self.living_nodes().items() if node not in before}
+            missing.clear()
+            missing.update({node.address for node in self.nodes} - there)
+            return not missing
 
-        if not until(all_are_there, JOIN_S, 1.0):
-            status = self.by_page("3.", "ray exec")
-            raise RehearsalFailed(f"only {', '.join(seen)} have joined: {status[-800:]}")
+        if not until(all_are_there, JOIN_S, 2.0):
+            self.by_page("3.", "ray exec")
+            names = ", ".join(sorted(missing))
+            raise RehearsalFailed(f"{names} has not joined within {JOIN_S:g} s: commands.log")
 
     def traces(self) -> Mapping[str, Traces]:
         """What runs and lies on each machine that is on."""
@@ -208,12 +219,13 @@ class Cluster:
 
     def repair(self, machine: Machine) -> None:
         """Switch a lost machine off and on, and wait for its node."""
+        lost = [node for node, place in self.living_nodes().items() if place == machine.address]
         machine.kill()
         shutil.rmtree(machine.folder / "tmp")
         (machine.folder / "tmp").mkdir(mode=0o1777)
         machine.start(self.network)
         self.by_page("3.", "ray up", timeout_s=UP_S)
-        self.wait_for_nodes(len(self.nodes))
+        self._wait_for_nodes(lost)
 
     def off(self) -> None:
         """End everything."""

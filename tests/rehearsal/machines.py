@@ -54,6 +54,8 @@ class Network:
     def connect(self, machine: "Machine") -> None:
         """Give a machine its line and its address."""
         port = f"port-{machine.name}"
+        with suppress(subprocess.CalledProcessError):  # Of a machine that has just been killed.
+            _ip("link", "del", port)
         peer = ("peer", "name", "eth0", "netns", str(machine.pid))
         _ip("link", "add", port, "type", "veth", *peer)
         _ip("link", "set", port, "master", BRIDGE, "up")
@@ -85,7 +87,9 @@ class Network:
         if delay_s:
             module = f"{__package__}.relay"
             words = [sys.executable, "-m", module, str(delay_s), *self._ports.values()]
-            self._relay = subprocess.Popen(words)
+            self._relay = subprocess.Popen(words, stdout=subprocess.PIPE)
+            assert self._relay.stdout
+            self._relay.stdout.readline()
 
 
 @final

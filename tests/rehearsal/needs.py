@@ -3,11 +3,11 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["PROGRAMS", "what_is_missing"]
+__all__ = ["PROGRAMS", "WHEELS", "what_is_missing"]
 
 PROGRAMS: Final = {
     "ip": "iproute2",
@@ -15,15 +15,19 @@ PROGRAMS: Final = {
     "rsync": "rsync",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "setpriv": "util-linux",
     "/usr/sbin/sshd": "openssh-server",
     "unshare": "util-linux",
 }
 """The programs, and the packages that have them on Debian and Ubuntu."""
+WHEELS: Final = ("dist", "wheelhouse")
+"""The folders of the clone that nodes are installed from."""
 
 
 def what_is_missing(
     clone: Path,
     *,
+    wheels: Sequence[str] = WHEELS,
     platform: str = sys.platform,
     user_id: int | None = None,
     which: Callable[[str], str | None] = shutil.which,
@@ -37,7 +41,7 @@ def what_is_missing(
     if missing:
         packages = " ".join(sorted({PROGRAMS[program] for program in missing}))
         return f"{', '.join(missing)} not found (apt-get install {packages})"
-    for folder, target in (("dist", "wheel"), ("wheelhouse", "wheelhouse")):
+    for folder in wheels:
         if not list((clone / folder).glob("*.whl")):
-            return f"no wheels in {folder} (make {target})"
+            return f"no wheels in {folder} (make wheelhouse)"
     return ""

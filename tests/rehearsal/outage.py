@@ -29,8 +29,8 @@ QUIET_S: Final = 3.0
 ENDS_S: Final = 5.0
 DELAY_S: Final = 0.1
 MOVES_MAX: Final = 10
-ROOT: Final = "ray::RootActor"
-HOST: Final = "ray::HostActor"
+ROOT: Final = "RootActor"
+HOST: Final = "HostActor"
 
 
 @final
@@ -106,7 +106,8 @@ class Outage:
                 for worker in workers:
                     if set(traces[worker.name].hosts) == {HOST}:
                         return worker
-                raise RehearsalFailed(f"no worker has hosts and not the root: {traces}")
+                places = {name: found.hosts for name, found in traces.items()}
+                raise RehearsalFailed(f"no worker has hosts and not the root: {places}")
             case _:
                 assert_never(self.fault.target)
 
@@ -120,13 +121,13 @@ class Outage:
                     time.sleep(BEFORE_S)
                     return worker
             for process_id, line in head.processes().items():
-                if line.startswith(ROOT):
+                if line.startswith("ray::") and ROOT in line:
                     self.cluster.kill(process_id)
             until(lambda: not self._has_root(head), START_S)
         raise RehearsalFailed("Ray has never started the root on a worker")
 
     def _has_root(self, machine: Machine) -> bool:
-        return any(line.startswith(ROOT) for line in machine.processes().values())
+        return machine.is_on and ROOT in self.cluster.traces()[machine.name].hosts
 
     def _act(self, act: Act) -> None:
         match act:
@@ -173,8 +174,10 @@ class Outage:
 
     def _tell(self, driver: "subprocess.Popen[str]") -> None:
         """Tell the driver to end, and see to it."""
+        assert driver.stdin
         with suppress(OSError):
-            driver.communicate("over\n", timeout=0.1)
+            driver.stdin.write("over\n")
+            driver.stdin.close()
         with suppress(subprocess.TimeoutExpired):
             driver.wait(30.0)
             return

@@ -33,13 +33,15 @@ def _open(port: str) -> socket.socket:
 
 
 def relay(delay_s: float, ports: list[str]) -> None:
-    """Carry frames between the ports, for ever. A full queue drops, as a full line does."""
+    """Carry frames between the ports, for ever, and say `ready` first. A full queue drops."""
     lines = {opened.fileno(): opened for opened in map(_open, ports)}
     place_of: dict[bytes, int] = {}
     waiting: deque[tuple[float, int, bytes]] = deque()
     poll = select.poll()
     for number in lines:
         poll.register(number, select.POLLIN)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     while True:
         due_ms = max(0.0, waiting[0][0] - time.monotonic()) * 1000 if waiting else None
         for number, _ in poll.poll(due_ms):

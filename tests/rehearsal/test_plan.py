@@ -86,7 +86,7 @@ def test_a_machine_that_cannot_rehearse_says_why(tmp_path: Path) -> None:
     assert missing(tmp_path, without="sshd") == (
         "/usr/sbin/sshd not found (apt-get install openssh-server)"
     )
-    assert missing(tmp_path) == "no wheels in dist (make wheel)"
+    assert missing(tmp_path) == "no wheels in dist (make wheelhouse)"
     for folder in ("dist", "wheelhouse"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.whl").touch()
@@ -95,8 +95,10 @@ def test_a_machine_that_cannot_rehearse_says_why(tmp_path: Path) -> None:
 
 
 def test_what_a_machines_own_folders_would_hide_is_kept_once() -> None:
-    needed = [Path("/tmp/a"), Path("/tmp/a/b"), Path("/srv/c"), Path("/home/d/e"), Path("/tmp/a")]
-    assert kept_paths(needed) == [Path("/tmp/a"), Path("/home/d/e")]
+    own, clone = Path("/tmp"), Path("/tmp") / "clone"
+    python = Path("/home") / "somebody" / "python"
+    assert kept_paths([clone, clone / "out", Path("/srv"), python, clone]) == [clone, python]
+    assert kept_paths([Path("/tmpfs"), own.parent]) == []
 
 
 def test_traces_tell_callboards_processes_from_rays(tmp_path: Path) -> None:
@@ -108,13 +110,13 @@ def test_traces_tell_callboards_processes_from_rays(tmp_path: Path) -> None:
         3: "ray::IDLE",
         4: "ray::DashboardAgent",
         5: "/venv/site-packages/ray/core/src/ray/raylet/raylet --session",
-        6: "ray::RootActor.call",
+        6: "ray::bank-1:RootActor.call",
     }
     traces = traces_of(processes, tmp_path)
-    assert traces.hosts == ("ray::HostActor", "ray::RootActor.call")
+    assert traces.hosts == ("HostActor", "RootActor")
     assert len(traces.ray) == 3
     assert left_of({"one": traces, "two": Traces(ray=traces.ray)}) == [
-        "2 × ray::HostActor on one",
+        "HostActor, RootActor on one",
         "callboard-0/1-2.sock on one",
     ]
 

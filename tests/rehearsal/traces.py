@@ -1,5 +1,6 @@
 """What of Ray and Callboard runs and lies on a machine."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +8,11 @@ from typing import Final, final
 
 __all__ = ["Traces", "left_of", "traces_of"]
 
-RAY: Final = (
-    "/raylet/raylet ",
-    "/gcs/gcs_server ",
-    "/ray/dashboard/",
-    "/ray/_private/",
-    "-dashboard-",
+DAEMONS: Final = re.compile(
+    r"/(?:raylet/raylet|gcs/gcs_server|ray/dashboard|ray/_private)\b|-dashboard-"
 )
-RAYS_OWN: Final = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE")
+WORKERS: Final = re.compile(r"ray::(?:\S*:)?(\w+)")
+RAYS_OWN: Final = ("DashboardAgent", "RuntimeEnvAgent", "IDLE")
 
 
 @final
@@ -32,17 +30,11 @@ class Traces:
 
 def traces_of(processes: Mapping[int, str], temporary: Path) -> Traces:
     """The traces among processes (command lines) and in a folder for temporary files."""
-    lines = list(processes.values())
-    workers = [line.split()[0] for line in lines if line.startswith("ray::")]
+    workers = [match[1] for line in processes.values() if (match := WORKERS.match(line))]
+    daemons = [match[0] for line in processes.values() if (match := DAEMONS.search(line))]
     return Traces(
         hosts=tuple(sorted(name for name in workers if name not in RAYS_OWN)),
-        ray=tuple(
-            sorted(
-                line
-                for line in lines
-                if line.startswith(RAYS_OWN) or any(part in line for part in RAY)
-            )
-        ),
+        ray=(*sorted(daemons), *sorted(name for name in workers if name in RAYS_OWN)),
         files=tuple(
             sorted(str(path.relative_to(temporary)) for path in temporary.glob("callboard-*/*"))
         ),
@@ -54,7 +46,7 @@ def left_of(now: Mapping[str, Traces]) -> list[str]:
     left = []
     for name, traces in now.items():
         if traces.hosts:
-            left.append(f"{len(traces.hosts)} × {traces.hosts[0]} on {name}")
+            left.append(f"{', '.join(traces.hosts)} on {name}")
         if traces.files:
             left.append(f"{', '.join(traces.files)} on {name}")
     return left
