@@ -47,7 +47,7 @@ KEPT: Final = "home/{login}/callboard-venv"
 """What a next rehearsal may use again: Ray takes a minute to install."""
 ANALYSERS: Final = ("bandit", "radon", "ruff", "vulture")
 UP_S: Final = 600.0
-JOIN_S: Final = 400.0
+JOIN_S: Final = 200.0
 SHOWN: Final = 200
 LOOK_EVERY_S: Final = 0.3
 
@@ -176,27 +176,24 @@ class Cluster:
         """Bring the cluster up, as steps 2 and 3 of the page say, and wait for all its nodes."""
         self.operate("\n".join(page.commands(self.page, "2.")))
         self.by_page("3.", "ray up", timeout_s=UP_S)
-        self._wait_for_nodes()
+        if not self._all_joined(JOIN_S):
+            self.by_page("3.", "ray exec")
+            raise RehearsalFailed(f"not all machines have joined within {JOIN_S:g} s: commands.log")
 
     def living_nodes(self) -> Mapping[str, str]:
         """The ids of the nodes that Ray takes for alive, and their addresses."""
         words = self.on_head(f'python -c "{NODES}"').split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def _wait_for_nodes(self, before: Collection[str] = ()) -> None:
+    def _all_joined(self, limit_s: float, before: Collection[str] = ()) -> bool:
         """Wait until each machine has a living node. Those of `before` do not count."""
-        missing: set[str] = set()
+        wanted = {node.address for node in self.nodes}
 
         def all_are_there() -> bool:
-            there = {place for node, place in self.living_nodes().items() if node not in before}
-            missing.clear()
-            missing.update({node.address for node in self.nodes} - there)
-            return not missing
+            living = self.living_nodes().items()
+            return wanted <= {place for node, place in living if node not in before}
 
-        if not until(all_are_there, JOIN_S, 2.0):
-            self.by_page("3.", "ray exec")
-            names = ", ".join(sorted(missing))
-            raise RehearsalFailed(f"{names} has not joined within {JOIN_S:g} s: commands.log")
+        return until(all_are_there, limit_s, 2.0)
 
     def traces(self) -> Mapping[str, Traces]:
         """What runs and lies on each machine that is on."""
@@ -218,14 +215,14 @@ class Cluster:
                 self.kill(process_id)
 
     def repair(self, machine: Machine) -> None:
-        """Switch a lost machine off and on, and wait for its node."""
+        """Switch a lost machine off and on. The head starts Ray on it again by itself."""
         lost = [node for node, place in self.living_nodes().items() if place == machine.address]
         machine.kill()
         shutil.rmtree(machine.folder / "tmp")
         (machine.folder / "tmp").mkdir(mode=0o1777)
         machine.start(self.network)
-        self.by_page("3.", "ray up", timeout_s=UP_S)
-        self._wait_for_nodes(lost)
+        if not self._all_joined(JOIN_S, lost):
+            raise RehearsalFailed(f"{machine.name} has not come back within {JOIN_S:g} s")
 
     def off(self) -> None:
         """End everything."""

@@ -196,7 +196,7 @@ class Machine:
                     if (entry / "ns/pid").readlink() == space:
                         line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                         found[int(entry.name)] = line.decode(errors="replace").strip()
-        return found
+        return {number: line for number, line in found.items() if line}  # None has ended.
 
     def kill(self) -> None:
         """End its first process, and so all at once. The kernel still closes their connections."""
