@@ -22,7 +22,7 @@ from .needs import what_is_missing
 from .separate import separately
 
 CLONE: Final = Path(__file__).resolve().parents[2]
-LIMIT_S: Final = 1_500.0
+LIMIT_S: Final = 2_400.0
 """On a machine that is busy with other things; on an idle one ten minutes are enough."""
 
 LAST_WORDS_S: Final = 10.0

@@ -40,7 +40,7 @@ def durable(cluster: Cluster) -> Row:
     for process_id in inside:
         cluster.kill(process_id)
     driver.wait()
-    gone = until(lambda: not left_of(cluster.traces()), 60.0)
+    gone = until(lambda: not any(node.hosts for node in cluster.traces().values()), 60.0)
     problems = [] if gone else ["the hosts of the killed driver have not ended within 60 s"]
     before = len(_done(cluster))
     printed = cluster.on_head("callboard resume rehearsed-job", timeout_s=180.0)
@@ -66,9 +66,8 @@ def _done(cluster: Cluster) -> list[str]:
 
 def review(cluster: Cluster) -> Row:
     """The example by address: its report is that of the plain loop."""
-    for machine in cluster.nodes:
-        (packages,) = machine.home.glob("callboard-venv/lib/python3*/site-packages")
-        shutil.copytree(CLONE / "examples", packages / "examples", dirs_exist_ok=True)
+    # On the head only: what is a driver's own travels with it.
+    shutil.copytree(CLONE / "examples", cluster.head.home / "examples")
     tree = cluster.on_head(f"python -c 'import {REVIEWED} as it; print(it.__path__[0])'").strip()
     began_s = time.monotonic()
     command = f"python -m examples.review {tree} --json --out"

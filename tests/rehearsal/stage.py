@@ -1,6 +1,7 @@
 """The rehearsal in its namespaces, as the first process there. `__main__` starts it."""
 
 import functools
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -44,9 +45,10 @@ def _one(rows: list[Row], name: str, does: Callable[[], Row]) -> None:
     began_s = time.monotonic()
     try:
         row = does()
-    except RehearsalFailed as error:
+    except (RehearsalFailed, OSError, subprocess.SubprocessError) as error:
         row = Row(name, problems=[f"not rehearsed: {error}"])
     rows.append(row)
+    (FOLDER / "table.md").write_text(f"{table(rows)}\n", encoding="utf-8")
     _say(f"  {' | '.join(row.cells()[1:])} ({time.monotonic() - began_s:.0f} s)")
 
 
@@ -93,9 +95,7 @@ def rehearse(parts: Collection[str], *, is_fresh: bool) -> list[Row]:
 
 def _main(words: list[str]) -> int:
     rows = rehearse([word for word in words if word != "--fresh"], is_fresh="--fresh" in words)
-    text = table(rows)
-    (FOLDER / "table.md").write_text(f"{text}\n", encoding="utf-8")
-    click.echo(text)
+    click.echo(table(rows))
     return 0 if all(row.is_right for row in rows) else 1
 
 
