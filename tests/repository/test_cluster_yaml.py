@@ -130,7 +130,9 @@ def test_every_machine_of_the_list_is_used(config: Config) -> None:
     assert start.rindex("RAY_enable_autoscaler_v2") < start.index("ray start")
 
 
-def test_a_node_that_is_cut_off_for_less_than_its_hosts_leases_is_not_given_up(config: Config) -> None:
+def test_a_node_that_is_cut_off_for_less_than_its_hosts_leases_is_not_given_up(
+    config: Config,
+) -> None:
     """What Ray has given up ends. Its connections need some seconds after the end of a cut."""
     start = config["head_start_ray_commands"][-1]
     said = {name: int(value) for name, value in re.findall(r"RAY_health_check_(\w+)=(\d+);", start)}
