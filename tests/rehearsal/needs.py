@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
+
+from .separate import separately
 
 __all__ = ["PROGRAMS", "WHEELS", "what_is_missing"]
 
@@ -24,6 +27,12 @@ WHEELS: Final = ("dist", "wheelhouse")
 """The folders of the clone that nodes are installed from."""
 
 
+def _makes_namespaces() -> bool:
+    """Whether this root may make namespaces and a bridge: in most containers it may not."""
+    words = separately(["ip", "link", "add", "bridge", "type", "bridge"])
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+
 def what_is_missing(
     clone: Path,
     *,
@@ -31,6 +40,7 @@ def what_is_missing(
     platform: str = sys.platform,
     user_id: int | None = None,
     which: Callable[[str], str | None] = shutil.which,
+    makes_namespaces: Callable[[], bool] = _makes_namespaces,
 ) -> str:
     """The reason why a rehearsal cannot run here; empty if it can."""
     if platform != "linux":
@@ -41,6 +51,8 @@ def what_is_missing(
     if missing:
         packages = " ".join(sorted({PROGRAMS[program] for program in missing}))
         return f"{', '.join(missing)} not found (apt-get install {packages})"
+    if not makes_namespaces():
+        return "this root may not make namespaces and a bridge (CAP_SYS_ADMIN, CAP_NET_ADMIN)"
     for folder in wheels:
         if not list((clone / folder).glob("*.whl")):
             return f"no wheels in {folder} (make wheelhouse)"

@@ -70,13 +70,19 @@ def test_commands_of_a_section_come_in_order_without_comments() -> None:
 
 
 def missing(
-    clone: Path, *, platform: str = "linux", user_id: int = 0, without: str = "nothing"
+    clone: Path,
+    *,
+    platform: str = "linux",
+    user_id: int = 0,
+    without: str = "nothing",
+    is_confined: bool = False,
 ) -> str:
     return what_is_missing(
         clone,
         platform=platform,
         user_id=user_id,
         which=lambda program: None if without in program else program,
+        makes_namespaces=lambda: not is_confined,
     )
 
 
@@ -86,6 +92,7 @@ def test_a_machine_that_cannot_rehearse_says_why(tmp_path: Path) -> None:
     assert missing(tmp_path, without="sshd") == (
         "/usr/sbin/sshd not found (apt-get install openssh-server)"
     )
+    assert "CAP_SYS_ADMIN" in missing(tmp_path, is_confined=True)
     assert missing(tmp_path) == "no wheels in dist (make wheelhouse)"
     for folder in ("dist", "wheelhouse"):
         (tmp_path / folder).mkdir()
