@@ -19,7 +19,7 @@ WORKERS ?= logical
 BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million savina \
 	append durable project resume state
 
-.PHONY: help setup compiled demo test check lint format types layers tidy fix wheel docs soak mutants bench clean distclean
+.PHONY: help setup compiled demo test check lint format types layers tidy fix wheel wheelhouse rehearse docs soak mutants bench clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -90,6 +90,23 @@ wheel: $(STAMP)  ## build the wheel into dist, where cluster.yaml expects it
 	@$(BIN)/python -m build --wheel --outdir dist . >/dev/null
 	@ls dist/*.whl
 
+# Ray's version is that of .venv, which the nodes need as well.
+WITH ?= bandit radon ruff vulture
+wheelhouse: wheel  ## gather the wheels that nodes without a package index need into wheelhouse
+	@rm -rf wheelhouse
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --only-binary=:all: \
+	  --dest wheelhouse dist/callboard-*.whl $(WITH) \
+	  "ray[default]==$$($(BIN)/python -c 'import ray; print(ray.__version__)')"
+	@touch wheelhouse/.gathered
+	@echo "$$(ls wheelhouse | wc -l) wheels are in wheelhouse"
+
+# The wheels are gathered once for each pyproject.toml, so that a rehearsal needs no index either.
+rehearse: $(STAMP) compiled  ## try a cluster in namespaces, with faults (root; ARGS="--only node")
+	@if [ "$$(id -u)" = 0 ]; then \
+	  if [ wheelhouse/.gathered -nt pyproject.toml ]; then $(MAKE) --no-print-directory wheel; \
+	  else $(MAKE) --no-print-directory wheelhouse; fi; fi
+	@$(BIN)/python -m tests.rehearsal $(ARGS)
+
 docs: $(STAMP)  ## build the documentation as a site into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir site
 	@echo "The first page is site/index.html"
@@ -104,7 +121,7 @@ bench: $(STAMP) compiled  ## every benchmark beside its peers (BENCH="ask spawn"
 	@for name in $(BENCH); do $(BIN)/python -m bench $$name --peers $(ARGS) || exit 1; done
 
 clean:  ## remove what tools and runs leave behind
-	@rm -rf out site build dist src/callboard.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	@rm -rf out site build dist wheelhouse src/callboard.egg-info .pytest_cache .mypy_cache .ruff_cache \
 	  .hypothesis .import_linter_cache .coverage
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 

@@ -3,8 +3,10 @@
 Nothing here reaches a network: the launcher's preparation of a local cluster is plain code.
 """
 
+import configparser
 import json
 import re
+import subprocess
 import tomllib
 from copy import deepcopy
 from ipaddress import ip_address, ip_network
@@ -21,6 +23,10 @@ from callboard.runtime.transport.tcp import ports_of
 ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 DOCUMENTATION: Final = ip_network("192.0.2.0/24")
+LEASE_S: Final = 25.0
+"""`Settings.lease_s`: a host that its root cannot reach ends itself after it."""
+CONNECTS_S: Final = 10.0
+RAYS_OWN_S: Final = 5 * (3.0 + 10.0)
 SHELL_LISTS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
 
 Config = dict[str, Any]
@@ -110,6 +116,55 @@ def test_the_ray_it_installs_is_in_the_range_of_the_package(config: Config) -> N
     low, high = re.fullmatch(r"ray\[default\]>=(\d+\.\d+),<(\d+)", wanted).groups()  # type: ignore[union-attr]
     assert pinned
     assert tuple(map(int, low.split("."))) <= tuple(map(int, pinned.groups())) < (int(high),)
+
+
+def test_every_machine_of_the_list_is_used(config: Config) -> None:
+    """Version 2 of the autoscaler takes a head of the local provider for a worker.
+
+    `ray up` turns it on by what it puts before the head's commands; what the command itself says
+    comes later, and counts.
+    """
+    from ray.autoscaler._private.util import with_envs
+
+    start = with_envs(config["head_start_ray_commands"], {"RAY_enable_autoscaler_v2": "1"})[-1]
+    said = re.findall(r"RAY_enable_autoscaler_v2=(\S+?);", start)
+    assert said[-1] == "0"
+    assert start.rindex("RAY_enable_autoscaler_v2") < start.index("ray start")
+
+
+def test_a_node_that_is_cut_off_for_less_than_its_hosts_leases_is_not_given_up(
+    config: Config,
+) -> None:
+    """What Ray has given up ends. Its connections need some seconds after the end of a cut."""
+    start = config["head_start_ray_commands"][-1]
+    said = {name: int(value) for name, value in re.findall(r"RAY_health_check_(\w+)=(\d+);", start)}
+    silent_s = said["failure_threshold"] * (said["period_ms"] + said["timeout_ms"]) / 1000
+    refused_s = said["failure_threshold"] * said["period_ms"] / 1000
+    assert LEASE_S + CONNECTS_S <= silent_s < RAYS_OWN_S
+    assert refused_s <= 5.0
+
+
+def test_without_a_wheelhouse_pip_asks_its_index_and_with_one_it_does_not(
+    config: Config, tmp_path: Path
+) -> None:
+    (command,) = [line for line in config["setup_commands"] if "pip.conf" in line]
+    (tmp_path / "callboard-venv").mkdir()
+    written = tmp_path / "callboard-venv" / "pip.conf"
+
+    def run() -> str:
+        subprocess.run(["bash", "-ec", command], check=True, env={"HOME": str(tmp_path)})
+        return written.read_text(encoding="utf-8")
+
+    assert run() == ""
+    (tmp_path / "callboard-wheelhouse").mkdir()
+    said = configparser.ConfigParser()
+    said.read_string(run())
+    assert dict(said["global"]) == {
+        "no-index": "true",
+        "find-links": str(tmp_path / "callboard-wheelhouse"),
+    }
+    (tmp_path / "callboard-wheelhouse").rmdir()
+    assert run() == ""
 
 
 def test_workers_join_at_the_port_that_the_head_opens(config: Config) -> None:

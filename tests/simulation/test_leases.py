@@ -32,7 +32,7 @@ def detached(seed: int, main: Callable[[DetachedSystem], Awaitable[None]]) -> No
         system = DetachedSystem(
             world, settings, environment_of(world), lambda host: None, NO_NETWORK_FAULTS
         )
-        system.cluster.nodes = 4
+        system.cluster.node_count = 4
         await system.start()
         await main(system)
 
