@@ -502,7 +502,7 @@ NODES = Bench(
     ),
     expected_check=expected_nodes,
     # A loss takes up to a minute, with the start of a node and of a system.
-    timeout_s=1_800.0,
+    timeout_s=3_000.0,
     needs_nodes=True,
     # The nodes of a cluster that a side starts share no token.
     environment={"RAY_AUTH_MODE": "disabled"},
