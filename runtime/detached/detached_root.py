@@ -186,6 +186,8 @@ class DetachedRoot:
         self._stopping = asyncio.ensure_future(self._give_up())
 
     async def _give_up(self) -> None:
+        assert self._authority is not None, "the control plane comes after it"
+        await self._authority.held()
         try:
             await self.stop(self._settings.stop_timeout_s)
         finally:

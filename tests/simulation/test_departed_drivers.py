@@ -147,7 +147,7 @@ def test_a_thousand_drivers_leave_nothing_behind() -> None:
             assert gone in ([], [first.slot])
         return before, after
 
-    before, after = simulate(1, main, heartbeat_s=1.0)
+    before, after = simulate(2, main, heartbeat_s=1.0)
     del before["int"], after["int"]  # The ring of numbers; see the next test.
     more = after - before
     assert sum(more.values()) <= OBJECTS_MORE_MAX, more.most_common(12)

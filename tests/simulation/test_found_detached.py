@@ -182,7 +182,7 @@ def test_a_driver_comes_again_though_all_hosts_died_with_the_root() -> None:
         await until(lambda: driver.slot in system.root.table.attached_drivers)
         return driver.system.failure
 
-    assert simulate(6, main) is None
+    assert simulate(8, main) is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)

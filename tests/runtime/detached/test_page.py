@@ -28,7 +28,8 @@ say(total=asyncio.run(second_driver(ADDRESS)))
 
 
 def test_named_tests_exist(root: Path) -> None:
-    folders = Path(__file__).parent, root / "tests/simulation"
+    services = root / "tests/runtime/executions/service"
+    folders = Path(__file__).parent, root / "tests/simulation", services
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (root / PAGE).read_text(encoding="utf-8"))
     assert len(named) >= 7
     for file, test in named:
