@@ -143,8 +143,8 @@ def check_token_use(token: Token, mode: str, endpoint: Endpoint) -> None:
         if mode == "token":
             # Measured with Ray 2.60: the head's calls to the driver are refused, actors end.
             raise ClusterUnreachable(
-                f"RAY_AUTH_MODE=token is set here, but the cluster at {endpoint} has no token: this "
-                "driver would refuse the cluster's calls.",
+                f"RAY_AUTH_MODE=token is set here, but the cluster at {endpoint} has no token, so "
+                "that this driver would refuse the cluster's calls.",
                 advice="Unset RAY_AUTH_MODE here. Or give the cluster a token: "
                 "`ray get-auth-token --generate`, and RAY_AUTH_MODE=token for each `ray start`.",
                 address=str(endpoint),
