@@ -140,10 +140,11 @@ def check_token_use(token: Token, mode: str, endpoint: Endpoint) -> None:
     `mode` is the value of RAY_AUTH_MODE in lower case, or empty.
     """
     if not token.wanted:
-        if mode == "token" and not token.shown:  # Ray's client would refuse to start.
+        if mode == "token":
+            # Measured with Ray 2.60: the head's calls to the driver are refused, actors end.
             raise ClusterUnreachable(
-                f"RAY_AUTH_MODE=token is set here, but there is no token, and the cluster at "
-                f"{endpoint} wants none.",
+                f"RAY_AUTH_MODE=token is set here, but the cluster at {endpoint} has no token, so "
+                "that this driver would refuse the cluster's calls.",
                 advice="Unset RAY_AUTH_MODE here. Or give the cluster a token: "
                 "`ray get-auth-token --generate`, and RAY_AUTH_MODE=token for each `ray start`.",
                 address=str(endpoint),

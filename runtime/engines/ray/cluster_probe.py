@@ -3,9 +3,11 @@
 Requests go over gRPC as Ray's own do, without a retry, and each has a deadline.
 """
 
+import contextlib
 import importlib
 import json
 import os
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,7 +15,6 @@ from typing import Any, Final
 import grpc
 import psutil
 import ray
-import ray.exceptions
 from ray._private import services
 from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
@@ -21,6 +22,7 @@ from callboard.messages.core.errors import ClusterUnreachable, SpecError
 
 from ...doctor.cluster import CLIENT_ADVICE, ClusterSeen, Here, NodeSeen, Token, check_join
 from ...doctor.network import Endpoint, cluster_error, connect_error, parse_address
+from ...doctor.token import token_file
 
 __all__ = ["CONNECT_DEADLINE_S", "check_cluster", "here", "query_head"]
 
@@ -37,7 +39,6 @@ rpc: Final[Any] = grpc
 messages: Final[Any] = gcs_service_pb2
 stubs: Final[Any] = gcs_service_pb2_grpc
 node_services: Final[Any] = services
-raylet: Final[Any] = importlib.import_module("ray._raylet")
 """Untyped."""
 
 
@@ -129,12 +130,17 @@ def _ask(channel: Any, endpoint: Endpoint, limit_s: float) -> ClusterSeen:
 
 
 def _token_metadata() -> Metadata:
-    """The token of this machine as Ray's client shows it; empty without a token."""
-    loader = raylet.AuthenticationTokenLoader.instance()
-    try:
-        return tuple(loader.get_token_for_http_header(ignore_auth_mode=True).items())
-    except ray.exceptions.AuthenticationError:
-        return ()  # As for a file that is named but missing.
+    """The token of this machine as Ray's client shows it; empty without a token.
+
+    Not by Ray's loader, which keeps what it reads: this process would then refuse calls of a
+    cluster that has no token.
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN", "").strip()
+    file = token_file(os.environ, pathlib.Path.home())
+    if file is not None:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            token = file.read_text(encoding="utf-8").strip()
+    return (("authorization", f"Bearer {token}"),) if token else ()
 
 
 def _metadata_of(

@@ -138,7 +138,7 @@ class RayEngine:
             options["runtime_env"] = {"py_modules": checked_modules(settings.modules)}
         tune_heap()
         if self._address is not None:
-            show_token(is_wanted=self._shows_token, address=self._address)
+            show_token(is_wanted=self._shows_token)
             ray.init(**options, address=self._address)
             return
         use_token()

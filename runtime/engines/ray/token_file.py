@@ -35,7 +35,7 @@ def use_token() -> None:
         make_private(os.environ, pathlib.Path.home(), writes=True)
 
 
-def show_token(*, is_wanted: bool, address: str) -> None:
+def show_token(*, is_wanted: bool) -> None:
     """Let Ray's client show the token to a cluster that wants one, and to no other.
 
     Raises as `use_token`.
@@ -49,13 +49,6 @@ def show_token(*, is_wanted: bool, address: str) -> None:
         # Ray reads its environment at import, and again only on this call.
         raylet: Any = importlib.import_module("ray._raylet")
         raylet.Config.initialize("")
-    elif mode and not is_wanted:
-        LOGGER.warning(
-            "RAY_AUTH_MODE=token is set here, but the cluster at %s takes work without a token: "
-            "everybody who reaches its ports can run code there. Set RAY_AUTH_MODE=token for each "
-            "`ray start` of it.",
-            address,
-        )
 
 
 def make_private(environment: Mapping[str, str], home: pathlib.Path, *, writes: bool) -> bool:

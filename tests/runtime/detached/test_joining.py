@@ -115,7 +115,10 @@ def test_a_driver_that_sees_no_node_of_its_cluster_is_informed_of_the_nodes() ->
     ):
         pytest.skip("this user cannot make process spaces here")
     with running_cluster() as cluster:
+        insists = {**cluster.environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "b" * 64}
+        open_cluster = started(insists, cluster.address)
         inside = started(cluster.environment, cluster.address, within=OWN_PROCESSES)
+        assert "has no token" in only(open_cluster)["text"]
         said = only(inside)
         assert said["type"] == "ClusterUnreachable", said
         assert "none of the cluster at " in said["text"], said

@@ -31,7 +31,7 @@ from ray._raylet import AuthenticationMode, get_authentication_mode
 
 from callboard.runtime.engines.ray.token_file import show_token
 
-show_token(is_wanted=WANTED, address="192.0.2.10:6379")
+show_token(is_wanted=WANTED)
 print("token" if get_authentication_mode() == AuthenticationMode.TOKEN else "none")
 """
 
