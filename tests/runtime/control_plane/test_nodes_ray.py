@@ -98,20 +98,7 @@ finally:
     gone(said["pids"])
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(260)
-@pytest.mark.parametrize("version", ["v1", "v2"])
-def test_hosts_follow_an_autoscaler_and_give_idle_nodes_back(
-    tmp_path: pathlib.Path, version: str
-) -> None:
-    driver = Driver(
-        tmp_path,
-        PARTS
-        + f"""
-VERSION = {version!r}
-FOLDER = {str(tmp_path)!r}
-"""
-        + """
+AUTOSCALED = """
 import signal, socket, subprocess
 from ray.autoscaler.sdk import request_resources
 
@@ -226,7 +213,23 @@ finally:
         except psutil.NoSuchProcess:
             pass
     say(pids=[process.pid for process in family])
-""",
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(260)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_hosts_follow_an_autoscaler_and_give_idle_nodes_back(
+    tmp_path: pathlib.Path, version: str
+) -> None:
+    driver = Driver(
+        tmp_path,
+        PARTS
+        + f"""
+VERSION = {version!r}
+FOLDER = {str(tmp_path)!r}
+"""
+        + AUTOSCALED,
     )
     assert driver.hear()["there"] == [2]
     assert driver.hear()["there"] == [2, 2]
