@@ -59,6 +59,8 @@ class _End(NamedTuple):
     process: HostProcess | None
     """None for a process that this root has never reached."""
     task: asyncio.Task[None]
+    lost: list[Address]
+    """Its actors that do not come back, to be forgotten then."""
 
 
 class Hosting:
@@ -344,18 +346,23 @@ class Hosting:
 
         The `lost` actors, which do not come back, are forgotten then.
         """
+        under_way = self._ends.get(slot.number)
+        if under_way is not None and under_way.process is process:
+            under_way.lost.extend(lost)
+            return under_way.task
         self.heartbeats.give_up(process)
+        forgotten = list(lost)
 
         async def end() -> None:
-            await process.kill()
+            self._control.run_task(process.kill())
             await self._until_ended(slot, process.until_ended(), process)
-            self._registrar.forget_lost(lost)
+            self._registrar.forget_lost(forgotten)
 
-        return self._keep_end(slot, end(), process)
+        return self._keep_end(slot, end(), process, forgotten)
 
     def expect_end(self, slot: "Slot", ended: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Wait for the end of a slot's process that this root has never reached."""
-        return self._keep_end(slot, self._until_ended(slot, ended, None), None)
+        return self._keep_end(slot, self._until_ended(slot, ended, None), None, [])
 
     async def _until_ended(
         self, slot: "Slot", ended: Coroutine[Any, Any, None], process: HostProcess | None
@@ -365,10 +372,14 @@ class Hosting:
             LOGGER.warning(what, slot.name)
 
     def _keep_end(
-        self, slot: "Slot", end: Coroutine[Any, Any, None], process: HostProcess | None
+        self,
+        slot: "Slot",
+        end: Coroutine[Any, Any, None],
+        process: HostProcess | None,
+        lost: list[Address],
     ) -> "asyncio.Task[None]":
         task = self._control.start_task(end)
-        self._ends[slot.number] = _End(process, task)
+        self._ends[slot.number] = _End(process, task, lost)
         task.add_done_callback(partial(self._forget_end, slot.number))
         return task
 
@@ -485,7 +496,7 @@ class Hosting:
             error = HostLost(f"{slot.name} has been stopped.", slot=slot.number)
             self._control.link(slot.number).mark_lost(slot.epoch, error)
             await asyncio.sleep(0)  # The notice leaves before other hosts see the death.
-            if process is not None and slot.number not in self._ends:
+            if process is not None:
                 _ = self._end(slot, process)
         if self.is_closing:
             if process is not None:

@@ -25,7 +25,7 @@ from .lease import Lease
 __all__ = ["LeaseGuard"]
 
 LOGGER: Final = logging.getLogger("callboard.lease")
-LOOK_S: Final = 0.5
+WAIT_MAX_S: Final = 0.5
 """The longest wait of the thread, whose waits may stand still while the machine sleeps."""
 
 
@@ -84,7 +84,7 @@ class LeaseGuard:
                     return
             if rest_s <= 0.0:
                 self._end(f"no root has renewed its lease of {self._lease.lease_s:g} s")
-            self._released.wait(min(rest_s, LOOK_S))
+            self._released.wait(min(rest_s, WAIT_MAX_S))
 
     def _watch_root(self, descriptor: int) -> None:
         poll = select.poll()

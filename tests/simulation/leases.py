@@ -1,7 +1,7 @@
 """The scenario of leases: nodes that are cut, machines that sleep, clocks that run wrong.
 
-Whatever happens, no process of a slot acts beside its successor. A host that cannot be reached is
-replaced after its lease, and one that has provably ended at once.
+Whatever happens, no process of a slot acts once it has a successor. A host that cannot be reached
+is replaced after its lease, and one that has provably ended at once.
 """
 
 import asyncio

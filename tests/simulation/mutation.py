@@ -19,6 +19,8 @@ class Mutation:
     defect: Callable[[Any], Any]
     """Makes the defective attribute from the right one."""
     scenario: str = "mixed"
+    first_seed: int = 0
+    """Where the search begins, for a defect that few seeds show."""
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -179,7 +179,7 @@ class Run:
         host = loop.host
         if host is not None:
             if self._newest[host.slot] > host.epoch and not loop.is_dead:
-                epochs = f"epoch {host.epoch} acts beside {self._newest[host.slot]}"
+                epochs = f"epoch {host.epoch} acts next to {self._newest[host.slot]}"
                 self.complain("one_host_acts", f"{host.name}: {epochs}")
             at_rest = not loop.ready
             if (loop.is_touched or at_rest) and not loop.is_dead:

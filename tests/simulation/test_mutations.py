@@ -13,7 +13,8 @@ SEEDS_MAX = 2_000
 def test_a_defect_is_found(name: str) -> None:
     mutation = MUTATIONS[name]
     with mutation.applied():
-        outcomes = run_seeds(mutation.scenario, SCENARIOS[mutation.scenario], range(SEEDS_MAX))
+        seeds = range(mutation.first_seed, mutation.first_seed + SEEDS_MAX)
+        outcomes = run_seeds(mutation.scenario, SCENARIOS[mutation.scenario], seeds)
         assert any(outcome.broken for outcome in outcomes), mutation.what
 
 

@@ -295,7 +295,10 @@ class RayEngine:
                 at_s = max(at_s + seconds, time.monotonic())
                 if ended.wait(at_s - time.monotonic()):
                     return
-                callback()
+                try:
+                    callback()
+                except Exception:  # Without this thread all hosts would end.
+                    LOGGER.exception("a heartbeat failed")
 
         threading.Thread(target=run, name="callboard-heartbeats", daemon=True).start()
         return ended.set

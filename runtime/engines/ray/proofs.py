@@ -24,8 +24,8 @@ from ...transport.process_watch import Identity, until_ended
 __all__ = ["from_mark", "has_died", "mark_of", "until_surely_ended"]
 
 LOGGER: Final = logging.getLogger("callboard.ray")
-LOOK_MIN_S: Final = 0.01
-LOOK_MAX_S: Final = 0.5
+QUERY_MIN_S: Final = 0.01
+QUERY_MAX_S: Final = 0.5
 ANNOUNCED_S: Final = 1.0
 """The time for the end of a worker that has announced it; its raylet waits a tenth of this."""
 ANNOUNCED: Final = frozenset({1, 2, 3})
@@ -68,7 +68,7 @@ async def has_died(worker: str) -> bool:
 
 
 async def _reported(worker: str) -> None:
-    wait_s = LOOK_MIN_S
+    wait_s = QUERY_MIN_S
     while True:
         found = await asyncio.to_thread(_failure_of, worker)
         if found is not None:
@@ -76,7 +76,7 @@ async def _reported(worker: str) -> None:
                 await asyncio.sleep(ANNOUNCED_S)
             return
         await asyncio.sleep(wait_s)
-        wait_s = min(2.0 * wait_s, LOOK_MAX_S)
+        wait_s = min(2.0 * wait_s, QUERY_MAX_S)
 
 
 def _failure_of(worker: str) -> int | None:

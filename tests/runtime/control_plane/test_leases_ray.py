@@ -86,15 +86,15 @@ async def main(cluster, second):
             pid=slots[far].process.pid,
             raylet=second.all_processes["raylet"][0].process.pid,
         )
-        began_s, seen, told = time.monotonic(), {}, {}
+        began_s, seen, notes = time.monotonic(), {}, {}
         while slots[far].epoch == 1:
             host = (await system.view()).hosts[far]
             seen.setdefault(host.problem, time.monotonic() - began_s)
             query = QueryActor(path=slots[far].name)
             (match,) = (await host_of(system).ask(ROOT_ENDPOINT, query, 10.0)).matches
-            told.setdefault(match.note, 0)
+            notes.setdefault(match.note, 0)
         await answer(refs[far])
-        say(seen=seen, told=list(told), moved_s=time.monotonic() - began_s)
+        say(seen=seen, notes=list(notes), moved_s=time.monotonic() - began_s)
 
         os.kill(slots[far].process.pid, signal.SIGKILL)
         began_s = time.monotonic()
@@ -122,10 +122,10 @@ finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.resume()
     assert ended_s < said["moved_s"]
-    texts = " ".join([*said["seen"], *said["told"]])
+    texts = " ".join([*said["seen"], *said["notes"]])
     assert "silent for" in texts
     assert "given up; its slot is taken over in at most" in texts
-    assert any("given up" in note for note in said["told"])
+    assert any("given up" in note for note in said["notes"])
     lines = driver.errors.read_text()
     assert lines.count("is silent; new work goes to other hosts") == 1
     assert lines.count("the lease of the last process of") == 1
