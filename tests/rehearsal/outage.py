@@ -44,6 +44,8 @@ class Outage:
         self.ended_s: dict[str, float] = {}
         """When there were no processes any more, by their kind."""
         self.target = cluster.head
+        self.has_begun = False
+        """Whether anything has been broken."""
         self.results = cluster.head.home / f"{self.name}.jsonl"
 
     def rehearse(self) -> Row:
@@ -55,6 +57,7 @@ class Outage:
         try:
             self.target = self._target()
             broken_s = time.monotonic()
+            self.has_begun = True
             for step in self.fault.steps:
                 time.sleep(max(0.0, broken_s + step.after_s - time.monotonic()))
                 self._act(step.act)
