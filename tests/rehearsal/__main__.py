@@ -31,7 +31,7 @@ LAST_WORDS_S: Final = 10.0
 
 @click.command()
 @click.option("--only", multiple=True, metavar="PART", help=f"One of {', '.join(PARTS)}.")
-@click.option("--fresh", is_flag=True, help="Install everything anew, not only what has changed.")
+@click.option("--fresh", is_flag=True, help="Install everything again, not only what has changed.")
 def main(only: Sequence[str], *, fresh: bool) -> None:
     """Rehearse a cluster, its faults and its end."""
     try:

@@ -49,14 +49,14 @@ ANALYSERS: Final = ("bandit", "radon", "ruff", "vulture")
 UP_S: Final = 600.0
 JOIN_S: Final = 200.0
 SHOWN: Final = 200
-LOOK_EVERY_S: Final = 0.3
+QUERY_EVERY_S: Final = 0.3
 
 
 class RehearsalFailed(Exception):
     """The rehearsal itself cannot go on."""
 
 
-def until(holds: Callable[[], bool], limit_s: float, every_s: float = LOOK_EVERY_S) -> bool:
+def until(holds: Callable[[], bool], limit_s: float, every_s: float = QUERY_EVERY_S) -> bool:
     """Wait until something holds; False when it does not within the limit."""
     end_s = time.monotonic() + limit_s
     while not holds():

@@ -44,6 +44,8 @@ class Outage:
         self.ended_s: dict[str, float] = {}
         """When there were no processes any more, by their kind."""
         self.target = cluster.head
+        self.has_begun = False
+        """Whether anything has been broken."""
         self.results = cluster.head.home / f"{self.name}.jsonl"
 
     def rehearse(self) -> Row:
@@ -55,6 +57,7 @@ class Outage:
         try:
             self.target = self._target()
             broken_s = time.monotonic()
+            self.has_begun = True
             for step in self.fault.steps:
                 time.sleep(max(0.0, broken_s + step.after_s - time.monotonic()))
                 self._act(step.act)
@@ -218,9 +221,15 @@ class Outage:
     def _left(self, broken_s: float) -> list[str]:
         """Stop the system, and say what it leaves."""
         if self.fault.ends_the_system:
-            ray_s = self.ended_s.get("Ray")
-            while_s = "still there" if ray_s is None else f"for {ray_s - broken_s:.0f} s"
-            return [f"Ray's processes {while_s}", *left_of(self.cluster.traces())]
+            if "Ray" in self.ended_s:
+                ray = [f"Ray's processes for {self.ended_s['Ray'] - broken_s:.0f} s"]
+            else:
+                ray = [
+                    f"{', '.join(sorted(set(traces.ray)))} on {name}"
+                    for name, traces in self.cluster.traces().items()
+                    if traces.ray
+                ]
+            return [*ray, *left_of(self.cluster.traces())]
         try:
             self.cluster.on_head(f"callboard down {self.name} --address {ADDRESS}")
         except RehearsalFailed as error:

@@ -11,7 +11,7 @@ import click
 
 from . import page
 from .cluster import FOLDER, Cluster, RehearsalFailed
-from .faults import FAULTS, Fault
+from .faults import FAULTS
 from .jobs import durable, quickstart, review
 from .outage import Outage
 from .table import Row, table
@@ -29,14 +29,14 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _fault(cluster: Cluster, fault: Fault) -> Row:
-    outage = Outage(cluster, fault)
-    row = outage.rehearse()
-    if fault.loses_its_node:
-        cluster.repair(outage.target)
-    if fault.ends_the_system:
+def _back(cluster: Cluster, outage: Outage) -> Row:
+    """Bring back what a fault has taken."""
+    began_s = time.monotonic()
+    if outage.fault.ends_the_system:
         cluster.up()
-    return row
+        return Row("ray up again", took_s=time.monotonic() - began_s)
+    cluster.repair(outage.target)
+    return Row("the machine is back, and joins", took_s=time.monotonic() - began_s)
 
 
 def _one(rows: list[Row], name: str, does: Callable[[], Row]) -> None:
@@ -84,7 +84,10 @@ def rehearse(parts: Collection[str], *, is_fresh: bool) -> list[Row]:
                 _one(rows, name, functools.partial(job, cluster))
         for fault in FAULTS:
             if fault.name in parts:
-                _one(rows, fault.name, functools.partial(_fault, cluster, fault))
+                outage = Outage(cluster, fault)
+                _one(rows, fault.name, outage.rehearse)
+                if outage.has_begun and (fault.loses_its_node or fault.ends_the_system):
+                    _one(rows, "back", functools.partial(_back, cluster, outage))
         _one(rows, "ray down", lambda: _down(cluster))
     except KeyboardInterrupt:
         rows.append(Row("the rest", problems=["interrupted"]))

@@ -11,6 +11,7 @@ import pytest
 
 from .needs import what_is_missing
 from .separate import separately
+from .space import home_of
 
 CLONE: Final = Path(__file__).resolve().parents[2]
 ENDS_S: Final = 20.0
@@ -51,7 +52,7 @@ def test_each_machine_has_its_own_name_boot_home_and_folders(seen: Seen) -> None
     here = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     assert [one[0], two[0]] == ["one", "two"]
     assert len({one[1], two[1], here}) == 3
-    assert one[2] == two[2] == "/home/ubuntu"
+    assert one[2] == two[2] == str(home_of())
     assert one[-1] == "ubuntu"
 
 

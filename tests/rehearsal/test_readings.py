@@ -72,7 +72,7 @@ def test_activations_one_after_the_other_are_never_two_at_once() -> None:
     assert two_at_once_s([]) == 0.0
 
 
-def test_an_activation_that_acts_on_beside_the_next_is_found_in_any_order_of_lines() -> None:
+def test_an_activation_that_acts_on_next_to_another_is_found_in_any_order_of_lines() -> None:
     effects = [effect(9.0, "x"), effect(3.0, "y"), effect(1.0, "x"), effect(20.0, "z", key="b")]
     assert two_at_once_s(effects) == 0.0  # The next has acted once: from then on nobody else.
     assert two_at_once_s([*effects, effect(8.0, "y")]) == 5.0

@@ -199,7 +199,7 @@ class Driver:
                         before[host.name] = now
             await asyncio.sleep(0.2)
 
-    async def until_told(self) -> None:
+    async def until_over(self) -> None:
         await asyncio.to_thread(sys.stdin.readline)
         self.over.set()
 
@@ -215,7 +215,7 @@ async def main(name: str, results: str, hosts: int, count: int) -> None:
         running = asyncio.create_task(driver.execute())
         others = [asyncio.create_task(driver.ask(key, accounts)) for key in KEYS]
         others.append(asyncio.create_task(driver.watch()))
-        await driver.until_told()
+        await driver.until_over()
         await asyncio.wait(others, timeout=20.0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(running, 60.0)
