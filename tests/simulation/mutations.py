@@ -378,7 +378,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "old_owner_goes_on": Mutation(
             "an owner still writes after the next owner has begun",
-            Executions, "_silence", _not_silenced, "durable", first_seed=680,
+            Executions, "_silence", _not_silenced, "durable", first_seed=250,
         ),
         "end_not_awaited": Mutation(
             "a result is delivered before its end is written",
