@@ -155,14 +155,14 @@ def documents() -> list[Manifest]:
 
 
 @pytest.fixture
-def cluster() -> Manifest:
+def manifest() -> Manifest:
     # Anchors make one object of several places.
     found = next(each for each in documents() if each["kind"] == "RayCluster")
     return copy.deepcopy(yaml.safe_load(yaml.dump(found)))
 
 
-def pods(cluster: Manifest) -> list[Manifest]:
-    spec = cluster["spec"]
+def pods(manifest: Manifest) -> list[Manifest]:
+    spec = manifest["spec"]
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
     return [group["template"]["spec"] for group in groups]
 
@@ -192,8 +192,8 @@ def published(text: str) -> Manifest:
 # --- the schemas --------------------------------------------------------------------------------
 
 
-def test_it_has_only_fields_of_the_api_and_all_that_are_required(cluster: Manifest) -> None:
-    jsonschema.validate(cluster, RAY_CLUSTER)
+def test_it_has_only_fields_of_the_api_and_all_that_are_required(manifest: Manifest) -> None:
+    jsonschema.validate(manifest, RAY_CLUSTER)
 
 
 @pytest.mark.parametrize(
@@ -208,21 +208,21 @@ def test_it_has_only_fields_of_the_api_and_all_that_are_required(cluster: Manife
         (("apiVersion",), "ray.io/v1alpha1"),
     ],
 )
-def test_a_mistake_is_noticed(cluster: Manifest, path: tuple[Any, ...], value: Any) -> None:
+def test_a_mistake_is_noticed(manifest: Manifest, path: tuple[Any, ...], value: Any) -> None:
     *way, last = path
-    place: Any = cluster
+    place: Any = manifest
     for step in way:
         place = place[step]
     place[last] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(cluster, RAY_CLUSTER)
+        jsonschema.validate(manifest, RAY_CLUSTER)
 
 
-def test_it_keeps_the_published_schema(cluster: Manifest) -> None:
+def test_it_keeps_the_published_schema(manifest: Manifest) -> None:
     path = os.environ.get(CRD_ENV)
     if path is None:
         pytest.skip(f"{CRD_ENV} does not name KubeRay's ray.io_rayclusters.yaml")
-    jsonschema.validate(cluster, published(Path(path).read_text(encoding="utf-8")))
+    jsonschema.validate(manifest, published(Path(path).read_text(encoding="utf-8")))
 
 
 def test_a_published_schema_refuses_what_kubernetes_would_drop() -> None:
@@ -259,12 +259,12 @@ def test_a_published_schema_refuses_what_kubernetes_would_drop() -> None:
         jsonschema.validate({"spec": {"b": "1"}}, schema)
 
 
-def test_what_kubernetes_itself_defines_keeps_its_schemas(cluster: Manifest) -> None:
+def test_what_kubernetes_itself_defines_keeps_its_schemas(manifest: Manifest) -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is missing")
     others = [each for each in documents() if each["kind"] != "RayCluster"]
     templates = [
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}
-        for spec in pods(cluster)
+        for spec in pods(manifest)
     ]
     version = validate.latest_version()
     for each in (*others, *templates):
@@ -275,13 +275,13 @@ def test_what_kubernetes_itself_defines_keeps_its_schemas(cluster: Manifest) -> 
 
 
 def test_rays_own_autoscaler_reads_no_cpus_on_the_head_and_four_on_a_worker(
-    cluster: Manifest,
+    manifest: Manifest,
 ) -> None:
     from ray.autoscaler._private.kuberay.autoscaling_config import (
         _derive_autoscaling_config_from_ray_cr,
     )
 
-    config = _derive_autoscaling_config_from_ray_cr(cluster)
+    config = _derive_autoscaling_config_from_ray_cr(manifest)
     types = config["available_node_types"]
     head = types[config["head_node_type"]]
     hosts = types["hosts"]
@@ -289,9 +289,9 @@ def test_rays_own_autoscaler_reads_no_cpus_on_the_head_and_four_on_a_worker(
     assert (hosts["resources"]["CPU"], hosts["min_workers"], hosts["max_workers"]) == (4, 1, 20)
 
 
-def test_every_process_of_ray_has_the_token_and_says_so(cluster: Manifest) -> None:
-    options = cluster["spec"]["autoscalerOptions"]
-    for place in (options, *(pod["containers"][0] for pod in pods(cluster))):
+def test_every_process_of_ray_has_the_token_and_says_so(manifest: Manifest) -> None:
+    options = manifest["spec"]["autoscalerOptions"]
+    for place in (options, *(pod["containers"][0] for pod in pods(manifest))):
         env = {each["name"]: each for each in place["env"]}
         assert env["RAY_AUTH_MODE"]["value"] == "token"
         assert env["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"] == {
@@ -302,33 +302,33 @@ def test_every_process_of_ray_has_the_token_and_says_so(cluster: Manifest) -> No
     assert "create secret generic callboard-token" in TEXT
 
 
-def test_a_pod_that_ends_leaves_its_actors_time_to_stop(cluster: Manifest) -> None:
-    for pod in pods(cluster):
+def test_a_pod_that_ends_leaves_its_actors_time_to_stop(manifest: Manifest) -> None:
+    for pod in pods(manifest):
         assert pod["terminationGracePeriodSeconds"] > Settings().stop_timeout_s
 
 
-def test_the_image_has_the_ray_of_the_manifest_and_the_user_of_its_pods(cluster: Manifest) -> None:
-    version = cluster["spec"]["rayVersion"]
-    images = {pod["containers"][0]["image"] for pod in pods(cluster)}
+def test_the_image_has_the_ray_of_the_manifest_and_the_user_of_its_pods(manifest: Manifest) -> None:
+    version = manifest["spec"]["rayVersion"]
+    images = {pod["containers"][0]["image"] for pod in pods(manifest)}
     assert len(images) == 1
     assert images.pop().endswith(f"ray{version}")
     assert f"ray[default]=={version}" in CONTAINERFILE
-    user = pods(cluster)[0]["securityContext"]["runAsUser"]
+    user = pods(manifest)[0]["securityContext"]["runAsUser"]
     assert re.search(rf"^USER {user}:{user}$", CONTAINERFILE, re.MULTILINE)
     assert f"--uid {user}" in CONTAINERFILE
 
 
-def test_the_network_policy_is_for_the_pods_of_this_cluster(cluster: Manifest) -> None:
+def test_the_network_policy_is_for_the_pods_of_this_cluster(manifest: Manifest) -> None:
     policy = next(each for each in documents() if each["kind"] == "NetworkPolicy")
-    label = {"ray.io/cluster": cluster["metadata"]["name"]}
+    label = {"ray.io/cluster": manifest["metadata"]["name"]}
     assert policy["spec"]["podSelector"]["matchLabels"] == label
     within, outside = policy["spec"]["ingress"]
     assert within == {"from": [{"podSelector": {"matchLabels": label}}]}
     assert [each["port"] for each in outside["ports"]] == [8265]
 
 
-def test_journals_are_on_a_volume_that_outlives_the_head(cluster: Manifest) -> None:
-    head = pods(cluster)[0]
+def test_journals_are_on_a_volume_that_outlives_the_head(manifest: Manifest) -> None:
+    head = pods(manifest)[0]
     volumes = {each["name"]: each for each in head["volumes"]}
     mounts = {each["mountPath"]: each["name"] for each in head["containers"][0]["volumeMounts"]}
     claim = volumes[mounts["/data/callboard"]]["persistentVolumeClaim"]["claimName"]
