@@ -303,6 +303,12 @@ class Engine(Protocol):
     def attach(self, control: Any) -> None:
         """Set the control host, to which processes bring their frames."""
 
+    def renews_until_s(self) -> float:
+        """The time, of the clock of leases, until which a root in this process may renew them.
+
+        Infinite where the hosts need no control store of a cluster. Any thread may ask.
+        """
+
     async def nodes(self) -> Sequence[Node]:
         """The nodes of now; none where they make no difference. Raises `ClusterError`."""
 

@@ -25,6 +25,7 @@ counts the time of a suspended machine, where the platform has such a clock.
 """
 
 import math
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
@@ -36,6 +37,7 @@ __all__ = [
     "WAIT_S",
     "Authority",
     "AuthorityCore",
+    "DriverAuthority",
     "Standing",
 ]
 
@@ -123,16 +125,24 @@ class Authority(Protocol):
         """
 
 
-class _Unlimited:
+class DriverAuthority:
+    """The authority of a root in a driver: no other root can take its place.
+
+    It renews leases only until the time that `renews_until_s` gives.
+    """
+
     acts_from_s = -math.inf
+
+    def __init__(self, renews_until_s: Callable[[], float]) -> None:
+        self._renews_until_s = renews_until_s
 
     def may_act(self) -> bool:
         """True: see `Authority`."""
         return True
 
     def renews_until_s(self) -> float:
-        """Infinity: see `Authority`."""
-        return math.inf
+        """See `Authority`."""
+        return self._renews_until_s()
 
     async def held(self) -> None:
         """Return at once."""
@@ -141,5 +151,5 @@ class _Unlimited:
         """Return at once."""
 
 
-UNLIMITED: Final[Authority] = _Unlimited()
-"""The authority of a root in a driver: no other root can take its place."""
+UNLIMITED: Final[Authority] = DriverAuthority(lambda: math.inf)
+"""The authority of a root that nothing limits."""

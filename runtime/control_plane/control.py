@@ -4,6 +4,8 @@ The control plane lives in the driver's process and ends with it. In a detached 
 process of its own.
 """
 
+import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
@@ -11,15 +13,16 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.control.hosts import AutoHosts, HostSpec, host_specs
 from callboard.messages.core.contract import Request
-from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.errors import CallboardError, ClusterUnreachable
 from callboard.messages.core.ref import Address
 from callboard.messages.ports import Engine
 
+from ..hosting.boot_time import boot_time_s
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..hosting.wiring import make_host
 from .adoption import FindProcess, UntilEnded, adopt
-from .authority import UNLIMITED, Authority
+from .authority import Authority, DriverAuthority
 from .endpoint import open_root_endpoint
 from .follower import Follower
 from .records import Records, Remembered
@@ -53,7 +56,7 @@ class Control:
     """Root, endpoint and hosts of one system, on the running event loop.
 
     `on_failed` is called once when the root gives up. `records` keeps what the next incarnation
-    of the root must know. `authority` says whether the root may act.
+    of the root must know. `authority` says whether the root may act; None: it is in a driver.
     """
 
     def __init__(
@@ -65,9 +68,14 @@ class Control:
         *,
         name: str = "driver",
         records: Records | None = None,
-        authority: Authority = UNLIMITED,
+        authority: Authority | None = None,
     ) -> None:
         self._settings = settings
+        self._on_failed = on_failed
+        self._watching: asyncio.Task[None] | None = None
+        self._is_of_driver: Final = authority is None
+        if authority is None:
+            authority = DriverAuthority(engine.renews_until_s)
         self.engine: Final = engine
         self.host, self._watchdog = make_host(
             slot=CONTROL_SLOT,
@@ -94,6 +102,25 @@ class Control:
         """Bring up the hosts. Raises a `ClusterError` when they do not come up."""
         await self.root.start(self._specs())
         self._follow()
+        if self._is_of_driver and math.isfinite(self.engine.renews_until_s()):
+            self._watching = self.host.start_task(self._until_no_control_store())
+
+    async def _until_no_control_store(self) -> None:
+        """Give up when the cluster's control store is silent for longer than a lease."""
+        settings, silent_s = self._settings, 0.0
+        while silent_s < settings.host_lease_s:
+            await asyncio.sleep(settings.heartbeat_s)
+            # Not by the clock: a driver that was suspended has only now asked again.
+            is_silent = boot_time_s() > self.engine.renews_until_s()
+            silent_s = silent_s + settings.heartbeat_s if is_silent else 0.0
+        self._on_failed(
+            ClusterUnreachable(
+                f"the cluster's control store has not answered for {silent_s:.0f} s, and the hosts "
+                "on other nodes have ended themselves.",
+                advice="Start the cluster again, then this driver. Executions with a journal can "
+                "be resumed.",
+            )
+        )
 
     async def resume(
         self, find: FindProcess, until_ended: UntilEnded, remembered: Remembered
@@ -133,6 +160,8 @@ class Control:
 
     async def stop(self, timeout_s: float) -> None:
         """Stop all actors in order, then their processes, then this host."""
+        if self._watching is not None:
+            self._watching.cancel()
         await self.root.stop(timeout_s)
         if self._records is not None:
             await self._records.close()

@@ -5,6 +5,7 @@ frames are encoded, numbered and checked as between processes.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -222,6 +223,10 @@ class InlineEngine:
     def attach(self, control: Host) -> None:
         """Set the control host."""
         self.control = control
+
+    def renews_until_s(self) -> float:
+        """Infinity: there is no control store."""
+        return math.inf
 
     async def nodes(self) -> Sequence[Node]:
         """None: all hosts share this process."""

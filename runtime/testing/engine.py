@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -279,6 +280,10 @@ class SimulatedEngine:
             if host is not None and host.slot == slot and not process.loop.is_dead:
                 found = process  # A later process has a later epoch.
         return found
+
+    def renews_until_s(self) -> float:
+        """Infinity: there is no control store."""
+        return math.inf
 
     async def nodes(self) -> Sequence[Node]:
         """None: a world without nodes of its own is one machine."""

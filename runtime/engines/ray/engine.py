@@ -7,6 +7,7 @@ restarts nor count them within a period.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import secrets
 import signal
@@ -30,12 +31,14 @@ from callboard.messages.ports import FrameCarrier, HostProcess, LargeValueStore
 
 from ...control_plane.records import Records
 from ...doctor.cluster import CLIENT_ADVICE
+from ...hosting.boot_time import boot_time_s
 from ...hosting.memory import GcPause, tune_heap
 from ...hosting.settings import Settings
 from ...hosting.shipping import checked_modules
 from ...transport.process_watch import Identity, identity_of
 from ...transport.sockets import SocketAddress
 from ...transport.tcp import TcpAddress
+from .control_store import ControlStoreWatch
 from .dashboard import dashboard_notice
 from .embedded import AgentWatch, on_loopback
 from .frame_sockets import FrameSockets, asked_of
@@ -86,6 +89,8 @@ class RayEngine:
         self._shows_token = False
         """Whether the cluster wants a token."""
         self._agent_watch: Final = AgentWatch()
+        self._control_store: ControlStoreWatch | None = None
+        """None where the control store ends with this process, and in a root that is replaced."""
         self.collector: Final = GcPause()
         """Pauses the collector of this process, which resends messages to restarted actors."""
         self._system = f"{settings.name}-{secrets.token_hex(3)}" if system is None else system
@@ -180,6 +185,15 @@ class RayEngine:
     def attach(self, control: Host) -> None:
         """See `Engine`."""
         self.control = control
+        is_embedded = self._owns_ray and self.settings.address is None
+        if self.control_handle is None and not is_embedded:
+            self._control_store = ControlStoreWatch(boot_time_s)
+            self._control_store.start()
+
+    def renews_until_s(self) -> float:
+        """See `Engine`."""
+        watch = self._control_store
+        return math.inf if watch is None else watch.renews_until_s()
 
     async def socket_address(self) -> SocketAddress | None:
         """The socket for frames from hosts of this process's node."""
@@ -336,6 +350,8 @@ class RayEngine:
     async def stop(self) -> None:
         """Kill the remaining processes and leave the cluster."""
         self.collector.end()
+        if self._control_store is not None:
+            self._control_store.stop()
         if self._frames is not None:
             await self._frames.stop()
         if not ray.is_initialized():

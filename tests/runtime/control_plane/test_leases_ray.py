@@ -200,3 +200,47 @@ finally:
         until_ended(pid, 30.0)
     driver.process.send_signal(signal.SIGUSR1)
     driver.process.communicate(timeout=60.0)
+
+
+def test_hosts_of_a_dead_control_store_end_and_their_driver_says_why(
+    tmp_path: pathlib.Path,
+) -> None:
+    driver = Driver(
+        tmp_path,
+        CLUSTER
+        + """
+async def main(cluster, second):
+    process_watch._namespace = lambda: "elsewhere"
+    async with start(address=cluster.address, hosts=2, standbys=0, **TIMES) as system:
+        slots = root_of(system).table.slots.values()
+        assert all(slot.process.is_leased for slot in slots)
+        (store,) = cluster.head_node.all_processes["gcs_server"]
+        say(pids=[slot.process.pid for slot in slots], store=store.process.pid)
+        await asyncio.sleep(3600)
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
+second = cluster.add_node(num_cpus=3)
+cluster.wait_for_nodes()
+try:
+    asyncio.run(main(cluster, second))
+except CallboardError as error:
+    say(error=str(error))
+os._exit(0)  # Without its control store Ray takes a minute to say goodbye.
+""",
+    )
+    heard = driver.hear()
+    nodes = _processes_of_cluster(driver)
+    try:
+        os.kill(heard["store"], signal.SIGKILL)
+        for pid in heard["pids"]:
+            until_ended(pid, 30.0)
+        assert "control store has not answered" in driver.hear()["error"]
+        assert driver.end() == 0
+    finally:
+        for process in nodes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _processes_of_cluster(driver: Driver) -> list[psutil.Process]:
+    return psutil.Process(driver.process.pid).children(recursive=True)
