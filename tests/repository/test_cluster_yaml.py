@@ -18,14 +18,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from callboard.runtime.control_plane.authority import WAIT_S
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.transport.tcp import ports_of
 
 ROOT: Final = Path(__file__).parents[2]
 TEXT: Final = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 DOCUMENTATION: Final = ip_network("192.0.2.0/24")
-LEASE_S: Final = 25.0
-"""`Settings.lease_s`: a host that its root cannot reach ends itself after it."""
-CONNECTS_S: Final = 10.0
+ROOT_STARTS_S: Final = 2.0
+"""The start of a root on a machine with two cores; see docs/detached.md."""
 RAYS_OWN_S: Final = 5 * (3.0 + 10.0)
 SHELL_LISTS: Final = ("head_start_ray_commands", "worker_start_ray_commands")
 
@@ -132,16 +133,15 @@ def test_every_machine_of_the_list_is_used(config: Config) -> None:
     assert start.rindex("RAY_enable_autoscaler_v2") < start.index("ray start")
 
 
-def test_a_node_that_is_cut_off_for_less_than_its_hosts_leases_is_not_given_up(
-    config: Config,
-) -> None:
-    """What Ray has given up ends. Its connections need some seconds after the end of a cut."""
+def test_a_root_of_a_lost_node_is_back_before_the_leases_of_its_hosts_end(config: Config) -> None:
+    """Its first two heartbeats renew them."""
     start = config["head_start_ray_commands"][-1]
     said = {name: int(value) for name, value in re.findall(r"RAY_health_check_(\w+)=(\d+);", start)}
     silent_s = said["failure_threshold"] * (said["period_ms"] + said["timeout_ms"]) / 1000
-    refused_s = said["failure_threshold"] * said["period_ms"] / 1000
-    assert LEASE_S + CONNECTS_S <= silent_s < RAYS_OWN_S
-    assert refused_s <= 5.0
+    settings = Settings()
+    back_s = silent_s + ROOT_STARTS_S + WAIT_S + 2 * settings.heartbeat_s
+    assert back_s < settings.lease_s
+    assert 15.0 <= silent_s < RAYS_OWN_S  # A node that is busy for so long is rare.
 
 
 def test_without_a_wheelhouse_pip_asks_its_index_and_with_one_it_does_not(
