@@ -27,8 +27,6 @@ __all__ = ["CALL_S", "Counts", "Meter", "held_bytes"]
 
 CALL_S = 0.000_34
 """The time of one Ray call in its caller: a plain Ray actor takes some 2,980 calls a second."""
-PING = "int"
-"""The function that a simulated heartbeat calls."""
 NOT_HELD = (
     *(type, ModuleType, FunctionType, CodeType),
     *(World, SimulatedLoop, Network, SimulatedEngine, SimulatedProcess, Host),
@@ -64,7 +62,6 @@ class Meter:
         self._frames: list[tuple[bool, bytes]] = []
         self.keeps_frames = True
         """Whether the messages of frames are counted; otherwise each frame counts as one."""
-        self.pings = 0
         self._calls: Counter[str] = Counter()
         self._peers = 0
         self._bytes = [0, 0]
@@ -99,7 +96,6 @@ class Meter:
         world, loop = self._world, self._root()
         if asyncio.get_running_loop() is loop:
             name = function.__name__
-            self.pings += name == PING
             self._calls[name] += 1
             self._peers += len(args[0]) if name == "_connect" else 0
             self._busy_until_s = max(world.now_s, self._busy_until_s) + CALL_S
@@ -127,7 +123,7 @@ class Meter:
             host_messages=self._messages[0],
             root_bytes=self._bytes[1],
             host_bytes=self._bytes[0],
-            calls=sum(count for name, count in self._calls.items() if name != PING),
+            calls=self._calls.total(),
             peers=self._peers,
             root_us=ns[1] / 1e3,
             hosts_us=ns[0] / 1e3,

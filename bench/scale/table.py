@@ -110,7 +110,7 @@ def _memory(results: Mapping[str, float], sizes: list[int]) -> Iterator[str]:
         cells = [_bytes(results[name.format(hosts)]) for hosts in sizes]
         yield f"| {text} | {' | '.join(cells)} |"
     cells = [_time(results[f"heartbeat_{hosts}_us"]) for hosts in sizes]
-    yield f"| the root's time for one heartbeat, without Ray's | {' | '.join(cells)} |"
+    yield f"| the time for one heartbeat, both sides, without Ray's | {' | '.join(cells)} |"
     cells = [f"{results[f'start_took_{hosts}_s']:.1f} s" for hosts in sizes]
     yield f"| the start, at 0.34 ms for each Ray call | {' | '.join(cells)} |"
 

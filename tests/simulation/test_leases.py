@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from callboard.runtime.control_plane.authority import WAIT_S
 from callboard.runtime.hosting.lease import CLOCK_RATE_MAX, LATEST_SHARE, takeover_s
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.testing.engine import environment_of
@@ -15,12 +16,13 @@ from callboard.runtime.testing.world import World
 
 from .detached.system import ROOT, DetachedSystem
 
-LEASE_S = 6.0
+LEASE_S = 9.0
+"""Longer than a root may be away."""
 TIMES: dict[str, Any] = {"heartbeat_s": 0.5, "heartbeats_missed_max": 3, "lease_s": LEASE_S}
 LATEST_S = LEASE_S * (1.0 + LATEST_SHARE) / (1.0 - CLOCK_RATE_MAX)
 """The longest life of a host without a root, on the world's clock."""
 TAKEOVER_S = takeover_s(LEASE_S) / (1.0 - CLOCK_RATE_MAX)
-ROOT_BACK_S = 4.0
+ROOT_BACK_S = 4.0 + WAIT_S
 
 
 def detached(seed: int, main: Callable[[DetachedSystem], Awaitable[None]]) -> None:

@@ -252,9 +252,14 @@ async def test_old_incarnation_that_wakes_up_cannot_save_to_a_store_it_still_rea
 
 @contextlib.contextmanager
 def undead(sim: Simulation, slot: int) -> Iterator[None]:
-    """Let the process of a slot survive its kill, while the system thinks that it is dead."""
+    """Let the process of a slot survive its kill, with a false proof that it has ended."""
     process = sim._simulated.process(slot)
+
+    async def at_once() -> None:
+        """As if the kernel had said so."""
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "die", lambda _: process._engine.network.fail_calls_to(process))
+        patch.setattr(process, "until_ended", at_once)
         yield
     process.die("dies")
