@@ -91,7 +91,14 @@ class Control:
             records.attach(self.host)
             records.authority = authority
         self.root: Final = Root(
-            self.host, engine, settings, on_failed, environment, records, authority
+            self.host,
+            engine,
+            settings,
+            on_failed,
+            environment,
+            records,
+            authority,
+            hosts=self._hosts_max(),
         )
         if records is not None:
             # Higher than every version of an earlier root.
@@ -142,6 +149,11 @@ class Control:
         if isinstance(wanted, AutoHosts):
             return host_specs(wanted.count_for(self.engine.default_hosts()))
         return host_specs(wanted or self.engine.default_hosts())
+
+    def _hosts_max(self) -> int:
+        wanted = self._settings.hosts
+        most = wanted.at_most if isinstance(wanted, AutoHosts) else 0
+        return max(len(self._specs()), most)
 
     def _follow(self) -> None:
         """Keep the hosts where the CPUs are, from now on."""

@@ -57,7 +57,10 @@ class Root:
         environment: Environment,
         records: Records | None = None,
         authority: Authority = UNLIMITED,
+        *,
+        hosts: int = 1,
     ) -> None:
+        """`hosts` is their number, or the highest if it changes."""
         self.table: Final = SlotTable()
         nodes = Nodes(control, engine, self.table, settings.start_timeout_s)
         standbys = Standbys(control, nodes, settings.standbys)
@@ -84,7 +87,7 @@ class Root:
         self._stopping = False
         isolated = SupervisorSpec(intensity=ISOLATED, backoff=settings.host_supervision.backoff)
         self.hosts: Final = HostChildren(
-            control, self.hosting, self.registrar, settings.host_supervision, environment,
+            control, self.hosting, self.registrar, settings.supervision_of(hosts), environment,
             self._hosts_stopped,
         )  # fmt: skip
         """The system's own hosts."""

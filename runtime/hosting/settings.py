@@ -9,7 +9,7 @@ the last from its options, so one driver runs on this machine and on a cluster w
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, TypedDict
 
 from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
@@ -39,6 +39,12 @@ FROM_ENVIRONMENT: Final = {
     "frame_ports": "CALLBOARD_FRAME_PORTS",
 }
 """The settings that the environment may give, and their variables."""
+
+
+HOST_SUPERVISION: Final = SupervisorSpec(
+    intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=5.0)
+)
+RESTARTS_A_HOST: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +95,9 @@ class Settings:
     """How long a host runs on without a heartbeat, unless the root cannot be replaced and runs on
     the same machine. A host that cannot be reached is replaced after a fifth more (30 s). At least
     `heartbeat_s * (heartbeats_missed_max + 2)`: below, that counts."""
-    host_supervision: SupervisorSpec = field(
-        default_factory=lambda: SupervisorSpec(
-            intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=5.0)
-        )
-    )
-    """The strategy, restart intensity and back-off for lost hosts."""
+    host_supervision: SupervisorSpec = HOST_SUPERVISION
+    """The strategy, restart intensity and back-off for lost hosts. The default allows five
+    restarts for each host when there are more than six."""
     limits: Limits = DEFAULT_LIMITS
     """The limits of messages, frames and queues."""
     frame_ports: str = ANY_PORT
@@ -173,6 +176,17 @@ class Settings:
             _refuse("blocked_s", self.blocked_s, "over 0")
         if not self.blocked_s_max >= 0:
             _refuse("blocked_s_max", self.blocked_s_max, "over 0, or 0 for never")
+
+    def supervision_of(self, hosts: int) -> SupervisorSpec:
+        """The supervision of so many hosts.
+
+        All hosts of a node may be lost at once: that must not count as hosts that keep dying.
+        """
+        spec = self.host_supervision
+        if spec != HOST_SUPERVISION:
+            return spec
+        restarts = max(spec.intensity.restarts, RESTARTS_A_HOST * hosts)
+        return replace(spec, intensity=replace(spec.intensity, restarts=restarts))
 
     @property
     def host_lease_s(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from callboard.messages.control.hosts import AutoHosts
+from callboard.messages.control.spec import Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
 from callboard.runtime.hosting.settings import (
     FROM_ENVIRONMENT,
@@ -148,3 +149,10 @@ def test_a_word_that_is_no_setting_is_refused_by_its_name(word: str) -> None:
     with pytest.raises(SpecError) as refused:
         Settings.from_words([word], {})
     assert refused.value.details["field"] == word.partition("=")[0]
+
+
+def test_the_loss_of_a_large_node_is_within_the_default_intensity() -> None:
+    assert Settings().supervision_of(2).intensity.restarts == 30
+    assert Settings().supervision_of(64).intensity.restarts == 320
+    own = SupervisorSpec(intensity=Intensity(restarts=3, period_s=5.0))
+    assert Settings(host_supervision=own).supervision_of(64) is own
