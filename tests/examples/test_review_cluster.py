@@ -42,6 +42,7 @@ def test_the_review_ships_itself_to_two_nodes(tmp_path: Path) -> None:
     assert report_in(tmp_path / "spread") == report_in(tmp_path / "loop")
 
 
+@pytest.mark.soak
 def test_the_review_does_not_begin_where_a_node_has_no_tree(tmp_path: Path) -> None:
     tree = make_tree(tmp_path / "tree", ("wsgiref",))
     if not can_hide(tree):

@@ -134,6 +134,7 @@ finally:
     assert driver.errors.read_text().count("the lease of the last process of") == 1
 
 
+@pytest.mark.soak
 def test_hosts_of_a_suspended_root_on_their_machine_live_and_of_a_dead_one_end(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -163,6 +164,7 @@ def test_hosts_of_a_suspended_root_on_their_machine_live_and_of_a_dead_one_end(
     driver.process.communicate(timeout=60.0)
 
 
+@pytest.mark.soak
 def test_hosts_of_a_detached_root_that_ended_for_good_end_with_their_leases(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -202,6 +204,7 @@ finally:
     driver.process.communicate(timeout=60.0)
 
 
+@pytest.mark.soak
 def test_hosts_of_a_dead_control_store_end_and_their_driver_says_why(
     tmp_path: pathlib.Path,
 ) -> None:

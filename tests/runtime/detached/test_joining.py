@@ -108,6 +108,7 @@ def test_a_wrong_place_or_token_is_reported_at_once(tmp_path: pathlib.Path) -> N
             assert said[name][0]["address"].endswith(at.rpartition(":")[2]), said
 
 
+@pytest.mark.soak
 def test_a_driver_that_sees_no_node_of_its_cluster_is_informed_of_the_nodes() -> None:
     if (
         not shutil.which("unshare")

@@ -37,6 +37,7 @@ def log_in(url: str) -> int:
         return int(got.status)
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 async def test_the_dashboard_opens_with_what_was_printed(
     capfd: pytest.CaptureFixture[str],

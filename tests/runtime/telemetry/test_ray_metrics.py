@@ -138,6 +138,7 @@ async def test_hosts_publish_their_figures_and_are_readable(
     assert re.fullmatch(r"seen-\w+-host-1", named[0])
 
 
+@pytest.mark.soak
 @pytest.mark.ray
 async def test_what_is_stored_cached_and_projected_is_published(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
