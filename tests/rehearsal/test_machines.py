@@ -13,6 +13,8 @@ from .needs import what_is_missing
 from .separate import separately
 from .space import home_of
 
+pytestmark = pytest.mark.soak
+
 CLONE: Final = Path(__file__).resolve().parents[2]
 ENDS_S: Final = 20.0
 

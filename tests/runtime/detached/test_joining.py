@@ -202,6 +202,7 @@ print(json.dumps({check.name: check.to_data() for check in found}))
 """
 
 
+@pytest.mark.soak
 def test_the_doctor_is_silent_about_what_belongs_to_the_cluster() -> None:
     with head_without_a_parent() as (address, port, client_port):
         ran = subprocess.run(

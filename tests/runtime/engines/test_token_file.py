@@ -151,7 +151,8 @@ def test_a_driver_does_not_start_with_a_token_that_others_read(tmp_path: Path) -
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("mode", [None, pytest.param(0o644, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("mode", [None, 0o644])
 def test_rays_first_start_leaves_a_private_token(tmp_path: Path, mode: int | None) -> None:
     if mode is not None:
         written(tmp_path, mode)
