@@ -329,6 +329,10 @@ class NodeBook:
                 del memory[node]
         self._released &= self._nodes.keys()
 
+    def is_there(self, node: str) -> bool:
+        """Whether a node is alive, by the last report."""
+        return node in self._nodes
+
     def suspect(self, node: str, now: float) -> None:
         """The hosts of a node have stopped answering, or a process did not start there."""
         if node in self._nodes:

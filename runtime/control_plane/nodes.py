@@ -80,11 +80,28 @@ class Nodes:
     ) -> HostProcess:
         """Start a process that reserves nothing, on `node` or where the plan says.
 
-        Raises `ClusterError`; a node on which the start failed comes last from then on.
+        A node that leaves meanwhile is replaced by another one, unless it was given. Raises
+        `ClusterError`; a node on which the start failed comes last from then on.
         """
-        if self._engine.has_nodes:
+        if not self._engine.has_nodes or node:
+            return await self._start_on(node, number, is_standby=is_standby)
+        while True:
             await self.refresh()
-            node = node or await self._next_node(is_standby=is_standby)
+            chosen = await self._next_node(is_standby=is_standby)
+            try:
+                return await self._start_on(chosen, number, is_standby=is_standby)
+            except ClusterError as error:
+                if not await self._has_left(chosen):
+                    raise
+                LOGGER.warning("a process starts on another node: %s", error)
+
+    async def _has_left(self, node: str) -> bool:
+        """Whether a node is gone, by a new report."""
+        self._read_s = -FRESH_S
+        await self.refresh()
+        return not self._book.is_there(node)
+
+    async def _start_on(self, node: str, number: int, *, is_standby: bool) -> HostProcess:
         starting = self._standbys if is_standby else self._hosts
         starting[node] += 1
         try:

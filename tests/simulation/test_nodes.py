@@ -173,3 +173,20 @@ def test_the_start_waits_for_the_first_node_with_a_cpu(comes: bool) -> None:
 
     world.run(main())
     world.close()
+
+
+def test_a_system_starts_although_a_node_leaves_meanwhile() -> None:
+    world = World(5)
+    settings = Settings(engine="inline", hosts=4, standbys=1)
+    engine = NodesEngine(world, settings, [Node("a", cpus=2), Node("b", cpus=2)])
+    system = System(settings, engine, engine.environment, open_journal=no_journal)
+
+    async def main() -> None:
+        world.at(world.now_s + 0.01, engine.leave, "a")  # Two processes start there.
+        await system.open()
+        slots = root_of(system).table.slots.values()
+        assert [slot.process.node for slot in slots] == ["b"] * 4
+        await system.close(1.0)
+
+    world.run(main())
+    world.close()
