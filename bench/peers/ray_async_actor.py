@@ -178,6 +178,10 @@ def _lose_nodes(where: Places, params: Params, tally: Tally) -> None:
     after: list[dict[str, float]] = []
     for _ in range(params["losses"]):
         lost: Node = (where.cluster.nodes or [where.cluster.add()])[0]
+        # A node that was added just now takes actors when it has run one.
+        first = REMOTE_WORKER.options(**on_node(lost.node_id)).remote(0)
+        ray.get(first.node_id.remote())
+        ray.kill(first)
         options = {"max_restarts": -1, "max_task_retries": -1, **on_node(lost.node_id, soft=True)}
         workers = [REMOTE_WORKER.options(**options).remote(n) for n in range(params["actors"])]
         nodes = ray.get([worker.node_id.remote() for worker in workers])
