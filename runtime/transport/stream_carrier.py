@@ -255,12 +255,10 @@ class _Outgoing(asyncio.Protocol):
         self._lost(self, "the peer closed it" if exc is None else str(exc))
 
     async def room(self) -> None:
-        """Wait until there is room, or the connection is over."""
+        """Wait until there is room, or the connection is over. One frame at a time waits here."""
         while self.is_paused and not self.is_over:
-            # All waiting frames share one future.
-            if self._room is None or self._room.done():
-                self._room = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._room)
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
 
     def _wake(self) -> None:
         if self._room is not None and not self._room.done():
@@ -277,6 +275,9 @@ class StreamCarrier:
         self._connecting: asyncio.Task[None] | None = None
         self._waiting = 0
         """Frames that wait for room."""
+        self._turns: Final = asyncio.Lock()
+        """Waiting frames leave in order. One that later ones overtake again and again is missed by
+        the peer, which refuses the link then."""
         self._failures = 0
         """In a row."""
         self._opened_s = 0.0
@@ -320,9 +321,10 @@ class StreamCarrier:
     async def _write_with_room(self, stream: _Outgoing, frame: bytes) -> bool:
         self._waiting += 1
         try:
-            async with asyncio.timeout(None if self._way.is_local else WRITE_TIMEOUT_S):
+            limit_s = None if self._way.is_local else WRITE_TIMEOUT_S
+            async with asyncio.timeout(limit_s), self._turns:
                 await stream.room()
-            return self._write(frame)
+                return self._write(frame)
         except TimeoutError:
             why = f"the peer takes no frame for {WRITE_TIMEOUT_S:g} s"
             self._lose(stream, StreamFailure.STALLED, why)

@@ -111,9 +111,7 @@ class Link:
         self._reset()
         self.is_closed = False
         self.epoch = epoch
-        self.carrier = carrier
-        if isinstance(carrier, BreakableCarrier):
-            carrier.on_break = self._resend
+        self._use(carrier)
         if is_open:
             self.open()
         self.host.link_connected()
@@ -121,8 +119,13 @@ class Link:
     def begin(self, epoch: int, carrier: FrameCarrier, *, is_open: bool) -> None:
         """Connect a link that was made this moment: nothing waits for it, so nobody is notified."""
         self.epoch = epoch
-        self.carrier = carrier
+        self._use(carrier)
         self.outbox.is_open = is_open
+
+    def _use(self, carrier: FrameCarrier) -> None:
+        self.carrier = carrier
+        if isinstance(carrier, BreakableCarrier):
+            carrier.on_break = self._resend
 
     def open(self) -> None:
         """Open the link for all messages, and send the waiting ones."""

@@ -58,6 +58,25 @@ async def test_frames_arrive_whole_and_in_order_whatever_their_size() -> None:
         line.carrier.close()
 
 
+async def test_no_frame_takes_the_room_of_one_that_has_waited_longer() -> None:
+    """Later ones overtook one again and again, and the peer refused what was far ahead of it."""
+    async with port() as (server, address):
+        line = Line(address)
+        await line.connect()
+        stream = line.carrier._stream
+        assert stream is not None
+        stream.pause_writing()
+        waiting = [asyncio.create_task(line.carrier.deliver(b"%d" % n, ())) for n in range(3)]
+        await until(lambda: line.carrier._waiting == len(waiting))
+        stream.resume_writing()
+        assert not line.carrier.write(b"3")
+        await line.carrier.deliver(b"3", ())
+        await asyncio.gather(*waiting)
+        await until(lambda: len(server.frames) == 4)
+        assert server.frames == [b"0", b"1", b"2", b"3"]
+        line.carrier.close()
+
+
 async def test_a_node_may_have_an_address_of_version_6() -> None:
     server = Port()
     try:

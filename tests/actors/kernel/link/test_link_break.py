@@ -34,21 +34,25 @@ class Stream(Wire):
         self.on_break()
 
 
-def connected() -> tuple[Pair, Stream]:
+def connected(*, begins: bool = False) -> tuple[Pair, Stream]:
     pair, stream = Pair(LIMITS), Stream()
     for end in pair.ends:
         end.link.mark_lost(1, HostLost("it was replaced.", advice=""))
     pair.here.wire = stream
     pair.here.epoch = 2
-    pair.here.link.connect(2, stream)
+    if begins:
+        pair.here.link.begin(2, stream, is_open=True)
+    else:
+        pair.here.link.connect(2, stream)
     pair.there.link.connect(2, pair.there.wire)
     pair.there.epoch = 2
     return pair, stream
 
 
-@pytest.fixture
-def snapping() -> Iterator[tuple[Pair, Stream]]:
-    pair, stream = connected()
+@pytest.fixture(params=[False, True], ids=["introduced", "at its first message"])
+def snapping(request: pytest.FixtureRequest) -> Iterator[tuple[Pair, Stream]]:
+    """A link that breaks, and how it was made."""
+    pair, stream = connected(begins=request.param)
     yield pair, stream
     pair.close()
 
