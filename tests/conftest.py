@@ -1,6 +1,7 @@
 """What every test can use: the repository's root and its files, as a fresh clone has them."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,9 @@ NOT_OURS: Final = frozenset({".git", ".venv", "__pycache__", "build", "dist", "o
 
 # `--hypothesis-profile=soak` comes later and wins.
 settings.load_profile("test")
+# A shell's background job begins without it, and so would all processes that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _turn(item: pytest.Item) -> int:

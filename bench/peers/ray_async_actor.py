@@ -178,19 +178,28 @@ def _lose_nodes(where: Places, params: Params, tally: Tally) -> None:
     after: list[dict[str, float]] = []
     for _ in range(params["losses"]):
         lost: Node = (where.cluster.nodes or [where.cluster.add()])[0]
-        # A node that was added just now takes actors when it has run one.
-        first = REMOTE_WORKER.options(**on_node(lost.node_id)).remote(0)
-        ray.get(first.node_id.remote())
-        ray.kill(first)
-        options = {"max_restarts": -1, "max_task_retries": -1, **on_node(lost.node_id, soft=True)}
-        workers = [REMOTE_WORKER.options(**options).remote(n) for n in range(params["actors"])]
-        nodes = ray.get([worker.node_id.remote() for worker in workers])
-        assert set(nodes) == {lost.node_id}, "all actors are on the node that is to be lost"
+        workers = [_placed(n, lost.node_id) for n in range(params["actors"])]
         with timed() as stopwatch:
             lost.lose()
             numbers += [_answer(worker, worker.node_id, before=lost.node_id) for worker in workers]
         after.append({"all_answering": stopwatch.elapsed_s})
     tally.add_losses("losses", "node_loss", after, check_of_each(numbers))
+
+
+def _placed(number: int, node_id: str) -> Any:  # Any: as below
+    """An actor on this node, which Ray restarts on any. Raises `TimeoutError`.
+
+    Such an actor lands elsewhere while not all of Ray's nodes know the new one; another is tried.
+    """
+    options = {"max_restarts": -1, "max_task_retries": -1, **on_node(node_id, soft=True)}
+    deadline = time.monotonic() + FAILOVER_TIMEOUT_S
+    while time.monotonic() < deadline:
+        worker = REMOTE_WORKER.options(**options).remote(number)
+        if ray.get(worker.node_id.remote(), timeout=FAILOVER_TIMEOUT_S) == node_id:
+            return worker
+        ray.kill(worker)
+    msg = f"no actor starts on node {node_id}"
+    raise TimeoutError(msg)
 
 
 def failover(params: Params) -> Outcome:
