@@ -1,8 +1,8 @@
 """The cells of open windows: columns over all windows of a shard and all its series.
 
-Each open window has a slot: a row of cells, one for each series. A cell is at the place slot times
-`capacity` plus series in each column. So one numpy call updates the cells of a batch in all windows.
-A cell without points has the values that change nothing when it is merged.
+Each open window has a slot: a row of cells, one for each series. In each column a cell is at the
+place slot times `capacity` plus series. So one numpy call updates the cells of a batch in all
+windows. A cell without points has the values that change nothing when it is merged.
 """
 
 from collections.abc import Sequence
