@@ -1,6 +1,7 @@
 """The sketches of open windows: sorted bins, and a buffer of points that are not sorted yet.
 
-A point is put into a buffer. When it is full, or somebody reads, equal points are counted: a run of bins for each window. Runs of a window are merged when they have more bins than the
+A point is put into a buffer. When it is full, or somebody reads, its points are counted by cell and
+key: a run of bins for each window. Runs of a window are merged when they have more bins than the
 first one, so that each bin is merged a few times only.
 
 Counting does not sort where the codes are dense: each series gets as many counters as its keys have
@@ -176,9 +177,23 @@ def count_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
             codes, found = layout.codes(counts, first, parts)
             return codes, counts[found]
         cells = cells + first if first else cells
-    codes = np.sort((cells // parts << KEY_BITS) + (keys + np.int64(KEY_SHIFT)))
+    return _sorted_points(cells // parts if parts > 1 else cells, keys)
+
+
+def _sorted_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
+    """The same for cells with few points each."""
+    first, lowest = int(cells.min()), int(keys.min())
+    bits = (int(keys.max()) - lowest).bit_length()
+    codes = cells - first
+    codes <<= bits
+    codes += keys - lowest
+    if int(codes.max()) < 1 << 32:
+        codes = codes.astype(np.uint32)  # Half as long to sort.
+    codes.sort()
     starts = _starts(codes)
-    return codes[starts], np.diff(starts, append=len(codes))
+    found = codes[starts].astype(np.int64)
+    keys_found = (found & ((1 << bits) - 1)) + (lowest + KEY_SHIFT)
+    return ((found >> bits) + first << KEY_BITS) + keys_found, np.diff(starts, append=len(codes))
 
 
 def merge_bins(runs: list[Ints]) -> Ints:
@@ -199,8 +214,7 @@ def merge_bins(runs: list[Ints]) -> Ints:
         if layout.span <= SPAN_MAX * total:
             counts = np.zeros(layout.span, np.int64)
             for run, (row, key) in zip(runs, taken, strict=True):
-                key += layout.places.take(row)
-                _add_counts(counts, key, run & COUNT_MAX)
+                _add_counts(counts, key + layout.places.take(row), run & COUNT_MAX)
             codes, found = layout.codes(counts, 0, 3)
             return _collapsed(_packed(codes, counts[found]))
     bins = np.concatenate(runs)
