@@ -6,6 +6,7 @@ each point that was taken counts once, and all windows are those of the points i
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,9 @@ def expected_windows(points: list[Point]) -> dict[WindowName, list[Point]]:
 
 def ordered_sums(points: list[Point]) -> dict[WindowName, float]:
     """The sums of a core that got the same points once and in order."""
-    core = ShardWindows(SETTINGS)
+    core = ShardWindows(replace(SETTINGS, future_ns=100 * DAY))
     in_order = sorted(points, key=lambda point: (point.time_ns, point.series, point.value))
-    core.apply(batch_of(in_order, watermark=START - DAY), START + 10 * MINUTE)
+    core.apply(batch_of(in_order, watermark=START - DAY), START)
     widths = (*WINDOWS_NS, SLIDING.width_ns)
     rows = [core.open_rows([], width) for width in widths]
     return {name: window.sum for each in rows for name, window, *_ in windows_in(each)}
@@ -146,6 +147,14 @@ class WindowMachine(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 35))
     def wait(self, seconds: int) -> None:
         self.now += seconds * SECOND
+
+    @rule(minutes=st.integers(3, 70), whole=st.booleans())
+    def pass_time(self, minutes: int, *, whole: bool) -> None:
+        """Send all, and let so much time pass that windows become final."""
+        for name in SOURCES:
+            self.send_what_is_not_accepted(name)
+        self.now += minutes * MINUTE
+        self.commit(whole=whole, with_open=False)
 
     # --- what the shard does ----------------------------------------------------------------------
 
@@ -206,4 +215,4 @@ class WindowMachine(RuleBasedStateMachine):
 
 
 TestWindows: Any = WindowMachine.TestCase
-TestWindows.settings = settings(max_examples=examples(120), stateful_step_count=30)
+TestWindows.settings = settings(max_examples=examples(120), stateful_step_count=40)
