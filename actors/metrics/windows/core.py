@@ -184,7 +184,7 @@ class ShardWindows:
 
     def _count(self, source: SourceState, points: Points, applied: Applied, now_ns: int) -> Applied:
         dropped: dict[DropReason, int] = {}
-        late = 0
+        late = first = 0
         points = sort_out(points, source.numbers, dropped)
         if len(points.times):
             bounds = self._bounds(now_ns)
@@ -473,8 +473,8 @@ class ShardWindows:
         for kind, name in fields["forgotten"]:
             self._sources.pop((kind, name), None)
         *counts, dropped = fields["accounts"]
-        for name, count in zip(COUNTS, counts, strict=True):
-            setattr(self.accounts, name, int(count))
+        for field, count in zip(COUNTS, counts, strict=True):
+            setattr(self.accounts, field, int(count))
         self.accounts.dropped.clear()
         self.accounts.dropped.update(
             {DropReason(reason): int(count) for reason, count in dropped.items()}

@@ -138,7 +138,8 @@ def _read_bins(data: Mapping[str, Any], series_count: int) -> Ints:
     keys = np.cumsum(steps)
     keys += np.repeat(first - keys[starts], sizes)
     _check(0 <= int(keys.min()) <= int(keys.max()) <= KEY_MASK, "keys of bins")
-    return (np.repeat(series, sizes) << SERIES_SHIFT) | (keys << COUNT_BITS) | counts
+    bins: Ints = (np.repeat(series, sizes) << SERIES_SHIFT) | (keys << COUNT_BITS) | counts
+    return bins
 
 
 def _check(holds: bool, what: str) -> None:  # noqa: FBT001 - like an assertion

@@ -51,7 +51,7 @@ def batch_of(
     """A batch; its watermark is the time of its latest point, if it is not given."""
     if watermark is None:
         watermark = max((point.time_ns for point in points), default=0)
-    given = {
+    given: dict[str, Any] = {
         "series": np.array([point.series for point in points], np.int32),
         "times_ns": np.array([point.time_ns for point in points], np.int64),
         "values": np.array([point.value for point in points], np.float64),
@@ -74,7 +74,7 @@ def at(seconds: float, value: float = 1.0, series: int = LATENCY) -> Point:
 class Window(NamedTuple):
     """A window as it must be, apart from its sum's last bits."""
 
-    count: int
+    size: int
     sum: float
     min: float
     max: float

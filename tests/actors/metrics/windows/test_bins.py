@@ -31,7 +31,8 @@ def counted(store: BinStore, slot: int) -> Counter[tuple[int, int]]:
     found: Counter[tuple[int, int]] = Counter()
     for number in series.tolist():
         own = slice(int(sketches.offsets[number]), int(sketches.offsets[number + 1]))
-        for key, count in zip(sketches.keys[own].tolist(), sketches.counts[own].tolist()):
+        keys, counts = sketches.keys[own].tolist(), sketches.counts[own].tolist()
+        for key, count in zip(keys, counts, strict=True):
             found[number, key] += count
     return found
 

@@ -45,6 +45,11 @@ def fed(*batches: Any, settings: WindowSettings | None = None) -> tuple[ShardWin
     return core, store
 
 
+def committed(core: ShardWindows, now_ns: int) -> int | None:
+    core.take_commit(now_ns)
+    return core.watermark_ns
+
+
 # --- windows --------------------------------------------------------------------------------------
 
 
@@ -59,7 +64,7 @@ def test_a_window_is_given_out_when_the_watermark_reaches_its_end() -> None:
     [rows] = core.take_commit(now).windows
     assert rows.width_ns == MINUTE
     window = only(rows)
-    assert (window.count, window.sum, window.min, window.max) == (3, 5.0, -1.0, 4.0)
+    assert (window.size, window.sum, window.min, window.max) == (3, 5.0, -1.0, 4.0)
     assert sum(count for _, count in window.bins) == 3
     assert {key for key, _ in window.bins} == set(keys_of(np.array([2.0, 4.0, -1.0])).tolist())
     assert rows.revisions.tolist() == [1]
@@ -76,7 +81,7 @@ def test_coarser_windows_are_merged_from_the_finer_ones() -> None:
     for width in WINDOWS_NS:
         for (_, start), window in store.of(width).items():
             own = [point.value for point in points if start <= point.time_ns < start + width]
-            assert (window.count, window.sum) == (len(own), sum(own))
+            assert (window.size, window.sum) == (len(own), sum(own))
             assert (window.min, window.max) == (min(own), max(own))
     assert len(store.of(HOUR)) == 3
     assert len(store.of(DAY)) == 1
@@ -95,7 +100,7 @@ def test_a_late_point_corrects_its_window_and_the_coarser_ones() -> None:
     widths = {width for _, width, _ in store.windows}
     assert widths == {MINUTE, 5 * MINUTE}
     [five] = store.of(5 * MINUTE).values()
-    assert (five.count, five.sum) == (2, 6.0)
+    assert (five.size, five.sum) == (2, 6.0)
     revisions = {name[1:]: revision for name, revision in store.revisions.items()}
     assert revisions == {
         (MINUTE, START): 1,
@@ -109,7 +114,7 @@ def test_a_corrected_window_is_given_out_with_the_next_revision() -> None:
     first = batch_of([at(10)], watermark=START + 61 * SECOND)
     _, store = fed(first, batch_of([at(20, 3.0)], 1, watermark=START + 62 * SECOND))
     assert list(store.revisions.values()) == [2]
-    assert next(iter(store.windows.values())).count == 2
+    assert next(iter(store.windows.values())).size == 2
 
 
 def test_a_point_beyond_the_lateness_goes_to_the_side_output() -> None:
@@ -120,7 +125,7 @@ def test_a_point_beyond_the_lateness_goes_to_the_side_output() -> None:
     assert (late.series, late.times_ns.tolist()) == ((KEYS[LATENCY],), [START + 20 * SECOND])
     assert (late.values.tolist(), late.discarded) == ([9.0], 0)
     assert core.take_late().series == ()
-    assert next(iter(store.of(MINUTE).values())).count == 1
+    assert next(iter(store.of(MINUTE).values())).size == 1
 
 
 def test_the_side_output_has_a_bound_and_counts_what_it_discards() -> None:
@@ -177,7 +182,7 @@ def test_windows_of_custom_widths_tumble_and_slide() -> None:
         assert {start for _, start in found} == starts
         for (_, start), window in found.items():
             own = [p.value for p in points if start <= p.time_ns < start + custom.width_ns]
-            assert (window.count, window.sum, window.max) == (len(own), sum(own), max(own))
+            assert (window.size, window.sum, window.max) == (len(own), sum(own), max(own))
     assert len(core._opened) == 0
 
 
@@ -188,10 +193,10 @@ def test_open_windows_can_be_read_with_all_that_is_in_them() -> None:
     core.apply(batch_of([at(75, 5.0)], 3), START + 75 * SECOND)
     latency = Matcher("__name__", MatcherKind.IS, "latency")
     [(_, minute, revision, flags)] = windows_in(core.open_rows([latency], MINUTE))
-    assert (minute.count, minute.sum, revision) == (2, 8.0, 1)
+    assert (minute.size, minute.sum, revision) == (2, 8.0, 1)
     assert flags & WindowFlag.OPEN
     for width in WINDOWS_NS[1:]:
-        assert only(core.open_rows([latency], width)).count == 3
+        assert only(core.open_rows([latency], width)).size == 3
     assert len(core.open_rows([], HOUR)) == 2
     assert len(core.open_rows([Matcher("host", MatcherKind.MATCHES, "a|b")], HOUR)) == 2
     assert len(core.open_rows([], MINUTE, START + 2 * MINUTE)) == 0
@@ -204,7 +209,7 @@ def test_a_correction_can_be_read_before_it_is_given_out() -> None:
     assert len(core.open_rows([], MINUTE)) == 0
     core.apply(batch_of([at(20)], 1, watermark=START + 61 * SECOND), START + 62 * SECOND)
     [(_, window, revision, flags)] = windows_in(core.open_rows([], MINUTE))
-    assert (window.count, revision, flags & WindowFlag.OPEN) == (2, 2, 0)
+    assert (window.size, revision, flags & WindowFlag.OPEN) == (2, 2, 0)
 
 
 def test_a_shard_that_stops_gives_out_its_open_windows() -> None:
@@ -226,7 +231,7 @@ def test_a_batch_that_comes_again_changes_nothing() -> None:
     batch = batch_of([at(10), at(11)])
     core, store = fed(batch, batch, batch_of([at(10), at(11), at(12)]), batch_of([at(90)], 3))
     assert core.accounts.repeated == 4
-    assert store.of(MINUTE)[KEYS[LATENCY], START].count == 3
+    assert store.of(MINUTE)[KEYS[LATENCY], START].size == 3
     assert core.accepted(source_named("a")).sequence == 4
 
 
@@ -234,8 +239,7 @@ def test_batches_may_overtake_each_other() -> None:
     core = ShardWindows()
     core.apply(batch_of([at(100)], 2), START + 100 * SECOND)
     assert core.accepted(source_named("a")).sequence == 0
-    core.take_commit(START + 100 * SECOND)
-    assert core.watermark_ns is None
+    assert committed(core, START + 100 * SECOND) is None
     applied = core.apply(batch_of([at(10), at(11)], 0, watermark=START), START + 100 * SECOND)
     assert applied.counted == 2
     core.take_commit(START + 100 * SECOND)
@@ -339,8 +343,7 @@ def test_absurd_times_are_dropped_with_a_reason(time_ns: int, reason: DropReason
 def test_a_clock_that_jumps_does_not_advance_the_watermark() -> None:
     core = ShardWindows()
     core.apply(batch_of([at(1)], watermark=START + DAY), START)
-    core.take_commit(START)
-    assert core.watermark_ns is None
+    assert committed(core, START) is None
     assert core.accounts.watermarks_ignored == 1
     core.apply(batch_of([at(2)], 1, watermark=START + MINUTE), START + SECOND)
     core.take_commit(START + SECOND)
@@ -389,7 +392,7 @@ def test_a_time_beyond_the_year_2262_is_dropped() -> None:
 
 def test_columns_of_other_numeric_types_are_taken() -> None:
     core = ShardWindows()
-    columns = {
+    columns: dict[str, Any] = {
         "series": np.array([2, 2], np.uint8),
         "times_ns": np.array([START, START], np.uint64),
         "values": np.array([1, 2], ">i2"),
@@ -437,11 +440,6 @@ def test_points_that_need_too_many_windows_are_dropped() -> None:
 
 
 # --- sources --------------------------------------------------------------------------------------
-
-
-def committed(core: ShardWindows, now_ns: int) -> int | None:
-    core.take_commit(now_ns)
-    return core.watermark_ns
 
 
 def test_the_slowest_source_holds_the_watermark_back() -> None:
@@ -590,7 +588,7 @@ def test_many_series_and_batches_of_any_size_give_the_same() -> None:
     count = 3_000
     keys = [SeriesKey(MetricKind.GAUGE, "g", (("n", str(number)),)) for number in range(count)]
     times = START + rng.integers(0, 170 * SECOND, 20_000)
-    columns = {
+    columns: dict[str, Any] = {
         "series": rng.integers(0, count, 20_000).astype(np.int32),
         "times_ns": times,
         "values": rng.lognormal(0, 3, 20_000) * rng.choice([-1, 0, 1], 20_000),
@@ -599,7 +597,9 @@ def test_many_series_and_batches_of_any_size_give_the_same() -> None:
     for size in (20_000, 6_000, 700):
         core = ShardWindows()
         for done in range(0, 20_000, size):
-            some = {name: column[done : done + size] for name, column in columns.items()}
+            some: dict[str, Any] = {
+                name: column[done : done + size] for name, column in columns.items()
+            }
             batch = batch_of([], done, watermark=START, keys=keys, **some)
             assert core.apply(batch, START + 3 * MINUTE).counted == len(some["values"])
         rows = [core.open_rows([], width) for width in WINDOWS_NS]

@@ -198,16 +198,16 @@ class WindowMachine(RuleBasedStateMachine):
         assert self.core.accounts.counted == len(points)
         found = dict(self.store.windows)
         for width in (*WINDOWS_NS, SLIDING.width_ns):
-            for name, window, revision, _ in windows_in(self.core.open_rows([], width)):
-                assert revision > self.store.revisions.get(name, 0)
-                found[name] = window
+            for window_name, window, revision, _ in windows_in(self.core.open_rows([], width)):
+                assert revision > self.store.revisions.get(window_name, 0)
+                found[window_name] = window
         expected = expected_windows(points)
         assert found.keys() == expected.keys()
         sums = ordered_sums(points)
-        for name, window in found.items():
-            wanted = expected_window(expected[name], name[0].kind)
-            assert window._replace(sum=0.0) == wanted._replace(sum=0.0), name
-            assert window.sum == sums[name] or math.isnan(sums[name]), name
+        for window_name, window in found.items():
+            wanted = expected_window(expected[window_name], window_name[0].kind)
+            assert window._replace(sum=0.0) == wanted._replace(sum=0.0), window_name
+            assert window.sum == sums[window_name], window_name
 
     def teardown(self) -> None:
         if any(self.sent.values()):

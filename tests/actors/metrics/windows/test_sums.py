@@ -65,12 +65,12 @@ def test_a_sum_does_not_depend_on_order_and_groups(
 @settings(max_examples=examples(400))
 @given(st.lists(finite, min_size=1, max_size=40))
 def test_a_sum_is_as_near_to_the_exact_one_as_stated(values: list[float]) -> None:
-    exact = sum(map(Fraction, values))
+    exact = sum(map(Fraction, values), Fraction(0))
     found = sum_of(cell_of(values))
     if math.isinf(found):
         assert abs(exact) >= Fraction(np.finfo(np.float64).max)
         return
-    largest = max(abs(Fraction(value)) for value in values)
+    largest = Fraction(max(map(abs, values)))
     bound = len(values) * largest / 2**57 + abs(exact) / 2**52 + Fraction(5e-324)
     assert abs(Fraction(found) - exact) <= bound
 
