@@ -36,7 +36,7 @@ __all__ = ["run"]
 
 COMMIT_POINTS: Final = 4_000_000
 WARM_UP_POINTS: Final = 1_000_000
-FOR_EVER_NS: Final = 10**6 * SECOND_NS
+YEARS_NS: Final = 3 * 10**8 * SECOND_NS
 TIERS: Final = dict(zip(("1m", "5m", "1h", "1d"), WINDOWS_NS, strict=True))
 SHUFFLES: Final = 3
 DATA_LATENESS_NS: Final = 3_600 * SECOND_NS
@@ -56,10 +56,11 @@ def run(params: Params) -> Outcome:
     figures["many_series_points_per_s"] = many.rate(params["many_points"], params["batch"])
     figures |= _errors(params["error_points"])
     figures |= _memory(params["memory_series"], params["memory_s"])
-    notes = [
+    note = (
         f"batches of {params['batch']:,} points, small ones of 4,000; with the closing of windows "
-        f"and the encoding of a commit every {COMMIT_POINTS:,} points",
-    ]
+        f"and the encoding of a commit every {COMMIT_POINTS:,} points"
+    )
+    notes = [note]
     if params.get("data"):
         points, windows = _real_series(Path(params["data"]))
         figures |= {"count_data_points": points, "count_data_windows": windows}
@@ -220,7 +221,7 @@ def _windows_of(
     series: int, points: Columns, order: npt.NDArray[np.int64], *, doubled: bool = False
 ) -> dict[Any, Any]:
     """All windows of points that come in this order."""
-    past = WindowSettings(lateness_ns=DATA_LATENESS_NS, past_ns=FOR_EVER_NS)
+    past = WindowSettings(lateness_ns=DATA_LATENESS_NS, past_ns=YEARS_NS)
     shard = _Shard(series, past)
     done = newest = 0
     found: dict[Any, Any] = {}
@@ -232,7 +233,7 @@ def _windows_of(
             shard.again(Columns(*(column[order[: done + len(part)]] for column in points)))
         done += len(part)
         shard.commit(newest, keep=True)
-    shard.commit(newest + FOR_EVER_NS, keep=True)
+    shard.commit(newest + YEARS_NS, keep=True)
     rows = [*shard.rows, *(shard.core.open_rows([], width) for width in WINDOWS_NS)]
     for each in rows:
         found.update(_as_plain(each))
