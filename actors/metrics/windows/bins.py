@@ -15,33 +15,33 @@ span 35 decimal orders of magnitude on one side of 0; beyond that the lowest qua
 bound, in each order of arrival alike.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..sketch import SketchColumns
+from .compact import (
+    COUNT_BITS,
+    COUNT_MAX,
+    KEY_BITS,
+    KEY_MASK,
+    SERIES_SHIFT,
+    BinColumns,
+    bins_of,
+    columns_of,
+)
 
-__all__ = [
-    "COUNT_BITS",
-    "COUNT_MAX",
-    "KEY_MASK",
-    "SERIES_SHIFT",
-    "BinStore",
-    "merge_bins",
-    "sketches_of",
-]
+__all__ = ["BinStore", "merge_bins", "sketches_of"]
 
 Ints = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.int32]
+Run = Ints | BinColumns
+"""Sorted bins, each once."""
 
-KEY_BITS: Final = 18
 KEY_SHIFT: Final = 1 << (KEY_BITS - 1)
 """Added to a key, so that none is negative."""
-COUNT_BITS: Final = 26
-COUNT_MAX: Final = (1 << COUNT_BITS) - 1
-SERIES_SHIFT: Final = KEY_BITS + COUNT_BITS
-KEY_MASK: Final = (1 << KEY_BITS) - 1
 BUFFER_POINTS: Final = 1 << 20
 RUN_BINS_MIN: Final = 1 << 14
 """Runs that are shorter together are not merged yet."""
@@ -63,9 +63,9 @@ class BinStore:
         self._keys: Keys = np.empty(0, np.int32)
         self._filled = 0
         """Points in the buffer: their cells and keys."""
-        self._runs: dict[int, list[Ints]] = {}
+        self._runs: dict[int, list[Run]] = {}
         """The bins of each slot that are committed."""
-        self._fresh: dict[int, list[Ints]] = {}
+        self._fresh: dict[int, list[Run]] = {}
         """The bins of each slot since the last commit."""
 
     def add(self, cells: Ints, keys: Keys, capacity: int) -> None:
@@ -110,14 +110,18 @@ class BinStore:
             self.append(slot, bins)
         return found
 
-    def append(self, slot: int, bins: Ints) -> None:
-        """Add committed bins to a slot."""
+    def append(self, slot: int, bins: Ints, *, is_seldom_read: bool = False) -> None:
+        """Add committed bins to a slot. Those that are read seldom are kept in few bytes."""
         if len(bins):
-            _push(self._runs.setdefault(slot, []), bins)
+            run = columns_of([bins]).narrowed() if is_seldom_read else bins
+            _push(self._runs.setdefault(slot, []), run)
 
     def of(self, slot: int) -> list[Ints]:
         """Runs with all bins of a slot, once the buffer is sorted."""
-        return [*self._runs.get(slot, ()), *self._fresh.get(slot, ())]
+        return [
+            *map(_expanded, self._runs.get(slot, ())),
+            *map(_expanded, self._fresh.get(slot, ())),
+        ]
 
     def settled(self, slot: int) -> Ints:
         """The committed bins of a slot, as one run."""
@@ -136,21 +140,38 @@ class BinStore:
 
     def bin_count(self) -> int:
         """All bins; those of several runs once for each run."""
-        every = [*self._runs.values(), *self._fresh.values()]
-        return sum(len(run) for runs in every for run in runs)
+        return sum(map(len, self._every()))
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory of all bins, without the buffer."""
+        return sum(
+            run.size_bytes if isinstance(run, BinColumns) else run.nbytes for run in self._every()
+        )
+
+    def _every(self) -> Iterator[Run]:
+        for runs in (*self._runs.values(), *self._fresh.values()):
+            yield from runs
 
 
-def _push(runs: list[Ints], bins: Ints) -> None:
-    runs.append(bins)
+def _expanded(run: Run) -> Ints:
+    return bins_of(run) if isinstance(run, BinColumns) else run
+
+
+def _push(runs: list[Run], run: Run) -> None:
+    runs.append(run)
     rest = sum(map(len, runs)) - len(runs[0])
     if rest > max(MERGE_AT * len(runs[0]), RUN_BINS_MIN):
         _merged(runs)
 
 
-def _merged(runs: list[Ints]) -> Ints:
+def _merged(runs: list[Run]) -> Ints:
+    """All bins; the runs become one, if they are several."""
+    merged = merge_bins([*map(_expanded, runs)])
     if len(runs) > 1:
-        runs[:] = [merge_bins(runs)]
-    return runs[0] if runs else NO_BINS
+        is_compact = isinstance(runs[0], BinColumns)
+        runs[:] = [columns_of([merged]).narrowed() if is_compact else merged]
+    return merged
 
 
 def count_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:

@@ -49,7 +49,6 @@ __all__ = ["Commit", "ShardWindows", "WindowStatistics"]
 Ints = npt.NDArray[np.int64]
 SourceId = tuple[str, str]
 
-BIN_BYTES: Final = 8
 NONE_YET: Final = -(2**63)
 """The watermark of a shard without sources."""
 NUMBERS_MAX: Final = 1 << 62
@@ -381,15 +380,15 @@ class ShardWindows:
 
     def statistics(self) -> WindowStatistics:
         """Figures of this shard, cheap enough for every commit."""
-        bins = self._opened.bins.bin_count()
+        bins = self._opened.bins
         sources = self._sources.values()
         return WindowStatistics(
             series=len(self._directory),
             sources=len(sources),
             active_sources=sum(each.status is SourceStatus.ACTIVE for each in sources),
             open_windows=len(self._opened),
-            bins=bins,
-            size_bytes=self._opened.cells.size_bytes + BIN_BYTES * bins,
+            bins=bins.bin_count(),
+            size_bytes=self._opened.cells.size_bytes + bins.size_bytes,
             watermark_ns=self.watermark_ns,
             accounts=self.accounts,
         )

@@ -6,14 +6,14 @@ touched windows, however many points they got.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ..series import MetricKind, SeriesKey
-from .bins import COUNT_BITS, COUNT_MAX, KEY_MASK, SERIES_SHIFT
 from .cells import COLUMNS, CellColumns
+from .compact import COUNT_MAX, KEY_MASK, BinColumns, bins_of, columns_of
 from .opened import OpenWindows
 from .packing import NotPacked
 from .settings import Level
@@ -21,6 +21,8 @@ from .settings import Level
 __all__ = ["keys_as_data", "keys_of_data", "read_windows", "windows_as_data"]
 
 Ints = npt.NDArray[np.int64]
+
+BIN_COLUMNS: Final = ("bin_series", "bin_sizes", "bin_first", "bin_steps", "bin_counts")
 
 
 def keys_as_data(keys: Iterable[SeriesKey]) -> list[Any]:
@@ -62,22 +64,10 @@ def windows_as_data(
 
 
 def _bins_as_data(bins: list[Ints]) -> dict[str, Any]:
-    every = np.concatenate(bins)
-    series, keys = every >> SERIES_SHIFT, (every >> COUNT_BITS) & KEY_MASK
-    # A sketch begins where the series or the window changes.
-    begins = np.zeros(len(every), np.bool_)
-    begins[1:] = series[1:] != series[:-1]
-    sizes = np.array([len(run) for run in bins], np.int64)
-    begins[(np.cumsum(sizes) - sizes)[sizes > 0]] = True
-    starts = np.flatnonzero(begins)
-    steps = np.diff(keys, prepend=0)
+    columns = columns_of(bins)
     return {
-        "bins": sizes,
-        "bin_series": series[starts],
-        "bin_sizes": np.diff(starts, append=len(every)),
-        "bin_first": keys[starts],
-        "bin_steps": steps[~begins],
-        "bin_counts": every & COUNT_MAX,
+        "bins": np.array([len(run) for run in bins], np.int64),
+        **dict(zip(BIN_COLUMNS, columns.columns(), strict=True)),
     }
 
 
@@ -119,27 +109,30 @@ def _name_of(level: Level) -> tuple[int, int, bool]:
 
 
 def _read_bins(data: Mapping[str, Any], series_count: int) -> Ints:
-    sizes, counts, series = data["bin_sizes"], data["bin_counts"], data["bin_series"]
-    first, rest = data["bin_first"], data["bin_steps"]
+    columns = BinColumns(*(data[name] for name in BIN_COLUMNS))
+    sizes, counts, series, first = columns.sizes, columns.counts, columns.series, columns.first
     total = len(counts)
     _check(len(sizes) == len(series) == len(first), "lengths of sketches")
-    _check(int(sizes.sum()) == total == len(first) + len(rest), "numbers of bins")
+    _check(int(sizes.sum()) == total == len(first) + len(columns.steps), "numbers of bins")
     if not total:
         return np.zeros(0, np.int64)
     _check(int(sizes.min()) > 0, "sizes of sketches")
     _check(0 <= int(series.min()) <= int(series.max()) < series_count, "series of sketches")
+    _check(0 <= int(first.min()) <= int(first.max()) <= KEY_MASK, "first keys of sketches")
+    steps = columns.steps
+    if len(steps):
+        _check(0 <= int(steps.min()) <= int(steps.max()) <= KEY_MASK, "steps of bins")
+        highest = int(first.max()) + int(steps.sum())
+        _check(highest <= KEY_MASK or _are_keys(columns), "keys of bins")
     _check(1 <= int(counts.min()) <= int(counts.max()) <= COUNT_MAX, "counts of bins")
-    starts = np.cumsum(sizes) - sizes
-    steps = np.empty(total, np.int64)
-    begins = np.zeros(total, np.bool_)
-    begins[starts] = True
-    steps[~begins] = rest
-    steps[starts] = 0
-    keys = np.cumsum(steps)
-    keys += np.repeat(first - keys[starts], sizes)
-    _check(0 <= int(keys.min()) <= int(keys.max()) <= KEY_MASK, "keys of bins")
-    bins: Ints = (np.repeat(series, sizes) << SERIES_SHIFT) | (keys << COUNT_BITS) | counts
-    return bins
+    return bins_of(columns)
+
+
+def _are_keys(columns: BinColumns) -> bool:
+    spans = np.zeros(len(columns.first), np.int64)
+    owners = np.repeat(np.arange(len(spans)), columns.sizes - 1)
+    np.add.at(spans, owners, columns.steps)
+    return int((columns.first + spans).max()) <= KEY_MASK
 
 
 def _check(holds: bool, what: str) -> None:  # noqa: FBT001 - like an assertion

@@ -139,7 +139,7 @@ class OpenWindows:
         for place, start in self.coarser(level, start_ns):
             other = self.slot(place, start)
             cells.columns.merge(cells.row(other), cells.columns.at(cells.row(slot)))
-            self.bins.append(other, bins)
+            self.bins.append(other, bins, is_seldom_read=True)
         cells.free(slot)
         self.bins.free(slot)
 

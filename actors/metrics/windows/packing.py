@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from callboard.messages.storage.errors import StoreDamaged, StoreTooNew
 
+from .compact import WHOLE_TYPES, smallest_type
+
 __all__ = ["NotPacked", "pack", "unpack"]
 
 MARK: Final = b"cbw"
@@ -21,9 +23,7 @@ HEAD_BYTES: Final = len(MARK) + 1 + 4
 ARRAY: Final = 1
 """The extension of msgpack that holds an array."""
 CONSTANT: Final = b"c"
-TYPES: Final = tuple(
-    np.dtype(name) for name in ("<u1", "<u2", "<u4", "<i1", "<i2", "<i4", "<i8", "<f8")
-)
+TYPES: Final = (*WHOLE_TYPES, np.dtype("<f8"))
 ELEMENTS_MAX: Final = 1 << 28
 
 
@@ -85,17 +85,8 @@ def _array_bytes(array: npt.NDArray[Any]) -> bytes:
         array, head = array[:1], head + CONSTANT
     else:
         head += b" "
-    dtype = array.dtype if array.dtype.kind == "f" else _smallest(array)
+    dtype = array.dtype if array.dtype.kind == "f" else smallest_type(array)
     return head + bytes([TYPES.index(dtype)]) + array.astype(dtype).tobytes()
-
-
-def _smallest(array: npt.NDArray[Any]) -> np.dtype[Any]:
-    low, high = (int(array.min()), int(array.max())) if len(array) else (0, 0)
-    for dtype in TYPES[:-1]:
-        info = np.iinfo(dtype)
-        if info.min <= low and high <= info.max:
-            return dtype
-    raise AssertionError("an int64 holds every number of an int64")
 
 
 def _of_extension(code: int, data: bytes) -> npt.NDArray[Any]:

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from callboard.actors.metrics.windows import bins as bins_module
 from callboard.actors.metrics.windows.bins import (
-    COUNT_MAX,
     SKETCH_BINS_MAX,
     BinStore,
     merge_bins,
     sketches_of,
 )
+from callboard.actors.metrics.windows.compact import COUNT_MAX, bins_of, columns_of
 
 from ....thoroughness import examples
 
@@ -104,3 +104,32 @@ def test_a_sketch_keeps_its_highest_bins_in_each_order() -> None:
         assert int(sketches.counts.sum()) == len(keys) + 1
         found.append((sketches.keys.tolist(), sketches.counts.tolist()))
     assert found[0] == found[1] == found[2]
+
+
+@settings(max_examples=examples(100))
+@given(st.lists(points, min_size=1, max_size=4))
+def test_bins_in_few_bytes_are_the_same_bins(
+    batches: list[list[tuple[int, int, int]]],
+) -> None:
+    runs = []
+    for batch in batches:
+        codes = {(series << 44) | ((key + (1 << 17)) << 26) for _, series, key in batch}
+        runs.append(np.array(sorted(code + 1 + code % 1_000 for code in codes), np.int64))
+    columns = columns_of(runs)
+    assert bins_of(columns).tolist() == np.concatenate(runs).tolist()
+    assert bins_of(columns.narrowed()).tolist() == np.concatenate(runs).tolist()
+    assert len(columns) == sum(map(len, runs))
+    assert columns.narrowed().size_bytes <= columns.size_bytes
+
+
+def test_bins_that_are_read_seldom_are_merged_and_kept_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bins_module, "RUN_BINS_MIN", 8)
+    store = BinStore()
+    run = np.array([(2 << 44) | (key << 26) | 5 for key in range(131_100, 131_200)])
+    for _ in range(9):
+        store.append(0, run, is_seldom_read=True)
+    assert counted(store, 0) == {(2, key - (1 << 17)): 45 for key in range(131_100, 131_200)}
+    assert store.size_bytes < 4 * store.bin_count()
+    assert len(store.settled(0)) == 100
