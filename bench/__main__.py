@@ -2,7 +2,7 @@
 
 A suite (`savina`) also takes `--only PART,…`. `savina` and `scale` take `--table`, which writes
 their figures into the docs. `durable`, `resume`, `append`, `project` and `state` take
-`--store sqlite|postgres`. `nodes` takes `--address`.
+`--store sqlite|postgres`. `nodes` takes `--address`, and `windows` takes `--data`.
 
 Exit codes: 0 when every chosen side was measured or is not installed; 1 when our side, or a peer
 that always runs, failed; 2 for a wrong command line. The failure of another peer is reported and
@@ -57,6 +57,11 @@ SIGNAL_EXIT_CODE = 128
     help="Run on this cluster, which has at least two nodes, and lose none of them (`nodes`).",
 )
 @click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    help="A folder with real series, files with lines `timestamp,value` (`windows`).",
+)
+@click.option(
     "--table", "as_table", is_flag=True, help="Also write the table into the docs (savina, scale)."
 )
 def main(
@@ -69,6 +74,7 @@ def main(
     parts: str,
     store: str | None,
     address: str | None,
+    data: str | None,
     as_table: bool,
 ) -> None:
     """Run the bench NAME, or `list` all benches."""
@@ -81,6 +87,7 @@ def main(
             print_benches(BENCHES, Console())
         return
     bench = _on_cluster(_on_store(_chosen(bench_named(name), parts), store), address)
+    bench = _on_data(bench, data)
     if as_table and (name not in TABLES or parts or smoke):
         raise click.UsageError("--table needs a whole suite at full size, or scale.")
     console = Console(stderr=True)
@@ -122,6 +129,15 @@ def _on_store(bench: Bench, store: str | None) -> Bench:
     if store not in bench.stores:
         raise click.UsageError(f"{bench.name} has no choice of stores.")
     return bench.on_store(store)
+
+
+def _on_data(bench: Bench, folder: str | None) -> Bench:
+    """The bench, with real series as well."""
+    if folder is None:
+        return bench
+    if not bench.takes_data:
+        raise click.UsageError(f"{bench.name} reads no series.")
+    return bench.on_data(folder)
 
 
 def _on_cluster(bench: Bench, address: str | None) -> Bench:

@@ -21,6 +21,7 @@ from bench.nodes import expected_nodes
 from bench.outcome import Params
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
+from bench.windows import expected_windows
 
 __all__ = [
     "BENCHES",
@@ -99,6 +100,8 @@ class Bench:
     names."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """What all sides find in their environment."""
+    takes_data: bool = False
+    """Whether our side also reads real series, from the folder that `--data` names."""
 
     def on_cluster(self, address: str) -> "Bench":
         """This bench on a cluster that exists: its nodes stay, and its settings count."""
@@ -112,6 +115,14 @@ class Bench:
     def on_store(self, store: str) -> "Bench":
         """This bench with our side on that store. The peers keep theirs."""
         chosen = {"store": store}
+        ours = replace(
+            self.ours, full={**self.ours.full, **chosen}, smoke={**self.ours.smoke, **chosen}
+        )
+        return replace(self, ours=ours)
+
+    def on_data(self, folder: str) -> "Bench":
+        """This bench with real series from that folder on our side."""
+        chosen = {"data": folder}
         ours = replace(
             self.ours, full={**self.ours.full, **chosen}, smoke={**self.ours.smoke, **chosen}
         )
@@ -165,6 +176,10 @@ LANGGRAPH_SQLITE = _module("aiosqlite", "langgraph-checkpoint-sqlite")
 DBOS = _module("dbos", "dbos")
 EVENTSOURCING = _module("eventsourcing", "eventsourcing")
 AUTOGEN = _module("autogen_core", "autogen-core")
+DUCKDB = _module("duckdb", "duckdb")
+POLARS = _module("polars", "polars")
+PROMETHEUS_CLIENT = _module("prometheus_client", "prometheus-client")
+DDSKETCH = _module("ddsketch", "ddsketch")
 MONARCH = Requirement("module", "monarch", "pip install 'callboard[monarch]'", "torchmonarch")
 ERLC = Requirement("program", "erlc", "install Erlang/OTP (on Debian: erlang-base)")
 ERL = Requirement("program", "erl", "install Erlang/OTP (on Debian: erlang-base)")
@@ -521,6 +536,47 @@ SCALE = Bench(
     timeout_s=3_600.0,
 )
 
+WINDOWS_SMOKE = {"series": 20, "points": 8_000, "batch": 2_000}
+
+
+def _points(points: int) -> dict[str, int]:
+    return {"series": 1_000, "points": points, "batch": 64_000}
+
+
+WINDOWS = Bench(
+    name="windows",
+    question="How many points a second into windows with quantiles, on one core, and how exact?",
+    ours=_ours(
+        {
+            **_points(64_000_000),
+            "small_points": 16_000_000,
+            "many_series": 100_000,
+            "many_points": 24_000_000,
+            "error_points": 400_000,
+            "memory_series": 200,
+            "memory_s": 26 * 3_600,
+        },
+        {
+            **WINDOWS_SMOKE,
+            "small_points": 8_000,
+            "many_series": 500,
+            "many_points": 8_000,
+            "error_points": 2_000,
+            "memory_series": 10,
+            "memory_s": 600,
+        },
+    ),
+    peers=(
+        _peer("duckdb", DUCKDB, _points(12_800_000), WINDOWS_SMOKE),
+        _peer("polars", POLARS, _points(12_800_000), WINDOWS_SMOKE),
+        _peer("prometheus_client", PROMETHEUS_CLIENT, _points(1_280_000), WINDOWS_SMOKE),
+        _peer("ddsketch", DDSKETCH, _points(1_280_000), WINDOWS_SMOKE),
+    ),
+    expected_check=expected_windows,
+    timeout_s=600.0,
+    takes_data=True,
+)
+
 BENCHES: tuple[Bench, ...] = (
     ASK,
     LARGE,
@@ -540,6 +596,7 @@ BENCHES: tuple[Bench, ...] = (
     PROJECT,
     NODES,
     SCALE,
+    WINDOWS,
 )
 
 

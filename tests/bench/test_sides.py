@@ -19,7 +19,7 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
-    | {"append", "project", "tell_local"}
+    | {"append", "project", "tell_local", "windows"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""
@@ -82,12 +82,13 @@ FIGURES = {
         *("root_6_bytes", "join_root_6_us", "count_adopt_calls_6", "count_resize_root_bytes_6"),
         *("exponent_count_join_root_messages", "route_keyed_first_6_ms"),
     },
+    "windows": {"points_per_s"},
     "million": {"created_per_s", "answered_per_s", "bytes_per_actor"},
 }
 COUNTS = (
     *("outcome_", "processes_", "descriptors_", "asks", "answers_each_second"),
     *("count_", "exponent_", "slowdown", "journal_", "run_again", "append_p50_over_fsync"),
-    "between_over_within",
+    *("between_over_within", "error_"),
 )
 """Figures that are counts, or ratios of our own figures: no verdict compares them with others."""
 

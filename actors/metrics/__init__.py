@@ -1,0 +1,1 @@
+"""Metrics: points, windows by event time, their aggregators, and queries over them."""
