@@ -6,9 +6,11 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from callboard.messages.core.errors import UsageError
+
 from ..series import SeriesKey
 
-__all__ = ["NO_POINTS", "PointColumns", "merge_columns"]
+__all__ = ["NO_POINTS", "PointColumns", "checked_columns", "merge_columns"]
 
 
 class PointColumns(NamedTuple):
@@ -67,4 +69,33 @@ def merge_columns(parts: Sequence[PointColumns]) -> PointColumns:
         np.concatenate(indices),
         np.concatenate([part.times_ns for part in parts]),
         np.concatenate([part.values for part in parts]),
+    )
+
+
+def checked_columns(columns: PointColumns) -> PointColumns:
+    """Columns of others in the types that they must have. Raises `UsageError`."""
+    try:
+        checked = PointColumns(
+            tuple(columns.series),
+            np.asarray(columns.index).astype(np.int32, casting="same_kind"),
+            np.asarray(columns.times_ns).astype(np.int64, casting="same_kind"),
+            np.asarray(columns.values).astype(np.float64, casting="safe"),
+        )
+        shapes = {column.shape for column in checked[1:]}
+        is_good = len(shapes) == 1 and len(shapes.pop()) == 1
+        if is_good and checked.points:
+            is_good = (
+                0 <= int(checked.index.min()) <= int(checked.index.max()) < len(checked.series)
+            )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _refused(repr(error)) from error
+    if not is_good:
+        raise _refused("they have other lengths, or name a series that is not there")
+    return checked
+
+
+def _refused(why: str) -> UsageError:
+    return UsageError(
+        f"columns of points are refused: {why}.",
+        advice="Give index (int32), times_ns (int64) and values (float64) of the same length.",
     )
