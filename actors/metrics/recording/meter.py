@@ -48,6 +48,9 @@ class _Chunk(NamedTuple):
     times_ns: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
 
+    def at(self, places: Any) -> "_Chunk":
+        return _Chunk(self.numbers[places], self.times_ns[places], self.values[places])
+
 
 class HostMeter:
     """The `Meter` of one host. It begins off: points are dropped and counted until `start`."""
@@ -101,6 +104,11 @@ class HostMeter:
             self._items_max = items_max
             for bound in self._bound:
                 bound.items_max = items_max
+
+    @property
+    def is_on(self) -> bool:
+        """See `Meter`."""
+        return self._items_max > 0
 
     # --- single points ----------------------------------------------------------------------
 
@@ -268,7 +276,7 @@ class HostMeter:
             kept = max(0, min(len(chunk.numbers), limit - before))
             self._dropped["full"] += len(chunk.numbers) - kept
             if kept:
-                self._chunks.append(_Chunk(*(column[:kept] for column in chunk)))
+                self._chunks.append(chunk.at(slice(kept)))
             self._waiting = before + kept
         if self.on_pressure is not None and before < limit // 2 <= before + kept:
             self.on_pressure()
@@ -300,8 +308,12 @@ class HostMeter:
             self._taken += taken
         if not taken:
             return NO_POINTS
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return PointColumns(self._keys, *columns).compact()
+        return PointColumns(
+            self._keys,
+            np.concatenate([part.numbers for part in parts]),
+            np.concatenate([part.times_ns for part in parts]),
+            np.concatenate([part.values for part in parts]),
+        ).compact()
 
     def _columns_of(self, full: Sequence[Bound]) -> _Chunk:
         """The points of instruments of one kind, as they are kept."""
@@ -330,7 +342,7 @@ class HostMeter:
             is_good &= chunk.values >= 0.0
         if not is_good.all():
             self._dropped["invalid"] += int(np.count_nonzero(~is_good))
-            chunk = _Chunk(*(column[is_good] for column in chunk))
+            chunk = chunk.at(is_good)
         reduce = sums_of_each_second if kind is MetricKind.COUNTER else last_of_each_second
         return _Chunk(*reduce(*chunk))
 

@@ -53,12 +53,7 @@ class Route:
         for shard in range(self._shards):
             chosen = order[bounds[shard] : bounds[shard + 1]]
             if len(chosen):
-                part = PointColumns(
-                    columns.series,
-                    columns.index[chosen],
-                    columns.times_ns[chosen],
-                    columns.values[chosen],
-                )
+                part = columns.at(chosen)
                 self.outgoing.give(shard, _of_shard(part, numbers))
 
     def _place(self, key: SeriesKey) -> tuple[int, int]:

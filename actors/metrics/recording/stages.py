@@ -9,6 +9,7 @@ Decisions about a series are made once, and remembered for as many series as a h
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -179,14 +180,15 @@ class _Transform:
     def __call__(self, columns: PointColumns, now_ns: int, dropped: Dropped) -> PointColumns:
         if self._scales:
             factors = np.array([self._scales.get(key.name, 1.0) for key in columns.series])
-            columns = columns._replace(values=columns.values * factors[columns.index])
+            columns = replace(columns, values=columns.values * factors[columns.index])
         if self._renames:
             renames = self._renames
-            columns = columns._replace(
+            columns = replace(
+                columns,
                 series=[
                     key._replace(name=renames[key.name]) if key.name in renames else key
                     for key in columns.series
-                ]
+                ],
             )
         return columns
 
@@ -202,13 +204,13 @@ class _Enrich(_Remembered):
         decided = self._decided(columns.series)
         kept = [key for key in decided if key is not None]
         if len(kept) == len(decided):
-            return columns._replace(series=kept)
+            return replace(columns, series=kept)
         chosen = np.array([key is not None for key in decided])[columns.index]
         _count_bad(chosen, "tags", dropped)
         series = [
             columns.series[place] if key is None else key for place, key in enumerate(decided)
         ]
-        return columns._replace(series=series).where(chosen)
+        return replace(columns, series=series).where(chosen)
 
     def _decide(self, key: SeriesKey) -> SeriesKey | None:
         try:
