@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callboard.actors.kernel.inspection.meter import Instrument
 from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.recording.instruments import ITEMS_MAX
 from callboard.actors.metrics.recording.meter import OVERFLOW_NAME, OVERFLOWS_MAX, HostMeter
@@ -231,7 +232,7 @@ def test_a_meter_that_is_stopped_drops_what_waits() -> None:
 
 def test_columns_of_several_series_are_recorded_at_once() -> None:
     meter = started()
-    series = [meter.bind_histogram("a"), meter.bind_counter("b")]
+    series: list[Instrument] = [meter.bind_histogram("a"), meter.bind_counter("b")]
     values = np.array([1.0, 2.0, 3.0])
     assert meter.record(series, np.array([1, 2, 3]), values, np.array([0, 1, 0])) == 3
     values[:] = 0.0  # They were copied.

@@ -105,7 +105,7 @@ def test_a_point_that_cannot_be_is_dropped_for_one_reason(
 
 def test_a_series_with_too_many_tags_for_more_is_dropped() -> None:
     stages = Stages(stages_of(OPTIONS, "host-1"))
-    full = key("a", **{f"tag{number}": "x" for number in range(32)})
+    full = key("a", MetricKind.GAUGE, **{f"tag{number}": "x" for number in range(32)})
     found = stages.run(columns_of((full, NOW_NS, 1.0), (key("b"), NOW_NS, 2.0)), NOW_NS)
     assert found.values.tolist() == [2.0]
     assert stages.accounts["enrich"].dropped == {"tags": 1}
@@ -164,7 +164,7 @@ def test_merged_columns_have_each_series_once() -> None:
         PointColumns((key("a"),), [0], [1, 2], [1.0]),  # type: ignore[arg-type]
         PointColumns((key("a"),), [1], [1], [1.0]),  # type: ignore[arg-type]
         PointColumns((key("a"),), [-1], [1], [1.0]),  # type: ignore[arg-type]
-        PointColumns((key("a"),), [0], ["x"], [1.0]),  # type: ignore[arg-type,list-item]
+        PointColumns((key("a"),), [0], ["x"], [1.0]),  # type: ignore[arg-type]
         PointColumns((key("a"),), [0], [1.5], [1.0]),  # type: ignore[arg-type]
         PointColumns((key("a"),), [[0]], [[1]], [[1.0]]),  # type: ignore[arg-type]
         None,
