@@ -77,6 +77,8 @@ class HostMeter:
         self._chunks: deque[_Chunk] = deque()
         self._waiting = 0
         self._dropped: Final[Counter[str]] = Counter()
+        self._off = 0
+        """Points that instruments dropped while the meter was off."""
         self._taken = 0
         self._rooms: list[asyncio.Future[None]] = []
         self._has_warned = False
@@ -286,10 +288,10 @@ class HostMeter:
 
     def make_room(self, bound: Bound) -> bool:
         """See `MakesRoom`."""
+        if not self._items_max:
+            self._off += 1  # Without the lock: nothing depends on the exact number.
+            return False
         with self._lock:
-            if not self._items_max:
-                self._dropped["off"] += 1
-                return False
             chunk = self._columns_of([bound])
         self._keep(chunk)
         return True
@@ -385,7 +387,10 @@ class HostMeter:
                     self._waiting + sum(len(bound.items) // 2 for bound in self._bound)
                 ),
                 "taken": float(self._taken),
-                **{f"dropped_{reason}": float(n) for reason, n in self._dropped.items()},
+                **{
+                    f"dropped_{reason}": float(count)
+                    for reason, count in (self._dropped + Counter(off=self._off)).items()
+                },
             }
 
 
