@@ -190,15 +190,15 @@ def test_the_series_of_a_host_are_bounded_whatever_the_metrics() -> None:
 
 def test_too_many_points_drop_the_newest_and_are_counted() -> None:
     meter = started(RecordingLimits(points_max=ITEMS_MAX))
-    pressed: list[bool] = []
-    meter.on_pressure = lambda: pressed.append(True)
+    signals: list[bool] = []
+    meter.on_pressure = lambda: signals.append(True)
     took = meter.bind_histogram("took_seconds")
     for number in range(5 * ITEMS_MAX):
         took.observe(float(number))
     found = meter.take()
     assert found.points + dropped(meter)["full"] == 5 * ITEMS_MAX
     assert found.points <= ITEMS_MAX + ITEMS_MAX // 2
-    assert pressed == [True]
+    assert signals == [True]
     assert found.values[: ITEMS_MAX // 2].tolist() == list(range(ITEMS_MAX // 2))
 
 

@@ -58,7 +58,7 @@ def test_a_forgotten_series_that_comes_back_is_no_spike() -> None:
     assert resets.increase("a", other, 400 * SECOND, 1_001.0, start_ns=10 * SECOND + 1) is None
 
 
-def test_sources_are_told_apart_and_forgotten() -> None:
+def test_each_source_has_its_own_series_and_is_forgotten() -> None:
     resets = CounterResets()
     resets.increase("a", KEY, SECOND, 5.0)
     resets.increase("b", KEY, SECOND, 7.0)
