@@ -20,7 +20,14 @@ from ..rows import WindowRows
 from ..series import MetricKind, SeriesKey
 from ..sketch import SketchColumns
 
-__all__ = ["pack_rows", "pack_windows", "series_from", "series_text", "unpack_rows", "unpack_windows"]
+__all__ = [
+    "pack_rows",
+    "pack_windows",
+    "series_from",
+    "series_text",
+    "unpack_rows",
+    "unpack_windows",
+]
 
 Column: TypeAlias = npt.NDArray[Any]
 
