@@ -32,7 +32,6 @@ __all__ = ["PostgresMetricsStorage", "drop_windows"]
 
 ReturnT = TypeVar("ReturnT")
 BLOCKS_AT_ONCE: Final = 64
-COLUMNS: Final = "width, period, shard, band, first_ns, until_ns, members"
 SNAPSHOT: Final = b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 DROP: Final = (
     "DELETE FROM {s}.window_blocks "
@@ -67,7 +66,8 @@ class PostgresMetricsStorage(RowStore):
             "FROM unnest($2::int[], $3::text[]) AS n (number, name)"
         ),
         "add_blocks": (
-            f"INSERT INTO {{s}}.window_blocks ({COLUMNS}, data) "
+            "INSERT INTO {s}.window_blocks "
+            "(width, period, shard, band, first_ns, until_ns, members, data) "
             "SELECT n.* FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], "
             "$5::bigint[], $6::bigint[], $7::int[], $8::bytea[]) AS n"
         ),
@@ -76,7 +76,8 @@ class PostgresMetricsStorage(RowStore):
             "SELECT width, min(first_ns), max(until_ns) FROM {s}.window_blocks GROUP BY width"
         ),
         "listed": (
-            f"SELECT id, {COLUMNS} FROM {{s}}.window_blocks WHERE width = $1 "
+            "SELECT id, width, period, shard, band, first_ns, until_ns, members "
+            "FROM {s}.window_blocks WHERE width = $1 "
             "AND period BETWEEN $2 AND $3 AND first_ns < $4 AND until_ns > $5 "
             "AND ($6::int IS NULL OR shard = $6) "
             "AND ($7::int[] IS NULL OR "
@@ -89,8 +90,9 @@ class PostgresMetricsStorage(RowStore):
         ),
         "take": (
             "WITH gone AS (DELETE FROM {s}.window_blocks WHERE width = $1 AND period = $2 "
-            f"AND shard = $3 AND band = $4 RETURNING id, {COLUMNS}, data) "
-            f"SELECT {COLUMNS}, data FROM gone ORDER BY id"
+            "AND shard = $3 AND band = $4 RETURNING *) "
+            "SELECT width, period, shard, band, first_ns, until_ns, members, data "
+            "FROM gone ORDER BY id"
         ),
         "closed": (
             "SELECT shard, period, count(*) FROM {s}.window_blocks "
