@@ -38,6 +38,7 @@ PACKED_BYTES_MAX: Final = 2**30
 """The most bytes that packed rows may expand to: damaged bytes must not take all memory."""
 WIDTH_HEAD: Final = struct.Struct("<qqI")
 """The width, the first start, and the bytes of the list of series."""
+WIDE: Final = 7
 FLOAT: Final = 8
 SAME: Final = 9
 """The code of a column of whole numbers that are all equal."""
@@ -47,7 +48,7 @@ TYPES: Final = {
     1: np.dtype("<u1"),
     2: np.dtype("<u2"),
     4: np.dtype("<u4"),
-    7: np.dtype("<i8"),
+    WIDE: np.dtype("<i8"),
     FLOAT: np.dtype("<f8"),
 }
 FAST, SMALL = 1, 6
@@ -63,11 +64,8 @@ def _whole(values: Column, out: list[bytes]) -> None:
     if least == most:
         out.append(struct.pack("<Bq", SAME, least))
         return
-    if least < 0 or most >= 2**32:
-        code = 7
-    else:
-        code = 1 if most < 2**8 else 2 if most < 2**16 else 4
-    _shuffled(code, values, out)
+    fitting = (code for code in (1, 2, 4) if least >= 0 and most < 2 ** (8 * code))
+    _shuffled(next(fitting, WIDE), values, out)
 
 
 def _floats(values: Column, out: list[bytes]) -> None:
