@@ -1,4 +1,4 @@
-"""The hot store on an event loop: in threads of this process, or behind an actor on another host."""
+"""The hot store on an event loop: in threads of this process, or behind an actor elsewhere."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
