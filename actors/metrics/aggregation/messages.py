@@ -1,23 +1,33 @@
 """The contracts of aggregators and of the actor that keeps their windows."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from pydantic import Field
+
+from callboard.messages.core.codec import Array
 from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.ref import Ref
 
 from ..ports import Extent
 from ..series import Matcher, MatcherKind
 
 __all__ = [
     "ClaimShard",
+    "CloseDue",
     "CommitShard",
     "ExtentsRead",
+    "FollowWindows",
+    "LateRead",
     "MatcherText",
+    "NewestRead",
     "PackShard",
     "ReadClaimed",
     "ReadExtents",
-    "ReadOpenExtents",
-    "ReadOpenSeries",
-    "ReadOpenWindows",
+    "ReadLate",
+    "ReadNewest",
+    "ReadNewestExtents",
+    "ReadNewestSeries",
     "ReadSeries",
     "ReadShard",
     "ReadWindows",
@@ -29,6 +39,7 @@ __all__ = [
     "StageCommit",
     "WakeShard",
     "WindowsClosed",
+    "WindowsFollowed",
     "WindowsRead",
     "matchers_of",
     "matchers_text",
@@ -169,7 +180,16 @@ class ReadExtents(Request[ExtentsRead], name="callboard.metrics.read_extents"):
 # --- the aggregators ----------------------------------------------------------------------------
 
 
-class ReadOpenWindows(Request[WindowsRead], name="callboard.metrics.read_open_windows"):
+class NewestRead(Contract, name="callboard.metrics.newest_read"):
+    """Windows in the memory of an aggregator."""
+
+    data: bytes
+    """See `WindowsRead`."""
+    complete_from_ns: int
+    """All windows of this shard and width that begin at or after this time are in memory."""
+
+
+class ReadNewest(Request[NewestRead], name="callboard.metrics.read_newest"):
     """Read the newest windows of a shard, open ones among them; see `WindowReader.windows`."""
 
     shard: int
@@ -180,7 +200,7 @@ class ReadOpenWindows(Request[WindowsRead], name="callboard.metrics.read_open_wi
     limit: int
 
 
-class ReadOpenSeries(Request[SeriesRead], name="callboard.metrics.read_open_series"):
+class ReadNewestSeries(Request[SeriesRead], name="callboard.metrics.read_newest_series"):
     """Read the series of the newest windows of a shard; see `WindowReader.series`."""
 
     shard: int
@@ -190,10 +210,28 @@ class ReadOpenSeries(Request[SeriesRead], name="callboard.metrics.read_open_seri
     limit: int
 
 
-class ReadOpenExtents(Request[ExtentsRead], name="callboard.metrics.read_open_extents"):
+class ReadNewestExtents(Request[ExtentsRead], name="callboard.metrics.read_newest_extents"):
     """Read the time that the newest windows of a shard cover."""
 
     shard: int
+
+
+class LateRead(Contract, name="callboard.metrics.late_read"):
+    """Points that came too late for their windows, oldest first."""
+
+    series: tuple[str, ...]
+    """Series, as `packed.series_text` writes them."""
+    index: Array
+    """For each point the place of its series (int32)."""
+    times_ns: Array
+    values: Array
+
+
+class ReadLate(Request[LateRead], name="callboard.metrics.read_late"):
+    """Read the newest points of a shard that came too late."""
+
+    shard: int
+    limit: int = Field(default=1_000, ge=1)
 
 
 class ShardRead(Contract, name="callboard.metrics.shard_read"):
@@ -214,6 +252,25 @@ class WakeShard(Contract, name="callboard.metrics.wake_shard"):
     """Activate the aggregator of a shard, so that its open windows close in time."""
 
     shard: int
+
+
+class CloseDue(Contract, name="callboard.metrics.close_due"):
+    """The timer of an aggregator."""
+
+    shard: int
+
+
+class WindowsFollowed(Contract, name="callboard.metrics.windows_followed"):
+    """The follower gets windows for so many seconds; it asks again before they are over."""
+
+    for_s: float
+
+
+class FollowWindows(Request[WindowsFollowed], name="callboard.metrics.follow_windows"):
+    """Send each closed window of a shard to `follower`, as `WindowsClosed`."""
+
+    shard: int
+    follower: Ref[Any]
 
 
 class WindowsClosed(Contract, name="callboard.metrics.windows_closed"):
