@@ -2,7 +2,7 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but
+`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but
 the last from its options, so one driver runs on this machine and on a cluster without a change.
 """
 
@@ -35,12 +35,14 @@ FROM_ENVIRONMENT: Final = {
     "address": "CALLBOARD_ADDRESS",
     "name": "CALLBOARD_NAME",
     "journal": "CALLBOARD_JOURNAL",
+    "metrics": "CALLBOARD_METRICS",
     "modules": "CALLBOARD_MODULES",
     "frame_ports": "CALLBOARD_FRAME_PORTS",
 }
 """The settings that the environment may give, and their variables."""
 
 
+SHARDS_MAX: Final = 1_024
 HOST_SUPERVISION: Final = SupervisorSpec(
     intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=5.0)
 )
@@ -119,6 +121,13 @@ class Settings:
     journal (a file of its own), or `off`."""
     states_cache: str = ""
     """A Redis URL for the second tier of the cache of states; empty for none."""
+    metrics: str = "off"
+    """The store for windows of metrics: a path or a URL as for the journal, `auto` (with a journal
+    in a file, a file next to it; else in memory), or `off`. All parts of the system record into
+    it, and actors by `ctx.meter`."""
+    metrics_shards: int = 4
+    """The number of aggregators, over which series are spread; the same for as long as a store of
+    metrics is used."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -143,7 +152,11 @@ class Settings:
             ports_of(self.frame_ports)
         except (ValueError, AttributeError):
             _refuse("frame_ports", self.frame_ports, "any, off, or a range such as 11000-11999")
-        for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
+        if not 1 <= self.metrics_shards <= SHARDS_MAX:
+            _refuse("metrics_shards", self.metrics_shards, f"a number from 1 to {SHARDS_MAX}")
+        if not isinstance(self.metrics, str) or not self.metrics:
+            _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
+        for name in ("journal", "journal_node", "blobs", "states", "states_cache", "metrics"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
         if not isinstance(self.blobs, str) or not self.blobs:
@@ -265,6 +278,8 @@ class SettingsOptions(TypedDict, total=False):
     blobs: str | None
     states: str | None
     states_cache: str | None
+    metrics: str | None
+    metrics_shards: int | None
     durability: str | None
 
 

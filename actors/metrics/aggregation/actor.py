@@ -90,7 +90,7 @@ class MetricsAggregator(KeyedActor):
 
         async with contextlib.AsyncExitStack() as stack:
             shard = Shard(
-                int(ctx.key),
+                int(ctx.path.rpartition("/")[2]),
                 ctx.fence,
                 await self._storage(stack),
                 clock_ns=self._clock_ns,
