@@ -2,8 +2,9 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but
-the last from its options, so one driver runs on this machine and on a cluster without a change.
+`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`.
+`callboard run` sets most of them from its options, so one driver runs on this machine and on a
+cluster without a change.
 """
 
 import logging
