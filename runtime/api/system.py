@@ -20,6 +20,7 @@ from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.kernel.actor import Actor
 from callboard.actors.kernel.directory.subscriptions import contract_name_of
 from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.inspection.meter import Meter
 from callboard.actors.kernel.monitors.monitors import Watch
 from callboard.actors.kernel.props import props_of
 from callboard.actors.kernel.spawnable import Spawnable
@@ -396,6 +397,11 @@ class System:
         those before.
         """
         return notices.offers_of(self._host, contract_name_of(contract))
+
+    @property
+    def meter(self) -> Meter:
+        """The meter of this driver; see `Context.meter`."""
+        return self._host.meter
 
     # --- executions -----------------------------------------------------------------------------
 

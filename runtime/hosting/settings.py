@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, TypedDict
 
+from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
@@ -90,6 +91,9 @@ class Settings:
     names the blocked actor; 0 for never. With the engine `inline`, only the log names it."""
     metrics_s: float = 5.0
     """The interval at which each host publishes its metrics; 0 for never."""
+    recording: RecordingOptions | None = None
+    """How each host records the points of `ctx.meter`, and brings them to the aggregators; None
+    to drop and count them."""
     heartbeat_s: float = 1.0
     """The interval of heartbeats, and the time for the answer to one."""
     heartbeats_missed_max: int = 5
@@ -268,6 +272,7 @@ class SettingsOptions(TypedDict, total=False):
     blocked_s: float | None
     blocked_s_max: float | None
     metrics_s: float | None
+    recording: RecordingOptions | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None
     lease_s: float | None
@@ -352,6 +357,8 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
         return TRUTHS[text.lower()]
     if kind in {Limits, SupervisorSpec}:
         _refuse(name, text, f"a {kind.__name__}, which only code can give")
+    if name == "recording":
+        _refuse(name, text, "a RecordingOptions, which only code can give")
     return text
 
 

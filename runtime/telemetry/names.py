@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["METRICS", "Kind", "Metric"]
+__all__ = ["METRICS", "Kind", "Metric", "exposed_name"]
 
 
 @enum.unique
@@ -159,6 +159,18 @@ STATES: Final = {
     ),
 }
 
+RECORDING: Final = {
+    "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
+    "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
+    "callboard_points_dropped": Metric(
+        COUNTER, "Points that were dropped on their way to the aggregators.", "reason"
+    ),
+    "callboard_points_waiting": Metric(GAUGE, "Points that no aggregator has stored yet."),
+    "callboard_point_batches_repeated": Metric(COUNTER, "Batches that were sent again."),
+    "callboard_point_source_failures": Metric(COUNTER, "Failures of sources of points."),
+    "callboard_series_recorded": Metric(GAUGE, "Series of the host's meter."),
+}
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -167,5 +179,11 @@ METRICS: Final[Mapping[str, Metric]] = {
     **CACHE,
     **EVENTS,
     **STATES,
+    **RECORDING,
 }
 """All of them, by name."""
+
+
+def exposed_name(name: str) -> str:
+    """The name of a metric's samples at the endpoint of a node, as queries have to use it."""
+    return f"{name}_total" if METRICS[name].kind is Kind.COUNTER else name
