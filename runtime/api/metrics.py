@@ -37,8 +37,11 @@ from callboard.actors.metrics.aggregation.storage import (
 )
 from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.ports import WindowReader
+from callboard.actors.metrics.recording.extension import FlushRecording, RecordingFlushed
+from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.windows.settings import DEFAULT_SETTINGS, WindowSettings
+from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Restart
 from callboard.messages.control.views import CallboardView
@@ -49,8 +52,9 @@ from callboard.messages.core.ref import Address, Ref
 from ..executions.journals import OpenJournal
 from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
+from .keyed import KeyedActors
 
-__all__ = ["SystemMetrics", "metrics_url", "open_windows", "start_metrics"]
+__all__ = ["SystemMetrics", "metrics_url", "open_windows", "shards_of", "start_metrics"]
 
 ReplyT = TypeVar("ReplyT")
 OFF, AUTO, MEMORY = "off", "auto", "memory:"
@@ -60,6 +64,8 @@ STORE_NAME: Final = "metrics-store"
 FOLLOW_SHARE: Final = 0.4
 """A follower asks again after this share of its time."""
 RETRY_S: Final = 1.0
+FLUSH_S: Final = 10.0
+CLOSE_FLUSH_S: Final = 3.0
 
 
 class Starts(Protocol):
@@ -106,6 +112,11 @@ def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
     return MEMORY if path is None else str(path.with_name(path.name + ".metrics").absolute())
 
 
+def shards_of(settings: Settings) -> int:
+    """The number of aggregators of a system."""
+    return (settings.recording or RecordingOptions()).shards
+
+
 async def start_metrics(
     system: Starts,
     host: Host,
@@ -137,9 +148,10 @@ async def start_metrics(
     else:
         reader = ThreadStorage(make_store())
         await reader.open()
-    await system.keyed(props(MetricsAggregator, store, settings, limits), idle_s=NEVER_S)
+    made = props(MetricsAggregator, store, settings, limits)
+    keyed = await system.keyed(made, idle_s=NEVER_S)
     await system.spawn(props(ShardKeeper, shards), restart=Restart.PERMANENT)
-    return SystemMetrics(system, host, url, shards, reader)
+    return SystemMetrics(system, host, url, shards, reader, keyed)
 
 
 async def _beside_slot_0(system: Starts) -> Placement:
@@ -154,7 +166,13 @@ class SystemMetrics:
     """The metrics of a running system, for its driver."""
 
     def __init__(
-        self, system: Starts, host: Host, url: str, shards: int, storage: ShardStorage
+        self,
+        system: Starts,
+        host: Host,
+        url: str,
+        shards: int,
+        storage: ShardStorage,
+        keyed: KeyedActors[MetricsAggregator],
     ) -> None:
         """Use the setting `metrics`, or `start_metrics`, which call this."""
         self.url: Final = url
@@ -166,6 +184,7 @@ class SystemMetrics:
         """The windows in the memory of the aggregators."""
         self._system = system
         self._host = host
+        self._keyed = keyed
 
     @property
     def reader(self) -> WindowReader:
@@ -208,8 +227,26 @@ class SystemMetrics:
                 wait_s = FOLLOW_SHARE * followed.for_s
             await asyncio.sleep(wait_s)
 
-    async def close(self) -> None:
-        """Close what this driver has opened; the aggregators go on with their system."""
+    async def flush(self, timeout_s: float = FLUSH_S) -> int:
+        """Bring all recorded points to the aggregators; gives how many are left after the time."""
+        hosts = (self._host.slot, *self._host.directory.hosts)
+        asks = [
+            self._host.ask(Address(slot, CONTROL_CELL), FlushRecording(timeout_s=timeout_s), None)
+            for slot in dict.fromkeys(hosts)
+        ]
+        answers = await asyncio.gather(*asks, return_exceptions=True)
+        return sum(answer.left for answer in answers if isinstance(answer, RecordingFlushed))
+
+    async def close(self, *, ends: bool) -> None:
+        """Close what this driver has opened.
+
+        With `ends`, when the system ends with it: bring all points to the aggregators, and stop
+        them while their store still runs.
+        """
+        if ends:
+            with contextlib.suppress(CallboardError):
+                await self.flush(CLOSE_FLUSH_S)
+                await self._keyed.stop()
         if isinstance(self.storage, ThreadStorage):
             await self.storage.close()
 

@@ -60,7 +60,7 @@ from . import notices
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
-from .metrics import SystemMetrics, metrics_url, start_metrics
+from .metrics import SystemMetrics, metrics_url, shards_of, start_metrics
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
 
@@ -120,7 +120,7 @@ class System:
                 self,
                 self._host,
                 url,
-                shards=self.settings.metrics_shards,
+                shards=shards_of(self.settings),
                 durability=self.settings.durability,
             )
         await self._executions.prepare()
@@ -159,7 +159,7 @@ class System:
         if self._executions is not None:
             await self._executions.leave()
         if self._metrics is not None:
-            await self._metrics.close()
+            await self._metrics.close(ends=not self.settings.detached)
         if self._connection is not None:
             await self._connection.stop(timeout_s)
         if self._admin is not None:  # Last, so that a slow stop can be inspected.

@@ -44,7 +44,6 @@ FROM_ENVIRONMENT: Final = {
 """The settings that the environment may give, and their variables."""
 
 
-SHARDS_MAX: Final = 1_024
 HOST_SUPERVISION: Final = SupervisorSpec(
     intensity=Intensity(restarts=30, period_s=30.0), backoff=Backoff(max_s=5.0)
 )
@@ -93,7 +92,7 @@ class Settings:
     """The interval at which each host publishes its metrics; 0 for never."""
     recording: RecordingOptions | None = None
     """How each host records the points of `ctx.meter`, and brings them to the aggregators; None
-    to drop and count them."""
+    for the defaults, and without `metrics` to drop and count them."""
     heartbeat_s: float = 1.0
     """The interval of heartbeats, and the time for the answer to one."""
     heartbeats_missed_max: int = 5
@@ -130,9 +129,6 @@ class Settings:
     """The store for windows of metrics: a path or a URL as for the journal, `auto` (with a journal
     in a file, a file next to it; else in memory), or `off`. All parts of the system record into
     it, and actors by `ctx.meter`."""
-    metrics_shards: int = 4
-    """The number of aggregators, over which series are spread; the same for as long as a store of
-    metrics is used."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -157,10 +153,10 @@ class Settings:
             ports_of(self.frame_ports)
         except (ValueError, AttributeError):
             _refuse("frame_ports", self.frame_ports, "any, off, or a range such as 11000-11999")
-        if not 1 <= self.metrics_shards <= SHARDS_MAX:
-            _refuse("metrics_shards", self.metrics_shards, f"a number from 1 to {SHARDS_MAX}")
         if not isinstance(self.metrics, str) or not self.metrics:
             _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
+        if self.metrics != "off" and self.recording is None:
+            object.__setattr__(self, "recording", RecordingOptions())
         for name in ("journal", "journal_node", "blobs", "states", "states_cache", "metrics"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
@@ -285,7 +281,6 @@ class SettingsOptions(TypedDict, total=False):
     states: str | None
     states_cache: str | None
     metrics: str | None
-    metrics_shards: int | None
     durability: str | None
 
 

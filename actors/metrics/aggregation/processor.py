@@ -16,7 +16,7 @@ from ..points import MetricDataPoint, MetricSource, MetricTags, PointBatch
 from ..ports import Extent
 from ..query.columns import combine_rows
 from ..query.readers import CombinedReader, too_many_rows, too_many_series
-from ..recording.collector import shard_of
+from ..recording.routes import shard_of
 from ..rows import WindowRows
 from ..series import Matcher, SeriesKey
 from ..windows.settings import DEFAULT_SETTINGS, WindowSettings
