@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..series import SeriesKey
 
-__all__ = ["Accounts", "Applied", "DropReason", "LatePoints", "Refusal", "Warned", "Warning"]
+__all__ = ["Accounts", "Applied", "DropReason", "LatePoints", "Refusal", "ShardWarning", "Warned"]
 
 
 @enum.unique
@@ -23,7 +23,7 @@ class DropReason(enum.Enum):
     MALFORMED = "malformed"
     """The columns of its batch have other types or lengths than they must have."""
     UNKNOWN_SERIES = "unknown_series"
-    """Its source never defined its series."""
+    """Its source never defined its series, or defined it with a wrong name or wrong tags."""
     NOT_FINITE = "not_finite"
     """Its value is NaN or infinite."""
     FUTURE = "future"
@@ -32,6 +32,8 @@ class DropReason(enum.Enum):
     """Its time is too far behind the clock."""
     WRONG_UNIT = "wrong_unit"
     """Its time is in seconds, milliseconds or microseconds, not in nanoseconds."""
+    TOO_MANY_WINDOWS = "too_many_windows"
+    """The shard has no room for one more open window of all its series."""
 
 
 @enum.unique
@@ -40,6 +42,8 @@ class Refusal(enum.Enum):
 
     DEFINITIONS_MISSING = "definitions_missing"
     """It builds on series that this shard does not know: the source repeats them."""
+    WRONG_NUMBERS = "wrong_numbers"
+    """The numbers of its points or series are negative or absurd: the source is wrong."""
     TOO_MANY_GAPS = "too_many_gaps"
     TOO_MANY_SOURCES = "too_many_sources"
 
@@ -58,7 +62,7 @@ class Warned(enum.Enum):
     """Points of a source never came: their windows are marked partial."""
 
 
-class Warning(NamedTuple):  # noqa: A001 - it is one, for people
+class ShardWarning(NamedTuple):
     """An effect: something that a person may want to know."""
 
     kind: Warned

@@ -15,6 +15,8 @@ FINEST_NS: Final = WINDOWS_NS[0]
 CUSTOM_MAX: Final = 8
 PANES_MAX: Final = 1_440
 """The panes of one custom window: a day in steps of a minute."""
+OVERLAP_MAX: Final = 60
+"""The sliding windows that contain one moment."""
 SERIES_MAX: Final = 1 << 19
 """The series of one shard, those for overflow included: their number has 19 bits in a code."""
 
@@ -39,7 +41,8 @@ class WindowSettings:
     idle_ns: int = 30 * SECOND_NS
     """A source that reports nothing for so long does not hold the watermark back any more."""
     hold_ns: int = 600 * SECOND_NS
-    """A source that reports, but whose watermark is so far behind the clock, does not either."""
+    """A source that reports does not hold the watermark back either, if its own stands still for
+    so long, or is so far behind the newest one of another source."""
     gap_ns: int = 60 * SECOND_NS
     """Points that are missing for so long between others of their source are given up."""
     future_ns: int = 300 * SECOND_NS
@@ -53,6 +56,8 @@ class WindowSettings:
     """The tag that names a tenant; without one all series are of one tenant."""
     series_per_tenant_max: int = 100_000
     """Further series of a tenant are counted in its overflow series."""
+    cells_max: int = 16_000_000
+    """Open windows times series, at 72 bytes each. Points that need more are dropped."""
     sources_max: int = 10_000
     gaps_max: int = 64
     """Gaps between the points of one source. A batch that makes one more is refused for now."""
@@ -116,8 +121,10 @@ def levels_of(custom: tuple[CustomWindow, ...]) -> tuple[Level, ...]:
         elif width == step:
             levels.append(Level(width, step, None))
         else:
-            levels.append(Level(pane, pane, None, is_given=False))
-            levels.append(Level(width, step, len(levels) - 1))
+            panes = Level(pane, pane, None, is_given=False)
+            if panes not in levels:
+                levels.append(panes)
+            levels.append(Level(width, step, levels.index(panes)))
     return tuple(levels)
 
 
@@ -128,11 +135,11 @@ def _check(window: CustomWindow, widths: list[int]) -> None:
             f"a window of {width} ns has a step of {step} ns.",
             advice="Use a step of at least a second, and a width from the step to a day.",
         )
-    if width // math.gcd(width, step) > PANES_MAX:
+    if width // math.gcd(width, step) > PANES_MAX or width > step * OVERLAP_MAX:
         raise UsageError(
             f"a window of {width} ns in steps of {step} ns needs too many panes.",
             advice=f"Use a width and a step whose greatest common divisor is at least "
-            f"1/{PANES_MAX} of the width.",
+            f"1/{PANES_MAX} of the width, and a step of at least 1/{OVERLAP_MAX} of it.",
         )
     if width in widths:
         raise UsageError(
