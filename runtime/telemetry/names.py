@@ -171,6 +171,29 @@ RECORDING: Final = {
     "callboard_series_recorded": Metric(GAUGE, "Series of the host's meter."),
 }
 
+WINDOWS: Final = {
+    "callboard_window_points": Metric(
+        COUNTER, "Points that have reached an aggregator, by what became of them.", "outcome"
+    ),
+    "callboard_window_commits": Metric(COUNTER, "Commits of aggregators."),
+    "callboard_window_log_bytes": Metric(COUNTER, "Bytes of changes that were committed."),
+    "callboard_window_states": Metric(COUNTER, "Commits of a whole state of a shard."),
+    "callboard_window_state_bytes": Metric(COUNTER, "Bytes of these states."),
+    "callboard_window_retries": Metric(COUNTER, "Commits of aggregators that were repeated."),
+    "callboard_window_restores": Metric(
+        COUNTER, "Times that a shard went back to its store, after a commit of unknown outcome."
+    ),
+    "callboard_window_closed": Metric(COUNTER, "Windows that have closed, or were corrected."),
+    "callboard_window_late_discarded": Metric(
+        COUNTER, "Late points that can no longer be read, because newer ones took their room."
+    ),
+    "callboard_window_series": Metric(GAUGE, "Series of the largest shard of the host."),
+    "callboard_window_waiting_points": Metric(
+        GAUGE, "Points of a shard that its store has not taken yet."
+    ),
+    "callboard_window_bytes": Metric(GAUGE, "Bytes of the windows of the largest shard."),
+}
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -180,6 +203,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **EVENTS,
     **STATES,
     **RECORDING,
+    **WINDOWS,
 }
 """All of them, by name."""
 
