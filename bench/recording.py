@@ -1,7 +1,10 @@
-"""The work of `observe`: values that each side records, one call after the other, in one thread.
+"""The work of `observe` and `ingest`.
 
-A figure is the median of some rounds of a plain loop around the call, the loop included: in its
-hot path an agent calls from a loop, too.
+`observe` are values that each side records, one call after the other, in one thread. A figure is
+the median of some rounds of a plain loop around the call, the loop included: in its hot path an
+agent calls from a loop, too.
+
+`ingest` are points of many series, each with the present time; every one must be in a window.
 """
 
 import gc
@@ -10,10 +13,23 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from bench.outcome import Params, check_of
 
-__all__ = ["expected_observe", "ns_per_call", "observed_check"]
+__all__ = [
+    "SERIES",
+    "column_of",
+    "expected_ingest",
+    "expected_observe",
+    "ingested_check",
+    "ns_per_call",
+    "observed_check",
+]
 
+SERIES: Final = 1_000
+SEED: Final = 14
 ROUNDS: Final = 5
 VALUES: Final = 97
 """So many different values, all exact as floats: their sum has no rounding."""
@@ -42,3 +58,20 @@ def expected_observe(params: Params) -> str:
     """The check that every side must reach."""
     each = params["calls"] // ROUNDS
     return observed_check(ROUNDS * each, ROUNDS * sum(number % VALUES for number in range(each)))
+
+
+def column_of(points: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Series in random order, each at least once if there is room, and heavy-tailed values."""
+    random = np.random.default_rng(SEED)
+    which = random.permutation(np.arange(points) % SERIES)
+    return which, random.lognormal(-3.0, 1.5, points)
+
+
+def ingested_check(share: float, series: float) -> str:
+    """The check over the share of points that windows have, and the number of series."""
+    return check_of({"share": share, "series": series})
+
+
+def expected_ingest(params: Params) -> str:
+    """The check that every side must reach: each point is in one window."""
+    return ingested_check(1.0, float(min(SERIES, params["points"])))

@@ -19,7 +19,7 @@ from bench import workload
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
-from bench.recording import expected_observe
+from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
 
@@ -407,6 +407,25 @@ OBSERVE = Bench(
     expected_check=expected_observe,
 )
 
+INGEST = Bench(
+    name="ingest",
+    question="How many points a second get from agents on hosts into durable windows?",
+    ours=_ours(
+        {"points": 20_000_000, "warm_up": 200_000, "hosts": 2, "shards": "1-2-4"},
+        {"points": 20_000, "warm_up": 2_000, "hosts": 1, "shards": "2"},
+    ),
+    peers=(
+        _peer(
+            "bytewax",
+            _module("bytewax", "bytewax"),
+            {"points": 1_000_000, "warm_up": 0, "hosts": 1},
+            {"points": 5_000, "warm_up": 0, "hosts": 1},
+        ),
+    ),
+    expected_check=expected_ingest,
+    timeout_s=300.0,
+)
+
 STORES = ("sqlite", "postgres")
 
 STATE = Bench(
@@ -553,6 +572,7 @@ BENCHES: tuple[Bench, ...] = (
     NODES,
     SCALE,
     OBSERVE,
+    INGEST,
 )
 
 

@@ -31,6 +31,8 @@ __all__ = ["FlushRecording", "Recorder", "RecordingFlushed"]
 FLUSH_S: Final = 5.0
 """How long a flush waits for the aggregators unless its caller says otherwise."""
 FLUSH_S_MAX: Final = 60.0
+STOPPING_S: Final = 1.0
+"""How long an ordered stop of the host waits for the aggregators."""
 
 
 class RecordingFlushed(Contract, name="callboard.recording_flushed"):
@@ -154,6 +156,12 @@ class Recorder(Extension):
                 Name("callboard_series_recorded"): figures["series"],
             },
         )
+
+    async def stopping(self) -> None:
+        """Bring what is left to the aggregators, if they still run."""
+        directory = self._host.directory
+        if self._collector is not None and directory.offers(AppendPoints.contract_name):
+            await self._collector.drain(STOPPING_S)
 
     def close(self) -> None:
         """See `Extension`."""
