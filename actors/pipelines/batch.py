@@ -29,7 +29,7 @@ class DataBatch:
     An Arrow table is a batch as well: what has `num_rows`, `take` and `column_names`.
     """
 
-    __slots__ = ("data", "origins", "originals", "position", "rows", "source")
+    __slots__ = ("data", "originals", "origins", "position", "rows", "source")
 
     def __init__(
         self,

@@ -140,13 +140,13 @@ class Pipeline:
         letter_attempt: int = 1, is_replay: bool = False,
     ) -> "BatchRun":  # fmt: skip
         """Begin a batch. `attempt` counts its runs, `letter_attempt` how often its rows came."""
-        return BatchRun(self, batch, attempt, now, execution, letter_attempt, is_replay)
+        return BatchRun(self, batch, attempt, now, execution, letter_attempt, is_replay=is_replay)
 
     def run_batch(
         self, batch: DataBatch, *, attempt: int = 1, now: float = 0.0, execution: str = ""
     ) -> PipelineExecutionResult:
         """Run a batch through all stages, and count it."""
-        run = BatchRun(self, batch, attempt, now, execution, 1, False)  # noqa: FBT003
+        run = BatchRun(self, batch, attempt, now, execution, 1, is_replay=False)
         run.run_everywhere()
         result = run.finish()
         if result.batch is not None:
@@ -184,6 +184,7 @@ class BatchRun:
         now: float,
         execution: str,
         letter_attempt: int,
+        *,
         is_replay: bool,
     ) -> None:
         self._pipeline = pipeline

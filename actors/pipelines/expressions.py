@@ -99,7 +99,7 @@ COLUMN_NAMES: Final = {
     "·where": np.where,
     "·*": _times,
     "·%": _rest,
-    "·+": lambda one, other: np.add(one, other),
+    "·+": np.add,
 }
 
 OPERATORS: Final = (
@@ -209,12 +209,12 @@ def _call(name: str, *parts: ast.expr) -> ast.Call:
 class _ForRows(ast.NodeTransformer):
     """Replaces the operators that could make huge texts."""
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:  # noqa: N802 - named by `ast`
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         name = FUNCTION_OF.get(type(node.op))
         return node if name is None else _call(name, node.left, node.right)
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802 - named by `ast`
+    def visit_Call(self, node: ast.Call) -> ast.expr:
         node.args = [self.visit(argument) for argument in node.args]
         assert isinstance(node.func, ast.Name), "checked by `_fields`"
         return _call(f"·{node.func.id}", *node.args)
@@ -223,19 +223,19 @@ class _ForRows(ast.NodeTransformer):
 class _ForColumns(_ForRows):
     """Replaces what does not work on whole columns."""
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:  # noqa: N802 - named by `ast`
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
         self.generic_visit(node)
         return _call("·and" if isinstance(node.op, ast.And) else "·or", *node.values)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802 - named by `ast`
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         self.generic_visit(node)
         return _call("·not", node.operand) if isinstance(node.op, ast.Not) else node
 
-    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:  # noqa: N802 - named by `ast`
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         self.generic_visit(node)
         return _call("·where", node.test, node.body, node.orelse)
 
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802 - named by `ast`
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
         self.generic_visit(node)
         left, parts = node.left, list[ast.expr]()
         for operator, right in zip(node.ops, node.comparators, strict=True):

@@ -65,13 +65,11 @@ class DeadLetter(NamedTuple):
         """The letter in these bytes. Raises `StoreDamaged`."""
         try:
             form, *fields = msgpack.unpackb(data, use_list=False)
-            if form != FORMAT:
-                raise ValueError(f"its format is {form!r}")
+            assert form == FORMAT, f"its format is {form!r}"
             letter = cls(*fields)
             is_right = isinstance(letter.original, bytes) and isinstance(letter.reasons, tuple)
-            if not is_right:
-                raise ValueError("its fields have other types")
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            assert is_right, "its fields have other types"
+        except (AssertionError, ValueError, TypeError, msgpack.UnpackException) as error:
             raise StoreDamaged(
                 f"a dead letter of {len(data)} bytes does not decode: {error}.",
                 advice="Discard it, or restore the store from a backup.",
