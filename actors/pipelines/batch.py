@@ -29,7 +29,7 @@ class DataBatch:
     An Arrow table is a batch as well: what has `num_rows`, `take` and `column_names`.
     """
 
-    __slots__ = ("data", "originals", "origins", "position", "rows", "source")
+    __slots__ = ("data", "originals", "origins", "places", "position", "rows", "source")
 
     def __init__(
         self,
@@ -51,6 +51,8 @@ class DataBatch:
         """The rows as the source had them; None when they are the rows themselves."""
         self.origins = origins
         """For each row its place in the source's batch; None while no row is missing."""
+        self.places: Sequence[int] | None = None
+        """In a source's batch: where each row is in the source, if not one after the other."""
 
     @classmethod
     def of_rows(
@@ -60,15 +62,22 @@ class DataBatch:
         source: str = "",
         position: int = 0,
         originals: Sequence[bytes] | None = None,
+        places: Sequence[int] | None = None,
     ) -> Self:
-        """A batch of rows."""
+        """A batch of rows. Raises `UsageError` when `originals` are more or fewer."""
         if originals is not None and len(originals) != len(rows):
             raise UsageError(
                 f"a batch of {len(rows)} rows has {len(originals)} originals.",
                 advice="Give one for each row, or none.",
             )
         taken = tuple(rows)
-        return cls(taken, len(taken), source=source, position=position, originals=originals)
+        batch = cls(taken, len(taken), source=source, position=position, originals=originals)
+        batch.places = places
+        return batch
+
+    def place_of(self, origin: int) -> int:
+        """Where a row of a source's batch is in its source."""
+        return self.position + origin if self.places is None else self.places[origin]
 
     @classmethod
     def of_columns(cls, columns: Columns, *, source: str = "", position: int = 0) -> Self:

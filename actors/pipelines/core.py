@@ -171,9 +171,21 @@ class BatchRun:
     """One batch on its way through the stages."""
 
     __slots__ = (
-        "_account", "_attempt", "_execution", "_flows", "_is_replay", "_letter_attempt",
-        "_letters", "_now", "_pipeline", "_source", "_states", "batch", "error", "index",
-        "is_flush", "retry",
+        "_execution",
+        "_is_replay",
+        "_letter_attempt",
+        "_letters",
+        "_now",
+        "_pipeline",
+        "_source",
+        "_states",
+        "attempt",
+        "batch",
+        "error",
+        "flows",
+        "index",
+        "is_flush",
+        "retry",
     )  # fmt: skip
 
     def __init__(
@@ -189,12 +201,13 @@ class BatchRun:
     ) -> None:
         self._pipeline = pipeline
         self._source = batch
-        self._attempt = attempt
+        self.attempt = attempt
         self._now = now
         self._execution = execution
         self._letter_attempt = letter_attempt
         self._is_replay = is_replay
-        self._flows: list[StageFlow] = []
+        self.flows: list[StageFlow] = []
+        """What the batch did to each stage so far."""
         self._letters: list[DeadLetter] = []
         self._states: dict[str, StageState] | None = None
         self.batch = batch
@@ -223,10 +236,13 @@ class BatchRun:
         """The stage that comes next, or that runs just now."""
         return self._pipeline.stages[self.index]
 
-    def advance(self) -> None:
-        """Run stages until the end, or until one that runs elsewhere."""
+    def advance(self, before: int | None = None) -> None:
+        """Run stages until the end, before this one, or before one that runs elsewhere."""
         stages = self._pipeline.stages
-        while not self.is_over and (stages[self.index].runs_here or not self.batch.rows):
+        end = len(stages) if before is None else before
+        while self.index < end and not self.is_over:
+            if not stages[self.index].runs_here and self.batch.rows:
+                break
             self._run(stages[self.index])
 
     def run_everywhere(self) -> None:
@@ -237,7 +253,7 @@ class BatchRun:
     def _run(self, stage: BuiltStage) -> None:
         before = self.batch
         if not before.rows and not (self.is_flush and stage.type.keeps_state):
-            self._flows.append(StageFlow(0, 0, 0, 0))
+            self.flows.append(StageFlow(0, 0, 0, 0))
             self.index += 1
             return
         clock = self._pipeline.clock
@@ -273,13 +289,15 @@ class BatchRun:
         full = [part for part in parts if part.rows]
         return joined(full) if full else before.take(())
 
-    def take(self, after: DataBatch, flow: StageFlow, refused: Sequence[Any], error: Any) -> None:
-        """Take what the next stage did elsewhere: see `stage_elsewhere`."""
-        stage = self.stage
-        if error is not None:
-            self._failed(stage, error, can_be_split=False)
-            return
-        self._refused(stage, flow, [_Refused(int(row), tuple(why)) for row, why in refused], None)
+    def run_here(self) -> None:
+        """Run the next stage, wherever it is placed."""
+        self._run(self.stage)
+
+    def take(
+        self, after: DataBatch, flow: StageFlow, refused: Sequence[tuple[int, tuple[str, ...]]]
+    ) -> None:
+        """Take what the next stage did elsewhere."""
+        self._refused(self.stage, flow, [_Refused(*each) for each in refused], None)
         if self.error is None:
             self._passed(flow, after)
 
@@ -303,14 +321,14 @@ class BatchRun:
         self._states[stage.spec.name] = state
 
     def _passed(self, flow: StageFlow, after: DataBatch) -> None:
-        self._flows.append(flow)
+        self.flows.append(flow)
         self.batch = after
         self.index += 1
 
     def _failed(self, stage: BuiltStage, error: CallboardError, *, can_be_split: bool) -> None:
         strategy = stage.strategy
-        if strategy.policy is ErrorPolicy.RETRY and self._attempt < strategy.attempts_max:
-            self.retry = Retry(stage.spec.name, error, self._attempt)
+        if strategy.policy is ErrorPolicy.RETRY and self.attempt < strategy.attempts_max:
+            self.retry = Retry(stage.spec.name, error, self.attempt)
             return
         before = self.batch
         flow = StageFlow(before.rows, 0, 0, 0, failures=1)
@@ -407,7 +425,7 @@ class BatchRun:
         if self.error is not None:
             return PipelineExecutionResult(Outcome.STOPPED, None, error=self.error)
         assert self.index == len(pipeline.stages), "a run is finished after its last stage"
-        for stage, flow in zip(pipeline.stages, self._flows, strict=True):
+        for stage, flow in zip(pipeline.stages, self.flows, strict=True):
             account.stages[stage.spec.name].add(flow)
         rows, letters = self._source.rows, len(self._letters)
         if self._is_replay:

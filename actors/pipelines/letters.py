@@ -98,7 +98,7 @@ def letter_of(
         original, encoding = original_of(batch.row(origin))
     cut = tuple(_short(reason) for reason in reasons[:REASONS_MAX])
     return DeadLetter(
-        original, encoding, batch.source, batch.position + origin, reasons=cut, **known
+        original, encoding, batch.source, batch.place_of(origin), reasons=cut, **known
     )
 
 
