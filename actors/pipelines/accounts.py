@@ -202,7 +202,8 @@ class PipelineAccount:
             entered = stage.rows_out
         if entered + self.outgoing_before != self.delivered + self.outgoing:
             yield (
-                f"the sink: {entered} (and before {self.outgoing_before}) rows left the last stage, {self.delivered} are delivered "
+                f"the sink: {entered} rows (and {self.outgoing_before} before) left the last "
+                f"stage, {self.delivered} are delivered "
                 f"and {self.outgoing} wait"
             )
         letters = self.letters_before + sum(stage.letters for stage in self.stages.values())
@@ -232,7 +233,8 @@ class PipelineAccount:
                 (
                     self.read, self.replayed, self.delivered, self.outgoing,
                     self.letters_pending, self.letters_discarded,
-                    self.letters_before, self.outgoing_before, self.recent_rows, self.recent_letters,
+                    self.letters_before, self.outgoing_before,
+                    self.recent_rows, self.recent_letters,
                 ),
                 {name: stage.packed() for name, stage in self.stages.items()},
             )
@@ -250,7 +252,8 @@ class PipelineAccount:
             (
                 account.read, account.replayed, account.delivered, account.outgoing,
                 account.letters_pending, account.letters_discarded,
-                account.letters_before, account.outgoing_before, account.recent_rows, account.recent_letters,
+                account.letters_before, account.outgoing_before,
+                account.recent_rows, account.recent_letters,
             ) = sums  # fmt: skip
         except (
             AssertionError,

@@ -45,9 +45,7 @@ class PipelineSource(Protocol):
 
 
 class InsideSink(Protocol):
-    """A sink in the store of the pipeline: its rows are stored in one transaction with the
-    position of the source.
-    """
+    """A sink in the pipeline's store: rows and the source's position are one transaction."""
 
     @property
     def name(self) -> str:

@@ -13,35 +13,32 @@ import contextlib
 import logging
 import random
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, Self
 
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, InternalError, StoreFailed, UsageError
-from callboard.messages.core.fences import is_replaced
 from callboard.messages.storage.errors import (
     CommitUnknown,
     StoreFull,
     StoreUnavailable,
-    WriterFenced,
 )
 from callboard.messages.storage.stores import ReadModelStore
 
 from ..kernel.failures import ends_task
 from ..kernel.inspection.metric_sources import Reading
 from ..kernel.threads import ThreadRunner
-from .accounts import PipelineAccount
 from .batch import DataBatch
-from .core import BatchRun, Outcome, Pipeline, PipelineExecutionResult, Retry, StageState
+from .commits import Commits
+from .core import BatchRun, Outcome, Pipeline, PipelineExecutionResult, Retry
 from .delivery import Deliverer
-from .errors import LetterUnreadable, PipelineRefused, PipelineStopped
+from .errors import LetterUnreadable, PipelineStopped
 from .figures import PipelineLimits, PipelineStatistics, RunState, reading_of
 from .letters import row_of
-from .outgoing import decode_batch, encode_batch
+from .outgoing import encode_batch
 from .placing import AskPool, StageRunner
 from .ports import InsideSink, PipelineSink, PipelineSource, SourcePage
 from .stored import (
@@ -49,11 +46,9 @@ from .stored import (
     PipelineState,
     PipelineStore,
     Status,
-    StoredPipeline,
     letter_key,
     out_key,
     replay_key,
-    state_changes,
 )
 
 __all__ = ["PipelineRunner"]
@@ -93,6 +88,7 @@ class PipelineRunner:
         contracts: Sequence[type[Contract]] = (),
         limits: PipelineLimits | None = None,
         on_stopped: Callable[[CallboardError], None] | None = None,
+        on_commit: Callable[[Any], None] | None = None,
         draw: Callable[[], float] = random.random,
         wall_time: Callable[[], float] = time.time,
         owner: str = "",
@@ -106,9 +102,10 @@ class PipelineRunner:
         self._source = source
         self._sink = sink
         self._fence = fence
-        self._owner = owner or uuid.uuid4().hex
         self._contracts = {contract.contract_name: contract for contract in contracts}
         self._on_stopped = on_stopped
+        self._on_commit = on_commit
+        """Called with each position that is stored."""
         self._draw = draw
         self._wall_time = wall_time
         self._threads = ThreadRunner(f"pipeline-{self.name}")
@@ -116,17 +113,16 @@ class PipelineRunner:
         self._deliverer: Deliverer | None = None
         if not hasattr(sink, "changes"):
             self._deliverer = Deliverer(sink, self.name, fence, self.limits.deliver_timeout_s, draw)
-        self._stored = StoredPipeline(0, Status(), None)
-        self._states: Mapping[str, StageState] = {}
-        """The states of stages as they are stored."""
-        self._account = PipelineAccount(())
-        """The account of the last commit, and the one that this incarnation began with."""
-        self._began_with = PipelineAccount(())
+        self._commits = Commits(
+            pipeline, self.store, self._deliverer, self._contracts, fence=fence, owner=owner,
+            ends=(source.name, sink.name), wall_time=wall_time,
+        )  # fmt: skip
+        self._began_with = self._commits.account
         self._ahead: deque[_Ahead] = deque()
         self._read_position: Any = None
-        self._source_ended = self._is_fresh = self._is_claimed = False
+        self._source_ended = False
         self._state = RunState.STARTING
-        self._retries = self._overtaken = self._store_failures = self._failures_in_a_row = 0
+        self._retries = self._store_failures = self._failures_in_a_row = 0
         self._behind: int | None = None
         self._lag_checked_s = float("-inf")
         self._closing = asyncio.Event()
@@ -140,13 +136,14 @@ class PipelineRunner:
         """Open source, sink and store, and begin. Raises what they raise."""
         if self._task is not None:
             raise UsageError("the pipeline was started already.", advice="Make a new runner.")
-        await self._threads.call(self.store.open)
         await self._source.open()
         if self._deliverer is not None:
             await self._sink.open()  # type: ignore[union-attr]  # only a sink inside has no `open`
             self._deliverer.start()
-        await self._reload()
-        self._began_with = PipelineAccount.decode(self._account.encode())
+        await self._commits.open()
+        self._read_position = self._commits.status.position
+        self._stored_now()
+        self._began_with = self._commits.account
         self._task = asyncio.create_task(self._run(), name=f"pipeline {self.name}")
 
     async def wait(self, until: Callable[[PipelineStatistics], bool], timeout_s: float) -> None:
@@ -169,7 +166,7 @@ class PipelineRunner:
     def statistics(self) -> PipelineStatistics:
         """The figures now."""
         now_s = asyncio.get_running_loop().time()
-        status = self._stored.status
+        status = self._commits.status
         deliverer = self._deliverer
         return PipelineStatistics(
             name=self.name,
@@ -182,15 +179,15 @@ class PipelineRunner:
             in_flight=len(self._ahead) + (0 if deliverer is None else len(deliverer)),
             retries=self._retries,
             hung=self._stages.hung,
-            overtaken=self._overtaken,
+            overtaken=self._commits.overtaken,
             store_failures=self._store_failures,
             deliver_failures=0 if deliverer is None else deliverer.failures,
-            account=self._account.to_data(),
+            account=self._commits.account.to_data(),
         )
 
     def reading(self) -> Reading:
         """The figures as metrics."""
-        return reading_of(self.statistics(), self._account, self._began_with)
+        return reading_of(self.statistics(), self._commits.account, self._began_with)
 
     async def close(self) -> None:
         """Finish the commit that is under way, and end; may be called twice."""
@@ -203,6 +200,7 @@ class PipelineRunner:
             await self._sink.close()  # type: ignore[union-attr]  # see `start`
         await self._source.close()
         self._stages.close()
+        self._commits.close()
         self._threads.close()
         if self.failed is None:
             self._state = RunState.CLOSED
@@ -220,7 +218,7 @@ class PipelineRunner:
         try:
             while not self._closing.is_set():
                 try:
-                    if not self._is_fresh:
+                    if not self._commits.is_fresh:
                         await self._reload()
                     await self._step()
                     self._failures_in_a_row = 0
@@ -244,15 +242,16 @@ class PipelineRunner:
             self._on_stopped(error)
 
     async def _step(self) -> None:
-        status = self._stored.status
+        status = self._commits.status
         if status.state is PipelineState.STOPPED:
             self._state = RunState.STOPPED
             await self._clear_delivered()
             await self._pause(self.limits.idle_s)
-            await self._check_moved()
+            await self._commits.check_moved()
             return
-        if self._stored.replays:
-            await self._replay(self._stored.replays[0])
+        replay = self._commits.next_replay()
+        if replay:
+            await self._replay(replay)
             return
         await self._read_ahead()
         if self._ahead:
@@ -264,7 +263,7 @@ class PipelineRunner:
     async def _wait_for_store(self, error: CallboardError) -> None:
         self._store_failures += 1
         self._failures_in_a_row += 1
-        self._is_fresh = False
+        self._commits.is_fresh = False
         self._state = RunState.WAITING_FOR_STORE
         wait_s = RETRY.delay_s(self._failures_in_a_row, self._draw())
         LOGGER.warning("The pipeline %s waits %.1f s: %s", self.name, wait_s, error)
@@ -279,101 +278,26 @@ class PipelineRunner:
     # --- what is stored --------------------------------------------------------------------
 
     async def _reload(self) -> None:
-        """Go on from what the store has. Raises `WriterFenced` after another owner's commit."""
         await self._forget_ahead()
-        stored = await self._threads.call(self.store.load)
-        status = stored.status
-        if self._is_claimed and status.owner != self._owner:
-            raise self._fenced(status)
-        account = self._account_of(stored)
-        if not self._is_claimed:
-            if is_replaced(self._fence, status.fence):
-                raise self._fenced(status)
-            state = status.state
-            if state is PipelineState.ENDED:
-                state = PipelineState.RUNNING
-            status = replace(
-                status, owner=self._owner, fence=max(self._fence, status.fence), state=state,
-                version=self.pipeline.spec.version, source=self._source.name,
-                sink=self._sink.name, committed_at=self._wall_time(),
-            )  # fmt: skip
-            changes: Changes = {"status": status.encode(), "account": account.encode()}
-            if not await self._threads.call(self.store.commit, stored.commit, changes):
-                raise StoreUnavailable("another owner came first.", may_have_run=False)
-            stored = replace(stored, commit=stored.commit + 1, status=status)
-            self._is_claimed = True
-        outgoing = {number: decode_batch(data, self._contracts) for number, data in stored.outgoing}
-        if self._deliverer is not None:
-            self._deliverer.restore(outgoing)
-        self._stored = replace(stored, outgoing=(), account=None)
-        self._states = dict(stored.states)
-        self.pipeline.restore(account, self._states, status.batches)
-        self._account = PipelineAccount.decode(account.encode())
-        self._read_position, self._source_ended = status.position, False
-        self._is_fresh = True
+        await self._commits.reload()
+        self._read_position, self._source_ended = self._commits.status.position, False
         self._moved.set()
-
-    def _account_of(self, stored: StoredPipeline) -> PipelineAccount:
-        names = [stage.spec.name for stage in self.pipeline.stages]
-        account = stored.account
-        if account is None:
-            return PipelineAccount(names)
-        if list(account.stages) == names:
-            return account
-        kept = [name for name, state in stored.states.items() if state.rows]
-        if kept:
-            raise PipelineRefused.of(
-                self.name,
-                [f"the stored stage {name!r} keeps rows, and the stages have changed"
-                 for name in kept],
-            )  # fmt: skip
-        return account.with_stages(names)
-
-    def _fenced(self, status: Status) -> WriterFenced:
-        return WriterFenced(
-            f"another owner runs the pipeline {self.name!r} since its batch {status.batches}.",
-            advice="Nothing is to be done: this incarnation has been replaced.",
-            may_have_run=False,
-        )
 
     async def _commit(self, changes: Changes, status: Status) -> bool:
-        """Commit changes with the present account; False when another commit came first."""
-        self._is_fresh = False
-        account = self.pipeline.account
-        deliverer = self._deliverer
-        cleared = {} if deliverer is None else dict(deliverer.delivered)
-        for number, rows in cleared.items():
-            changes[out_key(number)] = None
-            account.deliver(rows)
-        changes |= state_changes(self.pipeline.states, self._states)
-        status = replace(status, committed_at=self._wall_time())
-        changes["status"], changes["account"] = status.encode(), account.encode()
-        commit = self._stored.commit
-        if not await self._threads.call(self.store.commit, commit, changes):
-            self._overtaken += 1
-            return False
-        if deliverer is not None:
-            for number in cleared:
-                deliverer.delivered.pop(number, None)
-        self._stored = replace(self._stored, commit=commit + 1, status=status)
-        self._states = dict(self.pipeline.states)
-        encoded = changes["account"]
-        assert encoded is not None, "just set"
-        self._account = PipelineAccount.decode(encoded)
-        self._is_fresh = True
-        self._moved.set()
-        return True
+        is_stored = await self._commits.commit(changes, status)
+        self._stored_now()
+        return is_stored
 
-    async def _check_moved(self) -> None:
-        """Reload after a person's decision."""
-        if await self._threads.call(self.store.moved, self._stored.commit):
-            self._is_fresh = False
+    def _stored_now(self) -> None:
+        if self._on_commit is not None:
+            self._on_commit(self._commits.status.position)
+        self._moved.set()
 
     async def _stop(self, error: CallboardError) -> None:
         """Stop with a stored reason, until someone resumes it."""
         LOGGER.error("The pipeline %s stops: %s", self.name, error)
         await self._reload()
-        status = replace(self._stored.status, state=PipelineState.STOPPED, reason=str(error))
+        status = replace(self._commits.status, state=PipelineState.STOPPED, reason=str(error))
         if await self._commit({}, status):
             self._state = RunState.STOPPED
 
@@ -426,9 +350,7 @@ class PipelineRunner:
         """The source skipped what is not for the pipeline: remember it with the next commit."""
         if not self._ahead:
             self._read_position = page.position
-            self._stored = replace(
-                self._stored, status=replace(self._stored.status, position=page.position)
-            )
+            self._commits.moved_on(page.position)
 
     def _begun(self, page: SourcePage) -> _Ahead:
         run = self._new_run(page)
@@ -443,7 +365,7 @@ class PipelineRunner:
         return _Ahead(page, running, loop.time())
 
     def _new_run(self, page: SourcePage, attempt: int = 1) -> BatchRun:
-        number = self._stored.status.batches + len(self._ahead) + 1
+        number = self._commits.status.batches + len(self._ahead) + 1
         return self.pipeline.begin(
             page.batch, attempt=attempt, now=self._wall_time(), execution=f"{self.name}/{number}"
         )
@@ -457,7 +379,7 @@ class PipelineRunner:
         if result.error is not None:
             await self._stop(result.error)
             return
-        status = replace(self._stored.status, position=head.page.position)
+        status = replace(self._commits.status, position=head.page.position)
         if await self._store(result, status, {}):
             self._ahead.popleft()
             await self._check_lag()
@@ -542,24 +464,24 @@ class PipelineRunner:
                 async with asyncio.timeout(self.limits.idle_s):
                     await deliverer.moved.wait()
         await self._clear_delivered()
-        if not self._is_fresh or self._closing.is_set():
+        if not self._commits.is_fresh or self._closing.is_set():
             return
         if self._source_ended and not (deliverer is not None and len(deliverer)):
             await self._end()
         else:
             self._state = RunState.IDLE if not self._source_ended else self._state
             await self._check_lag()
-        if self._is_fresh:
-            await self._check_moved()
+        if self._commits.is_fresh:
+            await self._commits.check_moved()
 
     async def _clear_delivered(self) -> None:
         """Let the store know what the sink has."""
         if self._has_delivered:
-            await self._commit({}, self._stored.status)
+            await self._commit({}, self._commits.status)
 
     async def _end(self) -> None:
         """The source has ended: give what stages keep, then rest."""
-        if self._stored.status.state is PipelineState.ENDED:
+        if self._commits.status.state is PipelineState.ENDED:
             self._state = RunState.ENDED
             await self._pause(self.limits.idle_s)
             return
@@ -577,9 +499,9 @@ class PipelineRunner:
             if result.error is not None:
                 await self._stop(result.error)
             else:
-                await self._store(result, self._stored.status, {})
+                await self._store(result, self._commits.status, {})
             return
-        status = replace(self._stored.status, state=PipelineState.ENDED)
+        status = replace(self._commits.status, state=PipelineState.ENDED)
         if await self._commit({}, status):
             self._state = RunState.ENDED
 
@@ -588,7 +510,7 @@ class PipelineRunner:
         if now_s - self._lag_checked_s >= LAG_EVERY_S:
             self._lag_checked_s = now_s
             with contextlib.suppress(CallboardError, OSError):
-                self._behind = await self._source.behind(self._stored.status.position)
+                self._behind = await self._source.behind(self._commits.status.position)
 
     # --- dead letters that come again --------------------------------------------------------
 
@@ -596,13 +518,12 @@ class PipelineRunner:
         """Run a dead letter again, as a batch of its own."""
         self._state = RunState.RUNNING
         gone: Changes = {replay_key(number): None}
-        self._stored = replace(self._stored, replays=self._stored.replays[1:])
         try:
             ((_, letter),) = await self._threads.call(self.store.letters_of, [number])
             row = row_of(letter, self._contracts)
         except (UsageError, LetterUnreadable) as error:
             LOGGER.warning("The pipeline %s cannot replay letter %d: %s", self.name, number, error)
-            await self._commit(gone, self._stored.status)
+            await self._commit(gone, self._commits.status)
             return
         batch = DataBatch.of_rows(
             (row,),
@@ -624,4 +545,4 @@ class PipelineRunner:
             await self._stop(PipelineStopped(f"the replay of letter {number}: {result.error}"))
             return
         gone[letter_key(number)] = None
-        await self._store(result, self._stored.status, gone)
+        await self._store(result, self._commits.status, gone)
