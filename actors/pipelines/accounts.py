@@ -100,9 +100,10 @@ class StageAccount:
         self.passed += flow.passed
         self.rows_out += flow.rows_out
         self.nanoseconds += flow.nanoseconds
-        self.letters += flow.letters
-        self.buffered += flow.buffered
-        self.failures += flow.failures
+        if flow.letters or flow.failures or flow.buffered:
+            self.letters += flow.letters
+            self.buffered += flow.buffered
+            self.failures += flow.failures
         if flow.dropped:
             for reason, rows in flow.dropped.items():
                 known = reason in self.dropped or len(self.dropped) < REASONS_MAX

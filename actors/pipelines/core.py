@@ -43,7 +43,17 @@ REASONS_SHOWN: Final = 3
 class BuiltStage:
     """A stage with its processor."""
 
-    __slots__ = ("check", "policy", "processor", "runs_here", "spec", "strategy", "type")
+    __slots__ = (
+        "check",
+        "keeps_state",
+        "may_add_rows",
+        "policy",
+        "processor",
+        "runs_here",
+        "spec",
+        "strategy",
+        "type",
+    )
 
     def __init__(
         self,
@@ -55,6 +65,8 @@ class BuiltStage:
         self.spec = spec
         self.type = stage_type
         self.processor = processor
+        self.keeps_state = stage_type.keeps_state
+        self.may_add_rows = stage_type.may_add_rows
         self.strategy = strategy
         self.policy = strategy.then if strategy.policy is ErrorPolicy.RETRY else strategy.policy
         """The policy for rows."""
@@ -71,6 +83,7 @@ class StageState(NamedTuple):
 
 
 NO_STATE: Final = StageState(None, 0)
+NO_FLOW: Final = StageFlow(0, 0, 0, 0)
 
 
 class Retry(NamedTuple):
@@ -240,10 +253,11 @@ class BatchRun:
         """Run stages until the end, before this one, or before one that runs elsewhere."""
         stages = self._pipeline.stages
         end = len(stages) if before is None else before
-        while self.index < end and not self.is_over:
-            if not stages[self.index].runs_here and self.batch.rows:
+        while self.index < end and self.retry is None and self.error is None:
+            stage = stages[self.index]
+            if not stage.runs_here and self.batch.rows:
                 break
-            self._run(stages[self.index])
+            self._run(stage)
 
     def run_everywhere(self) -> None:
         """Run all stages here, also those of a pool."""
@@ -252,23 +266,29 @@ class BatchRun:
 
     def _run(self, stage: BuiltStage) -> None:
         before = self.batch
-        if not before.rows and not (self.is_flush and stage.type.keeps_state):
-            self.flows.append(StageFlow(0, 0, 0, 0))
+        keeps_state = stage.keeps_state
+        if not before.rows and not (self.is_flush and keeps_state):
+            self.flows.append(NO_FLOW)
             self.index += 1
             return
         clock = self._pipeline.clock
         began = 0 if clock is None else clock()
-        state = self._state(stage)
-        effects = StageEffects(state.value, state.rows)
         try:
-            after = self._processed(stage, before, effects)
-            flow = _settled(stage, before, after, effects, state.rows)
+            if keeps_state:
+                state = self._state(stage)
+                effects = StageEffects(state.value, state.rows)
+                after = self._processed(stage, before, effects)
+                flow = _settled(stage, before, after, effects, state.rows)
+            else:
+                effects = StageEffects()
+                after = stage.processor.process(before, effects)
+                flow = _settled(stage, before, after, effects, 0)
         except Exception as error:  # noqa: BLE001 - a stage may raise anything
             self._failed(stage, _stated(stage, error), can_be_split=True)
             return
         if clock is not None:
             flow.nanoseconds = clock() - began
-        if stage.type.keeps_state:
+        if keeps_state:
             self._keep(stage, StageState(effects.state, effects.buffered))
         if effects.refused is not None:
             self._refused(stage, flow, [_Refused(*each) for each in effects.refused], None)
@@ -281,7 +301,7 @@ class BatchRun:
         parts: list[DataBatch] = []
         if before.rows:
             parts.append(processor.process(before, effects))
-        if self.is_flush and stage.type.keeps_state:
+        if self.is_flush and stage.keeps_state:
             flushes: Any = processor
             parts.append(_flushed(flushes, effects))
         if len(parts) == 1:
@@ -308,8 +328,6 @@ class BatchRun:
     # --- what a stage did ------------------------------------------------------------------
 
     def _state(self, stage: BuiltStage) -> StageState:
-        if not stage.type.keeps_state:
-            return NO_STATE
         name = stage.spec.name
         if self._states is not None and name in self._states:
             return self._states[name]
@@ -332,11 +350,11 @@ class BatchRun:
             return
         before = self.batch
         flow = StageFlow(before.rows, 0, 0, 0, failures=1)
-        if stage.type.keeps_state and self.is_flush:
+        if stage.keeps_state and self.is_flush:
             # Its state has rows of earlier batches, which stay where they are.
             self.error = _stopped(stage, error)
             return
-        splits = can_be_split and not stage.type.keeps_state and before.rows > 1
+        splits = can_be_split and not stage.keeps_state and before.rows > 1
         if splits and stage.policy is not ErrorPolicy.FAIL:
             after, refused = self._split(stage, flow)
         else:
@@ -478,25 +496,29 @@ def _settled(
     """The flow of a batch through a stage. Raises `StageOutputRefused`."""
     if type(after) is not DataBatch:
         raise _wrong(stage, f"gave a {type(after).__name__}, no batch")
-    dropped, refused = effects.dropped, effects.refused
-    gone = 0 if dropped is None else sum(dropped.values())
+    rows: int = before.rows
+    refused = effects.refused
+    dropped: Mapping[str, int] | None = effects.dropped
+    gone = 0
+    if dropped is not None:
+        gone = sum(dropped.values())
     if refused is not None:
         gone += len(refused)
-    passed = before.rows + buffered - gone - effects.buffered
-    if not stage.type.may_add_rows:
+    passed = rows + buffered - gone - effects.buffered
+    if not stage.may_add_rows:
         rest = passed - after.rows
-        if rest < 0:
-            raise _wrong(stage, f"got {before.rows} rows and gave {after.rows}")
         if rest:
+            if rest < 0:
+                raise _wrong(stage, f"got {rows} rows and gave {after.rows}")
             dropped = _added(dropped, {stage.type.name: rest})
             passed = after.rows
     elif passed < 0 or (after.rows and not passed):
-        raise _wrong(stage, f"names {gone} rows that it left out, of {before.rows}")
+        raise _wrong(stage, f"names {gone} rows that it left out, of {rows}")
     if stage.check is not None and after.rows and not after.is_rows:
         problem = stage.check.problem(after.columns)
         if problem:
             raise _wrong(stage, f"gave other columns: {problem}")
-    return StageFlow(before.rows, passed, after.rows, 0, 0, effects.buffered - buffered, 0, dropped)
+    return StageFlow(rows, passed, after.rows, 0, 0, effects.buffered - buffered, 0, dropped)
 
 
 def _flushed(processor: Flushes, effects: StageEffects) -> DataBatch:

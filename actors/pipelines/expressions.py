@@ -135,14 +135,14 @@ class Expression:
     def of_row(self, row: Mapping[str, Any]) -> Any:
         """The value for one row. Raises `FieldMissing`, and what the operators raise."""
         try:
-            return eval(self._rows, _ROW_GLOBALS, row)  # type: ignore[arg-type]  # noqa: S307 - only nodes of `NODES` are in it
+            return eval(self._rows, _ROW_GLOBALS, row)  # noqa: S307 - only nodes of `NODES` are in it
         except NameError as error:
             raise FieldMissing(f"the field {error.name!r} is missing") from None
 
     def of_columns(self, columns: Columns, rows: int) -> npt.NDArray[Any]:
         """The values for all rows. Raises `FieldMissing`, and what the operators raise."""
         try:
-            found = eval(self._columns, _COLUMN_GLOBALS, columns)  # type: ignore[arg-type]  # noqa: S307 - see `of_row`
+            found = eval(self._columns, _COLUMN_GLOBALS, columns)  # noqa: S307 - see `of_row`
         except NameError as error:
             raise FieldMissing(f"the column {error.name!r} is missing") from None
         values = np.asarray(found)

@@ -77,7 +77,7 @@ def reading_of(
 ) -> Reading:
     """The figures as metrics: counts since `before`, which an earlier incarnation has counted."""
     name = now.name
-    counts = {
+    counts: dict[Name, float] = {
         Name("callboard_pipeline_read", name): account.read - before.read,
         Name("callboard_pipeline_replayed", name): account.replayed - before.replayed,
         Name("callboard_pipeline_delivered", name): account.delivered - before.delivered,

@@ -98,7 +98,7 @@ def _scalar(node: Any, problems: list[str], file: str) -> Any:
         problems.append(f"{where}: a key must be a text")
         return None
     try:
-        return yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+        return yaml.SafeLoader("").construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         text = getattr(error, "problem", None) or error
         problems.append(f"{where}: {text}")
@@ -110,7 +110,7 @@ def pipeline_from_data(
 ) -> DataPipeline:
     """The pipeline in plain values. Raises `PipelineRefused` with every problem and its place."""
     reader = _Reader(places or {})
-    found = reader.read(DataPipeline, data, "")
+    found: DataPipeline = reader.read(DataPipeline, data, "")
     if reader.problems:
         given = data.get("name", name) if isinstance(data, Mapping) else name
         raise PipelineRefused.of(str(given), reader.problems)

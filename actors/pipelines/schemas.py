@@ -25,7 +25,7 @@ def is_of_columns(schema: Schema) -> bool:
     return COLUMNS in schema
 
 
-def schema_problems(schema: Schema) -> Iterator[str]:
+def schema_problems(schema: Any) -> Iterator[str]:
     """What is wrong with a schema by itself."""
     if not isinstance(schema, Mapping):
         yield f"is a {type(schema).__name__}, and must be a mapping"

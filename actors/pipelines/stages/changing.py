@@ -70,7 +70,7 @@ def _function(settings: Settings) -> Callable[[DataBatch], Any] | None:
     """A function from batch to batch: itself, or `module:name`."""
     given = settings.any("function")
     if given is None or callable(given):
-        return given
+        return given  # type: ignore[no-any-return]  # what it gives is checked at each batch
     module, colon, name = str(given).partition(":")
     if not colon:
         settings.refuse("function", f"is {given!r}: give module:name")
