@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
@@ -27,6 +28,8 @@ __all__ = ["AskPool", "StageRunner"]
 LOGGER: Final = logging.getLogger("callboard.pipelines")
 HUNG_MAX: Final = 16
 """With so many stages that hang, the pipeline stops: each keeps a thread."""
+CHECK_S_MIN: Final = 0.005
+CHECK_S_MAX: Final = 1.0
 POOL_RETRY: Final = Backoff(min_s=0.05, max_s=5.0)
 POOL_LOST: Final = (ActorRestarted, ActorStopped, HostLost, MailboxFull, NoAgentOffers)
 """A pool that is not there now: the rows are not to blame."""
@@ -55,6 +58,9 @@ class StageRunner:
         self._draw = draw
         self._threads = ThreadRunner(f"stages-{pipeline.spec.name}", may_hang=True)
         self.hung = 0
+        self._timeouts_s = [*(stage.spec.timeout_s for stage in pipeline.stages), math.inf]
+        self._check_s = max(CHECK_S_MIN, min(CHECK_S_MAX, *self._timeouts_s) / 2)
+        """How often a batch in a thread is checked: a stage hangs after its deadline, and this."""
         remote = [place for place, stage in enumerate(pipeline.stages) if not stage.runs_here]
         self.first_local: Final = remote[-1] + 1 if remote else 0
         """From this stage on all run here: batches before it need no order among each other."""
@@ -76,15 +82,16 @@ class StageRunner:
 
     async def _here(self, run: BatchRun, again: Callable[[], BatchRun]) -> BatchRun:
         working = self._threads.call(run.advance)
-        stages = self._pipeline.stages
+        loop = asyncio.get_running_loop()
+        index, since_s = run.index, loop.time()
         while True:
-            index = min(run.index, len(stages) - 1)
-            timeout_s = stages[index].spec.timeout_s
-            done, _ = await asyncio.wait((working,), timeout=timeout_s)
+            done, _ = await asyncio.wait((working,), timeout=self._check_s)
             if done:
                 working.result()
                 return run
-            if run.index <= index:
+            if run.index != index:
+                index, since_s = run.index, loop.time()
+            elif loop.time() - since_s >= self._timeouts_s[index]:
                 working.add_done_callback(_forgotten)
                 return await self._without(run, again, index)
 
