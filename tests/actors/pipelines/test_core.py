@@ -217,9 +217,7 @@ def stage_of(fates: list[str]) -> Any:
 
 @settings(max_examples=examples(400))
 @given(st.lists(STAGE, min_size=1, max_size=4), st.lists(st.integers(0, 12), max_size=5))
-def test_every_row_has_one_fate_whatever_stages_do(
-    stages: list[Any], batches: list[int]
-) -> None:
+def test_every_row_has_one_fate_whatever_stages_do(stages: list[Any], batches: list[int]) -> None:
     mine = {f"t{n}": stage_of(fates) for n, (fates, _, _) in enumerate(stages)}
     pipeline = pipeline_of(
         *(

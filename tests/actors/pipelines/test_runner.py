@@ -314,9 +314,7 @@ async def test_what_a_stage_keeps_survives_a_restart() -> None:
         "total", "aggregate", configuration={"compute": {"id": "sum(id)"}, "every_rows": 25}
     )
     rows = lines(10, bad_every=0)
-    async with runner(
-        orders(total), MemorySource(rows, ends=False), TableSink(), store
-    ) as running:
+    async with runner(orders(total), MemorySource(rows, ends=False), TableSink(), store) as running:
         await running.wait(lambda now: now.account.get("read") == 10, DEADLINE_S)
     assert running.statistics().account["stages"]["total"]["buffered"] == 10
     with pytest.raises(PipelineRefused, match="keeps rows"):
