@@ -9,6 +9,7 @@ begins at a whole multiple of `flush_s`, or when half of the meter's room is use
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -28,6 +29,7 @@ __all__ = ["Collector", "ShardSender", "Tap"]
 LOGGER: Final = logging.getLogger("callboard.metrics")
 PART_POINTS: Final = 262_144
 """Points that pass the stages in one turn of the event loop: some 20 ms of work."""
+WARN_S: Final = 10.0
 SOURCES_MAX: Final = 64
 SOURCE_PAUSE_S: Final = 5.0
 """The pause before a source that has failed begins again."""
@@ -94,6 +96,8 @@ class Collector:
         """Set when an answer has come, and briefly for each."""
         self._running: list[asyncio.Task[None]] = []
         self._asks: Final[set[asyncio.Task[None]]] = set()
+        self._failing_since_s = math.inf
+        """When batches began to fail, without a success since."""
         self._has_warned = False
         self.source_failures = 0
         self.tap_failures = 0
@@ -178,20 +182,28 @@ class Collector:
         except CallboardError as error:
             is_refusal = isinstance(error, HandlerFailed) or not isinstance(error, AskError)
             outgoing.fail(send, self._loop.time(), is_refusal=is_refusal)
-            if not self._has_warned:
-                LOGGER.warning(
-                    "shard %d of metrics has not taken points of %s, which are sent again: %s",
-                    send.shard, self._name, error,
-                )  # fmt: skip
-            self._has_warned = True
+            self._note_failure(send.shard, error)
             self._pressure.set()  # The loop sets its timer again.
             return
-        self._has_warned = False
+        self._failing_since_s = math.inf
         outgoing.accept(send, answer, self._loop.time())
         self._pump(route)
         self._changed.set()
         self._changed.clear()
         self._meter.room_changed()
+
+    def _note_failure(self, shard: int, error: CallboardError) -> None:
+        """Warn once of failures that last; aggregators that start, move or stop need no warning."""
+        now_s = self._loop.time()
+        self._failing_since_s = min(self._failing_since_s, now_s)
+        if now_s - self._failing_since_s < WARN_S or self._has_warned:
+            return
+        self._has_warned = True
+        LOGGER.warning(
+            "shard %d of metrics has taken no points of %s for %d s; they are kept, and sent "
+            "again: %s",
+            shard, self._name, int(now_s - self._failing_since_s), error,
+        )  # fmt: skip
 
     # --- user sources -------------------------------------------------------------------------
 

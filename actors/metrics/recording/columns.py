@@ -40,7 +40,12 @@ class PointColumns:
             self.series, self.index[chosen], self.times_ns[chosen], self.values[chosen]
         )
 
-    def at(self, places: npt.NDArray[np.intp]) -> "PointColumns":
+    @property
+    def num_rows(self) -> int:
+        """The number of points, as an Arrow table calls it: a batch of a pipeline may be both."""
+        return len(self.index)
+
+    def take(self, places: npt.NDArray[np.intp]) -> "PointColumns":
         """The points at these places, in their order."""
         return PointColumns(
             self.series, self.index[places], self.times_ns[places], self.values[places]

@@ -9,13 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.actors.metrics.recording.columns import (
-    NO_POINTS,
     PointColumns,
     checked_columns,
     merge_columns,
 )
 from callboard.actors.metrics.recording.options import RecordingOptions
-from callboard.actors.metrics.recording.stages import Stage, Stages, stages_of
+from callboard.actors.metrics.recording.stages import Stages
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
 from callboard.messages.core.errors import SpecError, UsageError
 
@@ -44,7 +43,7 @@ def key(name: str, kind: MetricKind = MetricKind.OBSERVATION, **tags: str) -> Se
 
 
 def test_points_pass_with_the_tags_of_the_host() -> None:
-    stages = Stages(stages_of(OPTIONS, "host-1"))
+    stages = Stages(OPTIONS, "host-1")
     found = stages.run(columns_of((key("took_seconds", region="eu"), NOW_NS, 1.0)), NOW_NS)
     assert found.series[0].tags == (
         ("environment", "test"),
@@ -55,13 +54,13 @@ def test_points_pass_with_the_tags_of_the_host() -> None:
 
 
 def test_a_tag_of_the_point_itself_wins() -> None:
-    stages = Stages(stages_of(OPTIONS, "host-1"))
+    stages = Stages(OPTIONS, "host-1")
     found = stages.run(columns_of((key("a", instance="mine"), NOW_NS, 1.0)), NOW_NS)
     assert found.series[0].tag("instance") == "mine"
 
 
 def test_metrics_are_renamed_scaled_and_left_out() -> None:
-    stages = Stages(stages_of(OPTIONS, ""))
+    stages = Stages(OPTIONS, "")
     found = stages.run(
         columns_of(
             (key("old_total", MetricKind.COUNTER), NOW_NS, 1.0),
@@ -95,7 +94,7 @@ def test_metrics_are_renamed_scaled_and_left_out() -> None:
 def test_a_point_that_cannot_be_is_dropped_for_one_reason(
     kind: MetricKind, time_ns: int, value: float, reason: str
 ) -> None:
-    stages = Stages(stages_of(OPTIONS, "host-1"))
+    stages = Stages(OPTIONS, "host-1")
     found = stages.run(
         columns_of((key("a", kind), time_ns, value), (key("a", kind), NOW_NS, 1.0)), NOW_NS
     )
@@ -104,7 +103,7 @@ def test_a_point_that_cannot_be_is_dropped_for_one_reason(
 
 
 def test_a_series_with_too_many_tags_for_more_is_dropped() -> None:
-    stages = Stages(stages_of(OPTIONS, "host-1"))
+    stages = Stages(OPTIONS, "host-1")
     full = key("a", MetricKind.GAUGE, **{f"tag{number}": "x" for number in range(32)})
     found = stages.run(columns_of((full, NOW_NS, 1.0), (key("b"), NOW_NS, 2.0)), NOW_NS)
     assert found.values.tolist() == [2.0]
@@ -112,12 +111,12 @@ def test_a_series_with_too_many_tags_for_more_is_dropped() -> None:
 
 
 def test_a_stage_that_raises_or_loses_points_drops_its_batch_and_the_next_one_passes() -> None:
-    def fails(columns: PointColumns, now_ns: int, dropped: Any) -> PointColumns:
+    def fails(columns: PointColumns, effects: Any) -> PointColumns:
         if columns.points == 1:
             raise OSError
-        return columns if columns.points == 2 else NO_POINTS
+        return columns if columns.points == 2 else merge_columns((columns, columns))
 
-    stages = Stages((Stage("own", fails),))
+    stages = Stages(OPTIONS, "host-1", {"own": fails})
     point = (key("a"), NOW_NS, 1.0)
     assert stages.run(columns_of(point), NOW_NS).points == 0
     assert stages.run(columns_of(point, point), NOW_NS).points == 2
@@ -137,11 +136,11 @@ def test_a_stage_that_raises_or_loses_points_drops_its_batch_and_the_next_one_pa
     )
 )
 def test_each_stage_accounts_for_every_point(points: list[tuple[str, Any, int, float]]) -> None:
-    stages = Stages(stages_of(OPTIONS, "host-1"))
+    stages = Stages(OPTIONS, "host-1")
     found = stages.run(columns_of(*((key(n, k), t, v) for n, k, t, v in points)), NOW_NS)
     for account in stages.accounts.values():
-        assert account.points_in == account.points_out + account.dropped.total()
-    dropped = sum(account.dropped.total() for account in stages.accounts.values())
+        assert account.rows_in == account.rows_out + sum(account.dropped.values())
+    dropped = sum(sum(account.dropped.values()) for account in stages.accounts.values())
     assert len(points) == found.points + dropped
 
 
