@@ -101,6 +101,8 @@ class Collector:
         self._has_warned = False
         self.source_failures = 0
         self.tap_failures = 0
+        self.flush_failures = 0
+        """Flushes that a defect has ended."""
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -117,7 +119,14 @@ class Collector:
     async def _run(self) -> None:
         while True:
             await self._until_due()
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                self.flush_failures += 1
+                if self.flush_failures == 1:
+                    LOGGER.exception(
+                        "a flush of %s has failed; further ones are counted", self._name
+                    )
 
     async def _until_due(self) -> None:
         """Wait for the next flush, or for a moment at which something is to be sent again."""
@@ -292,6 +301,7 @@ class Collector:
         figures["unsent_bytes"] = float(sum(each.unsent_bytes for each in outgoing))
         figures["retries"] = float(sum(each.retries for each in outgoing))
         figures["source_failures"] = float(self.source_failures)
+        figures["flush_failures"] = float(self.flush_failures)
         for each in outgoing:
             for reason, count in each.dropped.items():
                 name = f"dropped_{reason}"

@@ -139,9 +139,7 @@ class Delivery(RuleBasedStateMachine):
         assert taken <= self.next - self.outgoing.dropped.get("unsent", 0)
 
 
-Delivery.TestCase.settings = settings(
-    max_examples=examples(200), stateful_step_count=40, deadline=None
-)
+Delivery.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40)
 TestDelivery = Delivery.TestCase
 
 
