@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from callboard.messages.core.errors import AskError, CallboardError, HandlerFailed, UsageError
@@ -73,7 +73,6 @@ class Collector:
         instance: str,
         kind: SourceKind = SourceKind.SERVICE,
         wall_time: Callable[[], float] = time.time,
-        taps: Sequence[Tap] = (),
     ) -> None:
         """`name` is unique for this incarnation of the host; `instance` is the host's name.
 
@@ -87,7 +86,8 @@ class Collector:
         self._instance: Final = instance
         self._wall_time: Final = wall_time
         self._loop: Final = asyncio.get_running_loop()
-        self._taps: Final = tuple(taps)
+        self.taps: Final[list[Tap]] = []
+        """What gets the columns of each flush as well."""
         self._own: Final = Route(kind, name, instance, options)
         self._routes: Final[dict[str, Route]] = {}
         """Of user sources, by their names."""
@@ -163,7 +163,7 @@ class Collector:
         self._meter.room_changed()
 
     def _tap(self, columns: PointColumns) -> None:
-        for tap in self._taps if columns.points else ():
+        for tap in self.taps if columns.points else ():
             try:
                 tap(columns)
             except Exception as error:  # noqa: BLE001 - it must not end the flushes

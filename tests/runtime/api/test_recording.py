@@ -11,7 +11,7 @@ from callboard import Agent, Context, Contract, Request, System, handler
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.inspection.meter import Histogram
 from callboard.actors.metrics.points import AppendPoints, PointsAccepted
-from callboard.actors.metrics.recording.extension import FlushRecording
+from callboard.actors.metrics.recording.extension import FlushRecording, Recorder
 from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.jobs import Job, SubTask
 from callboard.messages.control.control_plane import CONTROL_CELL, StopHost
@@ -163,6 +163,16 @@ async def test_a_host_that_stops_in_order_brings_its_last_points_first() -> None
         await worker.ask(Work(number=1))
         await host_of(system).ask(Address(2, CONTROL_CELL), StopHost())
         assert [value for key, _, value in SHARDS[0].points if key.name == "works_total"] == [1.0]
+
+
+async def test_a_tap_gets_points_also_without_aggregators() -> None:
+    async with callboard.start(engine="inline", hosts=1, standbys=0) as system:
+        tapped: list[float] = []
+        recorder = host_of(system).extension(Recorder)
+        recorder.tap(lambda columns: tapped.extend(columns.values.tolist()))
+        system.meter.count("drivers_total", 3)
+        await host_of(system).ask(Address(0, CONTROL_CELL), FlushRecording())
+        assert tapped == [3.0]
 
 
 async def test_without_options_points_are_dropped_and_counted() -> None:
