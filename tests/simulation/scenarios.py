@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from . import keys, notices
+from .aggregators import aggregators
 from .authority import authority
 from .detached.scenario import detached
 from .driver_restarts import draw_kill, run_driver
@@ -128,6 +129,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "detached": detached,
         "authority": authority,
         "leases": leases,
+        "aggregators": aggregators,
     }
 )
 """The scenarios by name; the first is the default."""
