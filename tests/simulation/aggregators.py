@@ -8,6 +8,7 @@ The sources keep their own accounts, and compare them with those of the shards a
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ from .run import Run
 from .scenario_fixture import BUSY_S, ScenarioFixture, open_fixture, run_under_faults
 from .window_disk import HEALTHY, WindowDisk, WindowFaults, window_store
 
-__all__ = ["PointSource", "WindowChecker", "aggregators", "start_aggregators"]
+__all__ = ["WindowChecker", "aggregators", "windows_stand"]
 
 SHARDS: Final = 2
 SECOND_NS: Final = 1_000_000_000
@@ -62,17 +63,40 @@ def world_clock_ns() -> int:
 class WindowChecker:
     """The accounts of all sources."""
 
-    def __init__(self, run: Run) -> None:
-        self.run: Final = run
+    def __init__(self, fixture: ScenarioFixture, storage: Any) -> None:
+        self.run: Final = fixture.run
+        self._fixture = fixture
+        self._storage = storage
         self.sent: Final[dict[int, Counter[tuple[SeriesKey, int]]]] = {
             shard: Counter() for shard in range(SHARDS)
         }
         """For each shard the acknowledged points of each series and minute."""
 
-    async def check(self, fixture: ScenarioFixture, storage: Any) -> None:
+    @staticmethod
+    async def start(fixture: ScenarioFixture) -> "WindowChecker":
+        """Start aggregators over a disk, which they use directly or through an actor."""
+        run = fixture.run
+        disk = run.message_log.window_disk = WindowDisk(run.draw)
+        faults = _draw_faults(run.draw)
+        store: Any = window_store
+        storage: Any = ThreadStorage(window_store())
+        if run.draw() < 0.5:
+            store = await fixture.system.spawn(props(MetricsStoreActor, window_store), host=1)
+            storage = RemoteStorage(store)
+        made = props(MetricsAggregator, store, limits=LIMITS, clock_ns=world_clock_ns)
+        await fixture.system.keyed(made, idle_s=0.4 if run.draw() < 0.3 else NEVER_S)
+        disk.faults = faults
+        run.world.at(run.world.now_s + BUSY_S, setattr, disk, "faults", HEALTHY)
+        return WindowChecker(fixture, storage)
+
+    def activities(self, count: int) -> list[Coroutine[Any, Any, None]]:
+        """So many sources that send points."""
+        return [PointSource(self._fixture, self, number).run() for number in range(count)]
+
+    async def check(self) -> None:
         """Compare the windows with the accounts, once the system has healed."""
-        ask = fixture.system.ask
-        reader = SystemReader(AggregatorsReader(ask, SHARDS), storage)
+        ask = self._fixture.system.ask
+        reader = SystemReader(AggregatorsReader(ask, SHARDS), self._storage)
         for shard, sent in self.sent.items():
             if not sent:
                 continue
@@ -102,6 +126,7 @@ class WindowChecker:
                     )
                 if width_ns == WINDOWS_NS[0]:
                     self._check_minutes(shard, rows)
+        self.run.check_now()
 
     def _check_minutes(self, shard: int, rows: Any) -> None:
         for row in range(len(rows)):
@@ -213,35 +238,15 @@ def _draw_faults(draw: Any) -> WindowFaults:
     )
 
 
-async def start_aggregators(fixture: ScenarioFixture) -> Any:
-    """Start aggregators over a disk, directly or through an actor; gives the storage to read."""
-    run = fixture.run
-    disk = run.message_log.window_disk = WindowDisk(run.draw)
-    faults = _draw_faults(run.draw)
-    store: Any = window_store
-    storage: Any = ThreadStorage(window_store())
-    if run.draw() < 0.5:
-        store = await fixture.system.spawn(props(MetricsStoreActor, window_store), host=1)
-        storage = RemoteStorage(store)
-    made = props(MetricsAggregator, store, limits=LIMITS, clock_ns=world_clock_ns)
-    await fixture.system.keyed(made, idle_s=0.4 if run.draw() < 0.3 else NEVER_S)
-    disk.faults = faults
-    run.world.at(run.world.now_s + BUSY_S, setattr, disk, "faults", HEALTHY)
-    return storage
-
-
 async def aggregators(run: Run) -> None:
     """Sources of points, aggregators that die and move, and a disk that fails."""
     async with open_fixture(run) as fixture:
-        storage = await start_aggregators(fixture)
-        checker = WindowChecker(run)
-        sources = [PointSource(fixture, checker, number) for number in range(SOURCES)]
-        await run_under_faults(fixture, *(source.run() for source in sources), is_idle=_stands)
-        await checker.check(fixture, storage)
-        run.check_now()
+        checker = await WindowChecker.start(fixture)
+        await run_under_faults(fixture, *checker.activities(SOURCES), is_idle=windows_stand)
+        await checker.check()
 
 
-def _stands(host: Host) -> bool:
+def windows_stand(host: Host) -> bool:
     """Whether aggregators have nothing to do any more: before, the timer closes windows."""
     loop: Any = host.loop
     return bool(loop.world.now_s > STANDS_S + TICK_S)
