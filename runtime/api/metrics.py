@@ -37,8 +37,9 @@ from callboard.actors.metrics.aggregation.storage import (
 )
 from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.ports import WindowReader
-from callboard.actors.metrics.recording.extension import FlushRecording, RecordingFlushed
+from callboard.actors.metrics.recording.extension import FlushRecording, Recorder, RecordingFlushed
 from callboard.actors.metrics.recording.options import RecordingOptions
+from callboard.actors.metrics.recording.sources import PointSource
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.windows.settings import DEFAULT_SETTINGS, WindowSettings
 from callboard.messages.control.control_plane import CONTROL_CELL
@@ -229,6 +230,13 @@ class SystemMetrics:
                 followed = await self._system.ask(FollowWindows(shard=shard, follower=follower))
                 wait_s = FOLLOW_SHARE * followed.for_s
             await asyncio.sleep(wait_s)
+
+    def add_source(self, source: PointSource) -> Callable[[], None]:
+        """Pull the points of a source from now on, in this driver; returns a function to end it.
+
+        Raises `UsageError` for a name that is in use.
+        """
+        return self._host.extension(Recorder).add_source(source)
 
     async def flush(self, timeout_s: float = FLUSH_S) -> int:
         """Bring all recorded points to the aggregators; gives how many are left after the time."""

@@ -1,5 +1,6 @@
 """Metrics: points, windows by event time, their aggregators and stores."""
 
+from callboard.actors.kernel.inspection.meter import Counter, Gauge, Histogram, Meter
 from callboard.actors.metrics.aggregation.actor import MetricsAggregator
 from callboard.actors.metrics.aggregation.processor import MetricsProcessor, ProcessedPoints
 from callboard.actors.metrics.aggregation.shard import ShardLimits, WindowSink
@@ -14,6 +15,10 @@ from callboard.actors.metrics.points import (
     SourceKind,
 )
 from callboard.actors.metrics.ports import Extent, MetricsStorage, WindowReader
+from callboard.actors.metrics.recording.columns import PointColumns
+from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
+from callboard.actors.metrics.recording.resets import CounterResets
+from callboard.actors.metrics.recording.sources import PointSource, columns_of_points, polled
 from callboard.actors.metrics.rows import WINDOWS_NS, AggregatedMetric, WindowFlag, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
@@ -24,10 +29,15 @@ __all__ = [
     "WINDOWS_NS",
     "AggregatedMetric",
     "AppendPoints",
+    "Counter",
+    "CounterResets",
     "CustomWindow",
     "Extent",
+    "Gauge",
+    "Histogram",
     "Matcher",
     "MatcherKind",
+    "Meter",
     "MetricDataPoint",
     "MetricKind",
     "MetricSource",
@@ -36,8 +46,12 @@ __all__ = [
     "MetricsProcessor",
     "MetricsStorage",
     "PointBatch",
+    "PointColumns",
+    "PointSource",
     "PointsAccepted",
     "ProcessedPoints",
+    "RecordingLimits",
+    "RecordingOptions",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
@@ -48,7 +62,9 @@ __all__ = [
     "WindowRows",
     "WindowSettings",
     "WindowSink",
+    "columns_of_points",
     "metrics_storage",
     "open_windows",
+    "polled",
     "series_key",
 ]
