@@ -12,7 +12,7 @@ import numpy.typing as npt
 from callboard.messages.core.errors import UsageError
 
 from ..ports import Extent, WindowReader
-from ..rows import WINDOWS_NS, WindowFlag
+from ..rows import WINDOWS_NS
 from ..series import Matcher, MatcherKind, MetricKind
 from ..sketch import merge_sketches
 from .columns import take_sketches
@@ -219,19 +219,19 @@ def _steps(found: Sequence[Section], step: int) -> tuple[Ints, Ints]:
     """The steps of all sections: a section of windows wider than the step has steps like those."""
     starts: list[Ints] = []
     widths: list[Ints] = []
-    end = None
     for section in found:
-        width = max(step, section.width_ns)
-        begin = section.from_ns - section.from_ns % width if end is None else section.from_ns
-        each = np.arange(begin, section.to_ns, width, dtype=np.int64)
-        starts.append(each)
-        widths.append(np.full(len(each), width))
-        end = section.to_ns
+        width = -(-step // section.width_ns) * section.width_ns
+        next_whole = section.from_ns + -section.from_ns % width
+        whole = np.arange(next_whole, section.to_ns, width, dtype=np.int64)
+        # A seam between two sections may cut a step.
+        cut = [section.from_ns] if section.from_ns < next_whole else []
+        starts.append(np.concatenate((np.array(cut, np.int64), whole)))
+        widths.append(np.full(len(starts[-1]), width))
     if not starts:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     joined, own = np.concatenate(starts), np.concatenate(widths)
-    own[:-1] = np.minimum(own[:-1], np.diff(joined))  # A seam may cut a step.
-    return joined, own
+    ends = np.append(joined[1:], found[-1].to_ns)
+    return joined, np.minimum(own, ends - joined)
 
 
 class _Answer:
