@@ -51,7 +51,8 @@ class ExpressionEvaluator:
     def __init__(self, source: SampleSource) -> None:
         self._source: Final = source
 
-    def check(self, expression: str) -> None:
+    @staticmethod
+    def check(expression: str) -> None:
         """See `Evaluator.check`."""
         parse(expression)
 
