@@ -13,7 +13,7 @@ REPEAT_COST: Final = 1_000
 COST_MAX: Final = REPEAT_COST**3
 """Enough for `.*one.*two.*`."""
 PIECES: Final = re.compile(
-    r"\\(?P<escaped>.)|\[\^?(?P<members>\]?(?:[^\]\\]|\\.)*)\]"
+    r"\\(?P<escaped>.)|\[\^?(?P<members>\]?(?:[^\]\\]|\\.)*)(?:\]|\Z)"
     r"|(?P<begin>\((?:\?:|\?i:)?)(?P<special>\?)?|(?P<end>\)(?P<again>[*+{])?)|(?P<bar>\|)"
     r"|(?P<repeat>[*+]\??|\{\d*,\d*\}\??)|(?P<option>\?)|.",
     re.DOTALL,

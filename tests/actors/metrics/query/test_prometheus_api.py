@@ -26,7 +26,7 @@ def api(reader: MemoryWindows | None = None) -> PrometheusApi:
         for job in ("a", "b")
         for minute in range(10)
     ]
-    points.append(Point(key("calls_total", MetricKind.COUNTER), START_NS, 6.0))
+    points.append(Point(key("calls_total", MetricKind.COUNTER), START_NS + 9 * MINUTE_NS, 6.0))
     own = reader or store(points)
     return PrometheusApi(ExpressionEvaluator(WindowSamples(own)), own)
 
