@@ -38,6 +38,7 @@ __all__ = [
     "ShardRead",
     "StageCommit",
     "WakeShard",
+    "WakeShards",
     "WindowsClosed",
     "WindowsFollowed",
     "WindowsRead",
@@ -252,6 +253,10 @@ class WakeShard(Contract, name="callboard.metrics.wake_shard"):
     """Activate the aggregator of a shard, so that its open windows close in time."""
 
     shard: int
+
+
+class WakeShards(Contract, name="callboard.metrics.wake_shards"):
+    """The timer that keeps all shards active."""
 
 
 class CloseDue(Contract, name="callboard.metrics.close_due"):

@@ -33,7 +33,7 @@ from ..points import MetricSource, PointBatch, PointsAccepted
 from ..ports import Extent
 from ..query.columns import combine_rows
 from ..rows import WINDOWS_NS, WindowRows
-from ..series import Matcher
+from ..series import Matcher, SeriesKey
 from ..windows.accounts import DropReason, LatePoints
 from ..windows.core import Commit, ShardWindows
 from ..windows.settings import DEFAULT_SETTINGS, WindowSettings
@@ -383,10 +383,20 @@ class Shard:
             ],
         )
 
+    def series_in(self, matchers: Sequence[Matcher], from_ns: int, to_ns: int) -> set[SeriesKey]:
+        """The series of windows in memory that have a part of this time."""
+        found: set[SeriesKey] = set()
+        for width_ns in self._widths():
+            found.update(self.windows_in(matchers, width_ns, from_ns - width_ns + 1, to_ns).series)
+        return found
+
+    def _widths(self) -> tuple[int, ...]:
+        return (*WINDOWS_NS, *(each.width_ns for each in self._settings.custom))
+
     def extents(self) -> dict[int, Extent]:
         """The time that the windows in memory cover, for each width."""
         found: dict[int, Extent] = {}
-        for width_ns in (*WINDOWS_NS, *(each.width_ns for each in self._settings.custom)):
+        for width_ns in self._widths():
             starts_ns = self.windows_in((), width_ns, TIME_MIN_NS, TIME_MAX_NS).starts_ns
             if len(starts_ns):
                 found[width_ns] = Extent(int(starts_ns.min()), int(starts_ns.max()) + width_ns)
