@@ -19,11 +19,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from callboard.actors.metrics.aggregation.storage import ThreadStorage
 from callboard.actors.metrics.ports import WindowReader
 from callboard.messages.core.errors import CallboardError, UsageError
 
-from ..stores.choose import metrics_storage, path_of
+from ..api.metrics import open_windows
+from ..executions.journals import home
+from ..stores.choose import path_of
 from .charts import chart, clock, number, sparkline
 from .figures import counted, echo, paper, printable
 from .metric_request import Answer, Asked, Row, asked_for
@@ -109,23 +110,18 @@ async def _reader(url: str | None) -> AsyncIterator[WindowReader]:
     path = path_of(place)
     if path is not None and not path.is_file():
         raise UsageError(f"the file {path} does not exist.", advice="Name an existing store.")
-    storage = ThreadStorage(metrics_storage(place, reads_only=True))
-    await storage.open()
-    try:
-        yield storage
-    finally:
-        await storage.close()
+    async with open_windows(place) as reader:
+        yield reader
 
 
 def _newest_store() -> str:
-    from ..executions.journals import home
-
-    folder = home(os.environ) / "metrics"
-    found = sorted(folder.glob("*.db"), key=lambda path: (_changed_at(path), path.name))
+    """The store that was written last, of those next to the journals of the default setting."""
+    folder = home(os.environ) / "journals"
+    found = sorted(folder.glob("*.db.metrics"), key=lambda path: (_changed_at(path), path.name))
     if not found:
         raise UsageError(
             f"no store of metrics is in {folder}.",
-            advice="Name one: --store URL. A system keeps one if it was started with metrics.",
+            advice='Name one: --store URL. A system has one if it was started with metrics="auto".',
         )
     return str(found[-1])
 
