@@ -93,6 +93,9 @@ class Starts(Protocol):
     ) -> Awaitable[ReplyT]:
         """See `System.ask`."""
 
+    async def stop(self, actor: Ref[Any]) -> None:
+        """See `System.stop`."""
+
     async def view(self, actors_max: int = 50) -> CallboardView:
         """See `System.view`."""
 
@@ -150,8 +153,8 @@ async def start_metrics(
         await reader.open()
     made = props(MetricsAggregator, store, settings, limits)
     keyed = await system.keyed(made, idle_s=NEVER_S)
-    await system.spawn(props(ShardKeeper, shards), restart=Restart.PERMANENT)
-    return SystemMetrics(system, host, url, shards, reader, keyed)
+    keeper = await system.spawn(props(ShardKeeper, shards), restart=Restart.PERMANENT)
+    return SystemMetrics(system, host, url, shards, reader, (keeper, keyed))
 
 
 async def _beside_slot_0(system: Starts) -> Placement:
@@ -172,7 +175,7 @@ class SystemMetrics:
         url: str,
         shards: int,
         storage: ShardStorage,
-        keyed: KeyedActors[MetricsAggregator],
+        parts: tuple[Ref[Any], KeyedActors[MetricsAggregator]],
     ) -> None:
         """Use the setting `metrics`, or `start_metrics`, which call this."""
         self.url: Final = url
@@ -184,7 +187,7 @@ class SystemMetrics:
         """The windows in the memory of the aggregators."""
         self._system = system
         self._host = host
-        self._keyed = keyed
+        self._keeper, self._keyed = parts
 
     @property
     def reader(self) -> WindowReader:
@@ -246,6 +249,7 @@ class SystemMetrics:
         if ends:
             with contextlib.suppress(CallboardError):
                 await self.flush(CLOSE_FLUSH_S)
+                await self._system.stop(self._keeper)
                 await self._keyed.stop()
         if isinstance(self.storage, ThreadStorage):
             await self.storage.close()

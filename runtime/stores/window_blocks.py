@@ -35,7 +35,7 @@ __all__ = [
     "read_series",
 ]
 
-BAND: Final = 16
+BAND: Final = 8
 """Series of one block. More compress a little better; a query of one series reads them all."""
 MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS

@@ -1,5 +1,6 @@
 """The aggregator of one shard: a keyed actor, of which the system has at most one at a time."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from .messages import (
     ReadNewestSeries,
     ReadShard,
     SeriesRead,
+    ShardAwake,
     ShardRead,
     WakeShard,
     WakeShards,
@@ -49,6 +51,7 @@ ShardStore = Ref[Any] | Callable[[], HotStorage]
 """
 TICK_S: Final = 1.0
 WAKE_S: Final = 0.5
+WAKE_TIMEOUT_S: Final = 2.0
 FOLLOWERS_MAX: Final = 100
 """Followers of one shard. Each has to ask again before its time is over."""
 FOLLOW_S: Final = 60.0
@@ -139,8 +142,10 @@ class MetricsAggregator(KeyedActor):
         self._running().tick()
 
     @handler
-    async def wake(self, message: WakeShard) -> None:
+    async def wake(self, request: WakeShard) -> ShardAwake:
         """Do nothing more than run."""
+        del request
+        return ShardAwake()
 
     # --- queries ------------------------------------------------------------------------------
 
@@ -177,7 +182,7 @@ class MetricsAggregator(KeyedActor):
     @handler
     async def figures(self, request: ReadShard) -> ShardRead:
         """The figures of this aggregator."""
-        figures = self._running().figures()
+        figures = {**self._running().figures(), "followers": float(len(self._followers))}
         return ShardRead(shard=request.shard, host=self._host, figures=figures)
 
     @handler
@@ -237,17 +242,15 @@ class ShardKeeper(Actor):
         self._shards = shards
 
     async def started(self, ctx: Context) -> None:
-        """Wake all shards now, and then again and again."""
-        self._wake(ctx)
+        """Wake all shards again and again."""
         ctx.send_every(WAKE_S, WakeShards())
 
     @handler
     async def wake(self, message: WakeShards, ctx: Context) -> None:
         """Wake all shards; one that cannot be reached is woken the next time."""
         del message
-        self._wake(ctx)
-
-    def _wake(self, ctx: Context) -> None:
-        for shard in range(self._shards):
-            with contextlib.suppress(CallboardError):
-                ctx.tell(WakeShard(shard=shard))
+        asks = (
+            ctx.ask(WakeShard(shard=shard), timeout_s=WAKE_TIMEOUT_S)
+            for shard in range(self._shards)
+        )
+        await asyncio.gather(*asks, return_exceptions=True)

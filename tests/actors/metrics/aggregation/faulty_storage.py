@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,13 +23,22 @@ SERIES = tuple(SeriesKey(MetricKind.COUNTER, "requests", (("n", str(n)),)) for n
 
 
 class Clock:
-    """The wall clock of a test."""
+    """The wall clock of a test, the same for all its actors, which get copies of it."""
 
-    def __init__(self) -> None:
-        self.now_ns = BEGIN_NS
+    _now_ns: ClassVar[int] = BEGIN_NS
+
+    @staticmethod
+    def start() -> "Clock":
+        """A clock that shows the beginning."""
+        Clock._now_ns = BEGIN_NS
+        return Clock()
+
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass."""
+        Clock._now_ns += round(seconds * SECOND_NS)
 
     def __call__(self) -> int:
-        return self.now_ns
+        return Clock._now_ns
 
 
 class FaultyStorage:

@@ -23,7 +23,7 @@ from callboard.actors.metrics.points import AppendPoints
 from callboard.actors.metrics.ports import ShardState
 from callboard.actors.metrics.rows import WINDOWS_NS, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind
-from callboard.messages.core.errors import UsageError
+from callboard.messages.core.errors import UsageError, error_from_data
 from callboard.messages.core.ref import Ref
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
 from callboard.runtime.api.inside import host_of
@@ -46,7 +46,7 @@ async def system() -> AsyncIterator[System]:
 
 
 async def aggregators(system: System, store: Any, clock: Clock | None = None) -> Any:
-    made = props(MetricsAggregator, store, clock_ns=clock or Clock())
+    made = props(MetricsAggregator, store, clock_ns=clock or Clock.start())
     return await system.keyed(made, idle_s=1e9)
 
 
@@ -84,7 +84,7 @@ async def test_a_passivated_shard_goes_on_where_it_was(system: System) -> None:
 
 async def test_queries_see_the_newest_windows_of_all_shards(system: System) -> None:
     store = await store_actor(system, "memory:")
-    clock = Clock()
+    clock = Clock.start()
     await aggregators(system, store, clock)
     for shard in range(3):
         await system.ask(AppendPoints(shard=shard, batch=batch_of([1, 61], series=[shard] * 2)))
@@ -106,7 +106,7 @@ async def test_a_query_of_the_present_needs_no_store(system: System) -> None:
         def __getattr__(self, name: str) -> Callable[..., Any]:
             raise AssertionError(f"the store is asked for {name}")
 
-    clock = Clock()
+    clock = Clock.start()
     await aggregators(system, partial(metrics_storage, "memory:"), clock)
     await system.ask(AppendPoints(shard=0, batch=batch_of([70])))
     reader = SystemReader(AggregatorsReader(system.ask, 1), Unused())
@@ -116,10 +116,10 @@ async def test_a_query_of_the_present_needs_no_store(system: System) -> None:
 
 
 async def test_late_points_can_be_read(system: System) -> None:
-    clock = Clock()
+    clock = Clock.start()
     await aggregators(system, await store_actor(system, "memory:"), clock)
     await system.ask(AppendPoints(shard=0, batch=batch_of([1])))
-    clock.now_ns += 3_600 * SECOND_NS
+    clock.pass_s(3_600)
     await system.ask(AppendPoints(shard=0, batch=batch_of([3_599], sequence=1)))
     late = batch_of([5, 6, 7], sequence=2, watermark_s=3_599)
     await system.ask(AppendPoints(shard=0, batch=late))
@@ -157,9 +157,11 @@ async def test_a_part_that_is_lost_is_an_error_without_an_effect(system: System)
     store = await store_actor(system, "memory:")
     storage = RemoteStorage(store)
     await storage.claim(0, 1)
-    with pytest.raises(StoreUnavailable) as lost:
-        await store.ask(StageCommit(shard=0, fence=1, number=1, data=b"x"))
-    assert not lost.value.may_have_run
+    answer = await store.ask(StageCommit(shard=0, fence=1, number=1, data=b"x"))
+    assert answer.failure is not None
+    error = error_from_data(answer.failure)
+    assert isinstance(error, StoreUnavailable)
+    assert not error.may_have_run
     assert (await storage.claim(0, 1)).log == ()
 
 
@@ -169,7 +171,7 @@ async def test_a_part_that_is_lost_is_an_error_without_an_effect(system: System)
 async def test_a_setting_starts_metrics_and_its_file_is_read_afterwards(tmp_path: Path) -> None:
     path = str(tmp_path / "windows.db")
     async with start(engine="inline", hosts=2, metrics=path) as system:
-        counter = system.meter.counter("jobs", kind="a")
+        counter = system.meter.bind_counter("jobs", kind="a")
         for _ in range(5):
             counter.add(1)
         assert await system.metrics.flush() == 0
@@ -191,11 +193,17 @@ async def test_a_system_without_the_setting_says_so(system: System) -> None:
         _ = system.metrics
 
 
+async def followed(system: System) -> None:
+    """Wait until the aggregator has a follower."""
+    while not (await system.ask(ReadShard(shard=0))).figures["followers"]:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 async def test_closed_windows_are_told_to_followers(system: System) -> None:
-    clock = Clock()
+    clock = Clock.start()
     made = await aggregators(system, await store_actor(system, "memory:"), clock)
     storage = RemoteStorage(made.refs[0])  # Not asked here.
-    metrics = SystemMetrics(system, host_of(system), "memory:", 1, storage, made)
+    metrics = SystemMetrics(system, host_of(system), "memory:", 1, storage, (made.refs[0], made))
     seen: list[WindowRows] = []
     told = asyncio.Event()
 
@@ -205,7 +213,8 @@ async def test_closed_windows_are_told_to_followers(system: System) -> None:
 
     await system.ask(AppendPoints(shard=0, batch=batch_of([1, 2])))
     async with asyncio.timeout(20.0), metrics.following(subscriber):
-        clock.now_ns += 3_600 * SECOND_NS
+        await followed(system)
+        clock.pass_s(3_600)
         await system.ask(AppendPoints(shard=0, batch=batch_of([3_599], sequence=2)))
         await told.wait()
     assert {rows.width_ns for rows in seen} >= {MINUTE_NS}

@@ -18,7 +18,7 @@ from callboard.messages.storage.errors import (
     WriterFenced,
 )
 
-from .faulty_storage import ALWAYS, BEGIN_NS, SECOND_NS, Clock, FaultyStorage, batch_of, counted_in
+from .faulty_storage import ALWAYS, BEGIN_NS, Clock, FaultyStorage, batch_of, counted_in
 
 MINUTE_NS = WINDOWS_NS[0]
 AT_ONCE = Backoff(min_s=0.0, max_s=0.0)
@@ -29,7 +29,7 @@ class Opened:
 
     def __init__(self) -> None:
         self.storage = FaultyStorage()
-        self.clock = Clock()
+        self.clock = Clock.start()
         self.shards: list[Shard] = []
         self.closed: list[WindowRows] = []
         self.broken: list[CallboardError] = []
@@ -192,7 +192,7 @@ async def test_windows_close_by_the_timer_and_are_told_when_they_are_stored(
 ) -> None:
     shard = await opened.shard()
     await shard.append(batch_of([1, 2, 3]))
-    opened.clock.now_ns += 3_600 * SECOND_NS
+    opened.clock.pass_s(3_600)
     opened.storage.gate.clear()
     shard.tick()
     await until(lambda: shard.status is ShardStatus.COMMITTING)
@@ -216,7 +216,7 @@ async def test_a_sink_that_fails_stops_nothing(
     shard = Shard(0, 1, opened.storage, clock_ns=opened.clock, sinks=(Failing(),))
     await shard.open()
     await shard.append(batch_of([1]))
-    opened.clock.now_ns += 3_600 * SECOND_NS
+    opened.clock.pass_s(3_600)
     assert (await shard.append(batch_of([3_599], sequence=1))).sequence == 2
     assert "a sink of windows failed" in caplog.text
     await shard.close()
@@ -225,7 +225,7 @@ async def test_a_sink_that_fails_stops_nothing(
 async def test_points_that_come_too_late_can_be_read(opened: Opened) -> None:
     shard = await opened.shard()
     await shard.append(batch_of([1]))
-    opened.clock.now_ns += 3_600 * SECOND_NS
+    opened.clock.pass_s(3_600)
     await shard.append(batch_of([3_599], sequence=1))
     accepted = await shard.append(batch_of([2, 3], sequence=2, watermark_s=3_599))
     assert accepted.sequence == 4
@@ -244,7 +244,7 @@ async def test_an_ordered_end_stores_open_windows_and_the_next_one_goes_on(
     assert all(flags & WindowFlag.OPEN for flags in stored.flags.tolist())
     again = await opened.shard()
     assert (await again.append(batch_of([3], sequence=2))).sequence == 3
-    opened.clock.now_ns += 3_600 * SECOND_NS
+    opened.clock.pass_s(3_600)
     again.tick()
     await until(lambda: again.status is ShardStatus.IDLE and opened.closed)
     stored = opened.storage.store.windows((), MINUTE_NS, *ALWAYS, 100)
