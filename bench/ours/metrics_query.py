@@ -170,7 +170,7 @@ def _day(keys: tuple[SeriesKey, ...], day: int) -> WindowRows:
         np.zeros(count, np.uint8),
         SketchColumns(
             np.arange(count + 1, dtype=np.int64) * BINS,
-            bins.reshape(-1),
+            bins.reshape(-1).astype(np.int32),
             np.full(count * BINS, POINTS // BINS),
         ),
     )

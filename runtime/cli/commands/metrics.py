@@ -49,7 +49,7 @@ def _selection(command: CommandT) -> CommandT:
             "--store",
             "url",
             metavar="URL",
-            help="The store: a file, or postgresql://... (default: your newest one).",
+            help="Only this store: a file, or postgresql://...",
         ),
     ):
         command = option(command)
@@ -76,8 +76,8 @@ def metrics() -> None:
 def query(**options: Any) -> None:
     """Print values of the PromQL EXPRESSION, or of a metric by --name; with neither, list metrics.
 
-    It reads the store, also without a running system. With --from or --step it gives the values
-    over that time. Exits with 1 when there are none, with 2 for a wrong expression.
+    Your running system answers; without one, the store that was written last. With --from or --step
+    it gives the values over that time. Exits with 1 when there are none, with 2 for a wrong one.
     """
     from ..metrics import query as perform
 
@@ -98,6 +98,7 @@ def query(**options: Any) -> None:
 @click.option("--once", is_flag=True, help="Draw once, and end.")
 @click.option(
     "--lines",
+    "height",
     type=click.IntRange(1, 40),
     default=LINES_DEFAULT,
     show_default=True,

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,36 @@ import pytest
 from rich.console import Console
 
 from callboard.actors.metrics.errors import QueryRefused
+from callboard.actors.metrics.query.question import (
+    ListMetrics,
+    MetricsAnswered,
+    QueryMetrics,
+    SeriesAnswered,
+)
 from callboard.actors.metrics.rows import WINDOWS_NS
 from callboard.actors.metrics.series import MetricKind
 from callboard.messages.core.errors import UsageError
+from callboard.runtime.api.start import start
 from callboard.runtime.cli.charts import chart, number, sparkline
-from callboard.runtime.cli.metric_request import Answer, Row, asked_for, duration_of, time_of
-from callboard.runtime.cli.metrics import drawn
+from callboard.runtime.cli.metric_drawing import as_json, charts
+from callboard.runtime.cli.metric_request import asked_for, duration_of, time_of
 from callboard.runtime.cli.outcome import ExitCode
+from callboard.runtime.cli.sources import local_systems, query_all
 from callboard.runtime.stores.choose import metrics_storage
-from tests.actors.metrics.query.points import MINUTE_NS, START_NS, Point, key, windows
+from tests.actors.metrics.query.points import HOUR_NS, MINUTE_NS, START_NS, Point, key, windows
 
 Run = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No system of another test answers: their sockets are in another folder."""
+    with tempfile.TemporaryDirectory(prefix="cb") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield
+
+
 START_S = START_NS // 10**9
 END = str(START_S + 3_600)
 POINTS = [
@@ -187,32 +208,43 @@ def test_watch_draws_charts_once(
     assert ended.code == ExitCode.USAGE
 
 
-def rendered(answer: Answer, lines: int = 2, charts_max: int = 8) -> list[str]:
+def answered(values: list[float | str | None], count: int = 1) -> MetricsAnswered:
+    times = tuple(START_NS + n * MINUTE_NS for n in range(len(values)))
+    series = tuple(
+        SeriesAnswered(metric=f"heat{n}", tags=(("job", "a"),), values=tuple(values))
+        for n in range(count)
+    )
+    return MetricsAnswered(times_ns=times, widths_ns=(MINUTE_NS,) * len(values), series=series)
+
+
+def rendered(answer: MetricsAnswered, height: int = 2, charts_max: int = 8) -> list[str]:
     console = Console(width=72, file=io.StringIO(), color_system=None)
     with console.capture() as captured:
-        console.print(drawn(answer, console.width, lines, charts_max))
+        console.print(charts(answer, console.width, height, charts_max))
     return captured.get().splitlines()
 
 
 def test_a_chart_has_a_title_columns_and_its_time() -> None:
-    values = [float(n) for n in range(16)]
-    times = [START_NS + n * MINUTE_NS for n in range(16)]
-    answer = Answer([Row("heat", (("job", "a"),), values)], times, [MINUTE_NS] * 16)
-    title, high, low, time = rendered(answer)
-    assert title == 'heat{job="a"}  15  0 to 15'
+    title, high, low, time = rendered(answered([float(n) for n in range(16)]))
+    assert title == 'heat0{job="a"}  15  0 to 15'
     assert low == "▁▂▃▄▅▆▇█████████"
     assert high == "        ▁▂▃▄▅▆▇█"
     assert time.endswith("16 values of 1 min")
 
 
 def test_hidden_series_are_counted() -> None:
-    rows = [Row(f"m{n}", (), [1.0, math.nan]) for n in range(5)]
-    answer = Answer(rows, [START_NS, START_NS + MINUTE_NS], [MINUTE_NS] * 2)
-    assert any("3 more series" in line for line in rendered(answer, charts_max=2))
+    lines = rendered(answered([1.0, None], count=5), charts_max=2)
+    assert any("3 more series" in line for line in lines)
 
 
 def test_an_answer_without_series_says_so() -> None:
-    assert rendered(Answer([], [])) == ["no values."]
+    assert rendered(answered([], count=0)) == ["no values."]
+
+
+def test_infinite_values_are_drawn_and_are_json() -> None:
+    answer = answered([1.0, "+Inf", "-Inf", None])
+    assert json.loads(as_json(answer))["series"][0]["values"] == [1.0, "+Inf", "-Inf", None]
+    assert rendered(answer)[0].endswith("-Inf  -Inf to +Inf")
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -272,3 +304,37 @@ def test_an_expression_is_checked_before_a_store_is_opened() -> None:
             expression="sum(", name=None, tags=(), function="auto", by=None, top=None,
             begin=None, end=None, step=None,
         )  # fmt: skip
+
+
+# --- a running system ---------------------------------------------------------------------------
+
+
+async def test_a_running_system_answers_with_its_newest_windows(tmp_path: Path) -> None:
+    now_ns = time.time_ns()
+    question = QueryMetrics(
+        from_ns=now_ns - HOUR_NS,
+        to_ns=now_ns + HOUR_NS,
+        matchers=(("__name__", "=", "jobs_done"),),
+        by=(),
+    )
+    async with start(engine="inline", hosts=1, metrics=str(tmp_path / "m")) as system:
+        system.meter.count("jobs_done", 3.0, kind="a")
+        assert await system.metrics.flush() == 0
+        (found,) = await query_all(local_systems(), question)
+        assert found.view is not None, found.problem
+        (series,) = found.view.series
+        assert sum(value for value in series.floats() if not math.isnan(value)) == 3.0
+        (listed,) = await query_all(local_systems(), ListMetrics())
+        assert listed.view is not None
+        assert ("jobs_done", "counter", 1) in listed.view.metrics
+        (refused,) = await query_all(
+            local_systems(), QueryMetrics(from_ns=1, to_ns=2, matchers=(("a", "~", "b"),))
+        )
+        assert "a condition is wrong" in refused.problem
+
+
+async def test_a_system_without_metrics_says_so() -> None:
+    async with start(engine="inline", hosts=1, metrics="off"):
+        (found,) = await query_all(local_systems(), ListMetrics())
+    assert found.view is None
+    assert "keeps no metrics" in found.problem
