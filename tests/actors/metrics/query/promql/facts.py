@@ -48,6 +48,8 @@ class Fact:
     step_s: float
     expected: dict[str, str]
     """By series the values at each step; a number is of the series `{}`."""
+    refusal: str = ""
+    """What the error says, where Prometheus fails as well."""
 
     @property
     def is_range(self) -> bool:
@@ -62,10 +64,11 @@ def facts() -> Iterator[Fact]:
             setting = Setting(begins[1], float(begins[2]))
         elif found := FACT.fullmatch(line):
             at_s, to_s, step_s, expression, values = found.groups()
-            expected = dict(map(_series, values.split("; "))) if values != "nothing" else {}
-            yield Fact(
-                setting, expression, float(at_s), float(to_s or 0), float(step_s or 0), expected
-            )
+            refusal = values.removeprefix("refused: ") if values.startswith("refused: ") else ""
+            is_empty = refusal or values == "nothing"
+            expected = {} if is_empty else dict(map(_series, values.split("; ")))
+            times = (float(at_s), float(to_s or 0), float(step_s or 0))
+            yield Fact(setting, expression, *times, expected, refusal)
         elif line:
             selector, values = _series(line)
             setting.series[selector] = values

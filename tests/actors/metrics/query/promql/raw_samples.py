@@ -52,13 +52,24 @@ def tags_of(selector: str) -> Tags:
 
 
 class RawSamples:
-    """A `SampleSource` over samples."""
+    """A `SampleSource` over samples that begin at some time.
 
-    def __init__(self, every_s: float, series: Mapping[str, str]) -> None:
+    Up to Prometheus 2 a range holds a sample at its very beginning (`is_closed`), from 3 on not.
+    """
+
+    def __init__(
+        self,
+        every_s: float,
+        series: Mapping[str, str],
+        *,
+        begin_s: float = 0.0,
+        is_closed: bool = False,
+    ) -> None:
+        self._is_closed: Final = is_closed
         self._series: Final[dict[Tags, list[Sample]]] = {}
         for selector, text in series.items():
             samples = [
-                Sample(every_s * number, None if value == "stale" else float(value))
+                Sample(begin_s + every_s * number, None if value == "stale" else float(value))
                 for number, value in enumerate(values_of(text))
                 if value != "_"
             ]
@@ -109,7 +120,12 @@ class RawSamples:
             row: list[float | None] = []
             for column, time_ns in enumerate(times_ns.tolist()):
                 at_s = (time_ns - selector.offset_ns) / 1e9
-                found = [s for s in samples if at_s - range_s < s.at_s <= at_s]
+                begin_s = at_s - range_s
+                found = [
+                    sample
+                    for sample in samples
+                    if begin_s < sample.at_s <= at_s or (self._is_closed and sample.at_s == begin_s)
+                ]
                 row.append(compute(found, at_s, column) if found else None)
             tags.append(own)
             rows.append(row)

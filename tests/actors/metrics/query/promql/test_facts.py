@@ -5,11 +5,14 @@ from typing import Final
 
 import pytest
 
+from callboard.actors.metrics.errors import QueryRefused
 from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
 from tests.actors.metrics.query.promql.facts import Fact, facts
 from tests.actors.metrics.query.promql.raw_samples import RawSamples, tags_of, values_of
 
-FACTS: Final = list(facts())
+ALL: Final = list(facts())
+FACTS: Final = [fact for fact in ALL if not fact.refusal]
+REFUSALS: Final = [fact for fact in ALL if fact.refusal]
 
 
 def as_ns(seconds: float) -> int:
@@ -49,3 +52,10 @@ async def test_an_expression_has_the_value_that_it_has_in_prometheus(fact: Fact)
                 assert value == pytest.approx(wanted, rel=1e-9, abs=1e-12)
     if fact.expression.startswith(("topk(", "bottomk(")):
         assert list(values) == list(expected)
+
+
+@pytest.mark.parametrize("fact", REFUSALS, ids=lambda fact: fact.expression)
+async def test_what_fails_in_prometheus_is_refused(fact: Fact) -> None:
+    evaluator = ExpressionEvaluator(RawSamples(fact.setting.every_s, fact.setting.series))
+    with pytest.raises(QueryRefused, match=fact.refusal):
+        await evaluator.instant(fact.expression, as_ns(fact.at_s))
