@@ -143,12 +143,10 @@ async def test_sinks_get_each_closed_window_once_it_is_durable() -> None:
 
 @settings(max_examples=examples(40))
 @given(seed=st.integers(0, 2**32), faults=st.lists(st.sampled_from(FAULTS), max_size=12))
-async def test_any_faults_of_the_store_give_the_same_windows(
-    seed: int, faults: list[str | None]
-) -> None:
+async def test_faults_of_the_store_change_no_window(seed: int, faults: list[str | None]) -> None:
     draw = random.Random(seed)
     points = [
-        point(draw.choice((1.0, 2.5, -3.0)), draw.uniform(0, 200), host=f"h{draw.randrange(3)}")
+        point(draw.choice((1.0, 2.5, -3.0)), draw.uniform(0, 110), host=f"h{draw.randrange(3)}")
         for _ in range(60)
     ]
 
