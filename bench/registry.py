@@ -419,7 +419,7 @@ INGEST = Bench(
         _peer(
             "bytewax",
             _module("bytewax", "bytewax"),
-            {"points": 1_000_000, "warm_up": 0, "hosts": 1},
+            {"points": 400_000, "warm_up": 0, "hosts": 1},
             {"points": 5_000, "warm_up": 0, "hosts": 1},
         ),
     ),
