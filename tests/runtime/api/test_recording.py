@@ -163,6 +163,8 @@ async def test_a_host_that_stops_in_order_brings_its_last_points_first() -> None
         await worker.ask(Work(number=1))
         await host_of(system).ask(Address(2, CONTROL_CELL), StopHost())
         assert [value for key, _, value in SHARDS[0].points if key.name == "works_total"] == [1.0]
+        system.meter.count("drivers_total")
+    assert [value for key, _, value in SHARDS[0].points if key.name == "drivers_total"] == [1.0]
 
 
 async def test_a_tap_gets_points_also_without_aggregators() -> None:
