@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from callboard.messages.core.errors import AskError, CallboardError, HandlerFailed, UsageError
@@ -74,6 +74,7 @@ class Collector:
         instance: str,
         kind: SourceKind = SourceKind.SERVICE,
         wall_time: Callable[[], float] = time.time,
+        taps: Sequence[Tap] = (),
     ) -> None:
         """`name` is unique for this incarnation of the host; `instance` is the host's name.
 
@@ -87,8 +88,7 @@ class Collector:
         self._instance: Final = instance
         self._wall_time: Final = wall_time
         self._loop: Final = asyncio.get_running_loop()
-        self.taps: Final[list[Tap]] = []
-        """What gets the columns of each flush as well."""
+        self._taps: Final = tuple(taps)
         self._own: Final = Route(kind, name, instance, options)
         self._routes: Final[dict[str, Route]] = {}
         """Of user sources, by their names."""
@@ -172,7 +172,7 @@ class Collector:
         self._meter.room_changed()
 
     def _tap(self, columns: PointColumns) -> None:
-        for tap in self.taps if columns.points else ():
+        for tap in self._taps if columns.points else ():
             try:
                 tap(columns)
             except Exception as error:  # noqa: BLE001 - it must not end the flushes

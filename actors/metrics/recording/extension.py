@@ -8,7 +8,7 @@ Aggregators are asked by their contract: the directory knows where the shard of 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from callboard.messages.core.contract import Contract, Request
@@ -83,11 +83,15 @@ class Recorder(Extension):
         self._end_measuring: Callable[[], None] | None = None
 
     def begin(
-        self, options: RecordingOptions | None = None, sender: ShardSender | None = None
+        self,
+        options: RecordingOptions | None,
+        sender: ShardSender | None = None,
+        *,
+        taps: Sequence[Tap] = (),
     ) -> None:
         """Record from now on; without a sender, the aggregators of the directory are asked.
 
-        Without options, points reach the taps only.
+        Each of `taps` gets the columns of each flush. Without options, only they do.
         """
         assert self._collector is None, "a host records once"
         if options is not None and sender is None:
@@ -100,17 +104,11 @@ class Recorder(Extension):
             name=self._name,
             instance=self._instance,
             wall_time=self._wall_time,
+            taps=taps,
         )
         self._host.dispatcher.steps = StepMeter(self._meter, self._host.now)
         self._end_measuring = self._host.instruments.add(self.reading)
         collector.start()
-
-    def tap(self, tap: Tap) -> None:
-        """Give each flush to `tap`, too, on a host that records to no aggregator as well."""
-        if self._collector is None:
-            self.begin()
-        assert self._collector is not None
-        self._collector.taps.append(tap)
 
     def add_source(self, source: PointSource) -> Callable[[], None]:
         """Pull the points of a source, from now on; returns a function that ends this.

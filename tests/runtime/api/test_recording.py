@@ -11,6 +11,7 @@ from callboard import Agent, Context, Contract, Request, System, handler
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.inspection.meter import Histogram
 from callboard.actors.metrics.points import AppendPoints, PointsAccepted
+from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.recording.extension import FlushRecording, Recorder
 from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.jobs import Job, SubTask
@@ -170,8 +171,11 @@ async def test_a_host_that_stops_in_order_brings_its_last_points_first() -> None
 async def test_a_tap_gets_points_also_without_aggregators() -> None:
     async with callboard.start(engine="inline", hosts=1, standbys=0) as system:
         tapped: list[float] = []
-        recorder = host_of(system).extension(Recorder)
-        recorder.tap(lambda columns: tapped.extend(columns.values.tolist()))
+
+        def tap(columns: PointColumns) -> None:
+            tapped.extend(columns.values.tolist())
+
+        host_of(system).extension(Recorder).begin(None, taps=[tap])
         system.meter.count("drivers_total", 3)
         await host_of(system).ask(Address(0, CONTROL_CELL), FlushRecording())
         assert tapped == [3.0]

@@ -157,8 +157,7 @@ async def test_taps_get_each_flush_and_their_failure_harms_nothing() -> None:
         tapped.append(columns.points)
         raise OSError
 
-    recording = Recording()
-    recording.collector.taps.append(tap)
+    recording = Recording(taps=[tap])
     recording.meter.observe("a", 1.0)
     await recording.drained()
     assert tapped == [1]
