@@ -416,11 +416,12 @@ INGEST = Bench(
         {"points": 20_000, "warm_up": 2_000, "hosts": 1, "shards": "2"},
     ),
     peers=(
-        _peer(
+        Side(
             "bytewax",
-            _module("bytewax", "bytewax"),
+            "bench.peers.bytewax_windows",
             {"points": 400_000, "warm_up": 0, "hosts": 1},
             {"points": 5_000, "warm_up": 0, "hosts": 1},
+            (_module("bytewax", "bytewax"),),
         ),
     ),
     expected_check=expected_ingest,
