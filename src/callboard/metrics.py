@@ -4,6 +4,7 @@ from callboard.actors.metrics.aggregation.actor import MetricsAggregator
 from callboard.actors.metrics.aggregation.processor import MetricsProcessor, ProcessedPoints
 from callboard.actors.metrics.aggregation.shard import ShardLimits, WindowSink
 from callboard.actors.metrics.aggregation.storage import ThreadStorage
+from callboard.actors.metrics.errors import QueryRefused
 from callboard.actors.metrics.points import (
     AppendPoints,
     MetricDataPoint,
@@ -13,7 +14,32 @@ from callboard.actors.metrics.points import (
     PointsAccepted,
     SourceKind,
 )
-from callboard.actors.metrics.ports import Extent, MetricsStorage, WindowReader
+from callboard.actors.metrics.ports import (
+    Evaluator,
+    Extent,
+    MetricsStorage,
+    Sample,
+    WindowReader,
+)
+from callboard.actors.metrics.query.feed import newest_windows
+from callboard.actors.metrics.query.prometheus_api import ApiAnswer, PrometheusApi
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator, RangeValues
+from callboard.actors.metrics.query.question import (
+    ListMetrics,
+    MetricsAnswered,
+    MetricsListed,
+    QueryMetrics,
+    SeriesAnswered,
+)
+from callboard.actors.metrics.query.range_query import (
+    MetricsQuery,
+    QueryResult,
+    QuerySeries,
+    function_named,
+    run_query,
+)
+from callboard.actors.metrics.query.readers import CombinedReader, MemoryWindows
+from callboard.actors.metrics.query.window_samples import WindowSamples
 from callboard.actors.metrics.rows import WINDOWS_NS, AggregatedMetric, WindowFlag, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
@@ -23,21 +49,38 @@ from callboard.runtime.stores.choose import metrics_storage
 __all__ = [
     "WINDOWS_NS",
     "AggregatedMetric",
+    "ApiAnswer",
     "AppendPoints",
+    "CombinedReader",
     "CustomWindow",
+    "Evaluator",
+    "ExpressionEvaluator",
     "Extent",
+    "ListMetrics",
     "Matcher",
     "MatcherKind",
+    "MemoryWindows",
     "MetricDataPoint",
     "MetricKind",
     "MetricSource",
     "MetricTags",
     "MetricsAggregator",
+    "MetricsAnswered",
+    "MetricsListed",
     "MetricsProcessor",
+    "MetricsQuery",
     "MetricsStorage",
     "PointBatch",
     "PointsAccepted",
     "ProcessedPoints",
+    "PrometheusApi",
+    "QueryMetrics",
+    "QueryRefused",
+    "QueryResult",
+    "QuerySeries",
+    "RangeValues",
+    "Sample",
+    "SeriesAnswered",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
@@ -46,9 +89,13 @@ __all__ = [
     "WindowFlag",
     "WindowReader",
     "WindowRows",
+    "WindowSamples",
     "WindowSettings",
     "WindowSink",
+    "function_named",
     "metrics_storage",
+    "newest_windows",
     "open_windows",
+    "run_query",
     "series_key",
 ]

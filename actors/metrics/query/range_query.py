@@ -104,18 +104,23 @@ class MetricsQuery:
     name: str = ""
     """The metric's name; empty if matchers select it."""
     matchers: tuple[Matcher, ...] = ()
+    """Conditions on tags; a series fulfils all of them."""
     from_ns: int = 0
+    """The beginning."""
     to_ns: int = 0
     """The first moment that is not asked for."""
     step_ns: int = 0
     """A multiple of a minute; 0: chosen for the time."""
     function: Function = AUTOMATIC
+    """What is computed of each step; see `function_named`."""
     by: tuple[str, ...] | None = None
     """The series are put together by these tags, () all into one; None: each for itself."""
     top: int = 0
     """Only so many series, those with the highest values over the whole time; 0: all."""
     series_max: int = SERIES_MAX
+    """The query is refused when it selects more."""
     rows_max: int = ROWS_MAX
+    """The query is refused when it reads more windows."""
 
     def all_matchers(self) -> tuple[Matcher, ...]:
         """The matchers with that of the name."""
@@ -128,8 +133,11 @@ class QuerySeries:
     """What the values of one row of a result belong to."""
 
     name: str
+    """The metric's name."""
     kind: MetricKind
+    """What its points mean."""
     tags: tuple[tuple[str, str], ...]
+    """Its tags; with `by`, these alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,7 @@ class QueryResult:
     """Values by series and step."""
 
     series: tuple[QuerySeries, ...]
+    """What the rows of the values belong to."""
     starts_ns: Ints
     """Where each step begins, in UTC at whole multiples of its width."""
     widths_ns: Ints
@@ -148,6 +157,7 @@ class QueryResult:
     totals: Floats
     """For each series the same function over the whole time."""
     windows_read: int
+    """The windows from which the answer was computed."""
 
 
 def step_for(from_ns: int, to_ns: int) -> int:

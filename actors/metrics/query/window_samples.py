@@ -6,7 +6,8 @@ hold increases, so `rate` and `increase` are exact sums, without extrapolation a
 at resets. A window counts once it has ended: at 10:00:30 the newest one is that of 9:59.
 
 A selector without a range gives, of the last five minutes, the last value of a gauge and the mean
-of an observation. A counter has no such value here: it is refused, because a number would mean
+of an observation; with whole hours or days as steps, of the hour or the day, so that a month is
+read from 720 windows. A counter has no such value here: it is refused, because a number would mean
 something else than in Prometheus.
 """
 
@@ -76,7 +77,13 @@ class WindowSamples:
     async def instant(self, selector: Selector, times_ns: Times, *, presence: bool) -> Vector:
         """See `SampleSource.instant`."""
         function = "present_over_time" if presence else "value"
-        return await self._values(function, selector, LOOKBACK_NS, times_ns, None)
+        lookback_ns = LOOKBACK_NS
+        if len(times_ns) > 1:
+            step_ns = int(times_ns[1] - times_ns[0])
+            for width in WINDOWS_NS:
+                if LOOKBACK_NS < width <= step_ns and _begin_windows(times_ns, selector, width):
+                    lookback_ns = width
+        return await self._values(function, selector, lookback_ns, times_ns, None)
 
     async def over(
         self, function: str, selector: Selector, times_ns: Times, parameter: Floats | None
@@ -140,6 +147,10 @@ class WindowSamples:
             left -= len(tiles)
             parts.append(tiles)
         return join_tiles(parts)
+
+
+def _begin_windows(times_ns: Times, selector: Selector, width_ns: int) -> bool:
+    return not np.any((times_ns - selector.offset_ns) % width_ns)
 
 
 def _check_kind(function: str, key: SeriesKey, selector: Selector) -> None:

@@ -40,7 +40,9 @@ class RangeValues:
     """The values of an expression at each step."""
 
     times_ns: Times
+    """The times, ascending."""
     value_type: ValueType
+    """A vector, or a number."""
     vector: Vector
     """A number is one series without tags."""
 

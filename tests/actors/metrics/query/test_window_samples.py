@@ -154,6 +154,14 @@ async def test_limits_are_refused_with_their_number() -> None:
         await evaluator.range("heat", 10, 0, 1)
 
 
+async def test_a_month_at_steps_of_an_hour_is_read_from_windows_of_an_hour() -> None:
+    points = [Point(HEAT, START_NS + n * HOUR_NS + 1, float(n)) for n in range(720)]
+    evaluator = ExpressionEvaluator(WindowSamples(store(points), rows_max=900))
+    end = START_NS + 720 * HOUR_NS
+    found = await evaluator.range("heat", START_NS + HOUR_NS, end, HOUR_NS)
+    assert found.vector.values[0].tolist() == [float(n) for n in range(720)]
+
+
 FUNCTIONS: dict[str, tuple[SeriesKey, Callable[[list[float]], float]]] = {
     "increase(calls{w}[{r}m])": (CALLS, sum),
     "sum_over_time(took{w}[{r}m])": (TOOK, sum),
