@@ -36,6 +36,8 @@ LOOKBACK_NS: Final = WINDOWS_NS[1]
 MINUTE_NS: Final = WINDOWS_NS[0]
 SERIES_MAX: Final = 10_000
 ROWS_MAX: Final = 500_000
+VALUES_MAX: Final = 5_000_000
+"""Of all series at all times of one selector."""
 SKETCHES_MAX: Final = 2_000_000
 """Sketches that are merged for one `quantile_over_time`; each counts for every range it is in."""
 
@@ -105,6 +107,13 @@ class WindowSamples:
             return Vector.empty(len(times_ns))
         if len(tiles.series) > self._series_max:
             raise too_many_series(self._series_max)
+        count = len(tiles.series) * len(times_ns)
+        if count > VALUES_MAX:
+            raise refused(
+                selector.place,
+                f"the selector gives {count:,} values, more than {VALUES_MAX:,}.",
+                "Set a longer step, or select fewer series.",
+            )
         for key in tiles.series:
             _check_kind(function, key, selector)
         first, last = _cells(tiles, ranges)

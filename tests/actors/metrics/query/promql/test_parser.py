@@ -72,7 +72,7 @@ MINUTE_NS = 60_000_000_000
         ("up £", 4, "no meaning"),
         ("1.2.3", 1, "neither"),
         ("0xZZ", 1, "neither"),
-        ("up[99999999999y]", 4, "200 years"),
+        ("up[99999999999y]", 4, "100 years"),
         ("'\\ud800'", 2, "no character"),
     ],
 )
