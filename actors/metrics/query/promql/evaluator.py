@@ -10,6 +10,7 @@ from callboard.messages.core.errors import UsageError
 from ...ports import Sample
 from ...series import MatcherKind
 from .aggregations import aggregate
+from .histograms import bucket_quantiles, bucket_rates
 from .operators import combine, combine_numbers, combine_with_number
 from .parser import SET_OPERATORS, parse
 from .samples import SampleSource, Times
@@ -174,11 +175,22 @@ class _Evaluation:
             case "absent":
                 assert first is not None
                 return _absent(first, await self._vector(first, presence=True))
+            case "histogram_quantile":
+                return await self._histogram_quantile(node)
             case "abs" | "ceil" | "floor" | "round" | "clamp_min" | "clamp_max":
                 assert first is not None
                 return await self._by_value(node, first)
             case _:
                 return await self._over_time(node)
+
+    async def _histogram_quantile(self, node: Call) -> Vector:
+        quantile = await self._number(node.arguments[0])
+        rates = bucket_rates(node.arguments[1])
+        if rates is not None:
+            found = await self._source.merged_quantile(*rates, self._times, quantile)
+            if found is not None:
+                return found
+        return bucket_quantiles(await self._vector(node.arguments[1]), quantile)
 
     async def _by_value(self, node: Call, first: Expression) -> Vector:
         vector = await self._vector(first)
