@@ -28,7 +28,7 @@ __all__ = ["ENDPOINTS", "ApiAnswer", "PrometheusApi"]
 
 Parameters = Mapping[str, Sequence[str]]
 TIME_NS_MAX: Final = 2**62
-SERIES_MAX: Final = 10_000
+SERIES_MAX: Final = 100_000
 LABEL_VALUES: Final = re.compile(r"label/([^/]{1,200})/values\Z")
 ENDPOINTS: Final = ("query", "query_range", "series", "labels", "label/<name>/values")
 """The paths below `/api/v1/` that are answered."""
