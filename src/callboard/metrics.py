@@ -1,5 +1,6 @@
 """Metrics: points, windows by event time, their aggregators and stores."""
 
+from callboard.actors.kernel.inspection.meter import Counter, Gauge, Histogram, Meter
 from callboard.actors.metrics.aggregation.actor import MetricsAggregator
 from callboard.actors.metrics.aggregation.processor import MetricsProcessor, ProcessedPoints
 from callboard.actors.metrics.aggregation.shard import ShardLimits, WindowSink
@@ -32,6 +33,7 @@ from callboard.actors.metrics.query.question import (
     SeriesAnswered,
 )
 from callboard.actors.metrics.query.range_query import (
+    Function,
     MetricsQuery,
     QueryResult,
     QuerySeries,
@@ -40,6 +42,10 @@ from callboard.actors.metrics.query.range_query import (
 )
 from callboard.actors.metrics.query.readers import CombinedReader, MemoryWindows
 from callboard.actors.metrics.query.window_samples import WindowSamples
+from callboard.actors.metrics.recording.columns import PointColumns
+from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
+from callboard.actors.metrics.recording.resets import CounterResets
+from callboard.actors.metrics.recording.sources import PointSource, columns_of_points, polled
 from callboard.actors.metrics.rows import WINDOWS_NS, AggregatedMetric, WindowFlag, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
@@ -52,14 +58,20 @@ __all__ = [
     "ApiAnswer",
     "AppendPoints",
     "CombinedReader",
+    "Counter",
+    "CounterResets",
     "CustomWindow",
     "Evaluator",
     "ExpressionEvaluator",
     "Extent",
+    "Function",
+    "Gauge",
+    "Histogram",
     "ListMetrics",
     "Matcher",
     "MatcherKind",
     "MemoryWindows",
+    "Meter",
     "MetricDataPoint",
     "MetricKind",
     "MetricSource",
@@ -71,6 +83,8 @@ __all__ = [
     "MetricsQuery",
     "MetricsStorage",
     "PointBatch",
+    "PointColumns",
+    "PointSource",
     "PointsAccepted",
     "ProcessedPoints",
     "PrometheusApi",
@@ -79,6 +93,8 @@ __all__ = [
     "QueryResult",
     "QuerySeries",
     "RangeValues",
+    "RecordingLimits",
+    "RecordingOptions",
     "Sample",
     "SeriesAnswered",
     "SeriesKey",
@@ -92,10 +108,12 @@ __all__ = [
     "WindowSamples",
     "WindowSettings",
     "WindowSink",
+    "columns_of_points",
     "function_named",
     "metrics_storage",
     "newest_windows",
     "open_windows",
+    "polled",
     "run_query",
     "series_key",
 ]
