@@ -326,4 +326,6 @@ def test_what_we_read_prometheus_reads(
     except QueryRefused:
         return
     status, other = server.get("query", query=expression, time=f"{BEGIN_S}")
+    if server.is_closed and "duration" in other.get("error", ""):
+        return  # Only from 3 on, a duration is a number of seconds, and the other way round.
     assert status != 400, other
