@@ -6,6 +6,7 @@ Code comes first. For a setting that the code leaves out, the environment counts
 the last from its options, so one driver runs on this machine and on a cluster without a change.
 """
 
+import ipaddress
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -87,6 +88,12 @@ class Settings:
     names the blocked actor; 0 for never. With the engine `inline`, only the log names it."""
     metrics_s: float = 5.0
     """The interval at which each host publishes its metrics; 0 for never."""
+    metrics_address: str = "127.0.0.1"
+    """The address at which each node shows the metrics of its hosts to Prometheus. Everyone who
+    reaches it reads them."""
+    metrics_ports: str = "any"
+    """The ports for that: `any` (a free one), one, a range such as `9464-9499` of which the first
+    free one is taken, or `off`. The engine `inline` has no such endpoint."""
     heartbeat_s: float = 1.0
     """The interval of heartbeats, and the time for the answer to one."""
     heartbeats_missed_max: int = 5
@@ -139,10 +146,15 @@ class Settings:
             _refuse("detached", self.detached, "False for the inline engine, which is one process")
         self._check_times()
         self._check_modules()
+        for name in ("frame_ports", "metrics_ports"):
+            try:
+                ports_of(getattr(self, name))
+            except (ValueError, AttributeError):
+                _refuse(name, getattr(self, name), "any, off, or a range such as 11000-11999")
         try:
-            ports_of(self.frame_ports)
-        except (ValueError, AttributeError):
-            _refuse("frame_ports", self.frame_ports, "any, off, or a range such as 11000-11999")
+            ipaddress.ip_address(self.metrics_address)
+        except ValueError:
+            _refuse("metrics_address", self.metrics_address, "an IP address of the nodes")
         for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
@@ -254,6 +266,8 @@ class SettingsOptions(TypedDict, total=False):
     blocked_s: float | None
     blocked_s_max: float | None
     metrics_s: float | None
+    metrics_address: str | None
+    metrics_ports: str | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None
     lease_s: float | None

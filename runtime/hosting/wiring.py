@@ -24,7 +24,7 @@ from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
 from callboard.actors.pools.cell import PoolRecipe, Pools
 from callboard.actors.trees.extension import Trees
-from callboard.messages.control.control_plane import is_driver_slot
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.errors import ClusterError
@@ -32,13 +32,14 @@ from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import (
     ChildRunner,
     LargeValueStore,
-    MetricSink,
     Pickler,
     SupervisorPort,
 )
 
-from ..telemetry.metrics import Publisher
+from ..telemetry.exposition.place import Place
+from ..telemetry.metrics import Publisher, Sinks
 from ..telemetry.vitals import process_vitals
+from ..transport.tcp import ports_of
 from .environment import REAL, Environment
 from .inventory import SHIP_ADVICE, Inventory
 from .settings import Settings
@@ -256,15 +257,31 @@ def make_host(
     if environment.is_real:
         watchdog.start()
         if environment.make_metrics is not None and settings.metrics_s:
-            host.run_task(_publish(host, settings, environment.make_metrics))
+            host.run_task(_publish(host, settings, environment))
     return host, watchdog
 
 
-async def _publish(
-    host: Host, settings: Settings, make_metrics: Callable[[str, str], MetricSink]
-) -> None:
+async def _publish(host: Host, settings: Settings, environment: Environment) -> None:
     """Publish the host's metrics, after a delay: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
     # Each attached driver has a name of its own; names without bound must not become labels.
     label = "attached-driver" if is_driver_slot(host.slot) else host.name
-    Publisher(host, make_metrics(settings.name, label), settings.metrics_s).start()
+    sinks = []
+    if environment.make_metrics is not None:
+        sinks.append(environment.make_metrics(settings.name, label))
+    ports = ports_of(settings.metrics_ports)
+    if environment.metrics_group is not None and ports is not None:
+        from ..telemetry.exposition.member import PATIENCE_S, NodeMember  # As late as can be.
+
+        is_driver = host.slot == CONTROL_SLOT or is_driver_slot(host.slot)
+        member = NodeMember(
+            Place.of(settings.name, environment.metrics_group(settings.name, settings.detached)),
+            system=settings.name,
+            host=label,
+            address=settings.metrics_address,
+            ports=ports,
+            patience_s=PATIENCE_S if is_driver else 0.0,
+        )
+        host.run_task(member.run())
+        sinks.append(member.figures)
+    Publisher(host, Sinks(sinks), settings.metrics_s).start()

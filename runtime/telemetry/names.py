@@ -1,6 +1,7 @@
 """All metrics: name, kind, description, and the label of its own where it has one.
 
-Ray's exporter adds the prefix `ray_` to names, and the suffix `_total` to counters.
+Ray's exporter adds the prefix `ray_` to names, and the suffix `_total` to counters. The endpoint of
+a node adds the suffix only.
 """
 
 import enum
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["METRICS", "Kind", "Metric"]
+__all__ = ["EXPOSITION", "HOST", "METRICS", "NODE", "Kind", "Metric", "exposed_name"]
 
 
 @enum.unique
@@ -159,6 +160,55 @@ STATES: Final = {
     ),
 }
 
+NODE: Final = {
+    "callboard_node_cpu_seconds": Metric(
+        COUNTER, "Seconds that the node's processors have spent since its start.", "mode"
+    ),
+    "callboard_node_cpus": Metric(GAUGE, "Processors of the node."),
+    "callboard_node_load": Metric(
+        GAUGE, "Processes that run or wait to, mean of some time.", "over"
+    ),
+    "callboard_node_memory_bytes": Metric(GAUGE, "Memory of the node.", "state"),
+    "callboard_node_swap_used_bytes": Metric(GAUGE, "Swap of the node that is in use."),
+    "callboard_node_shared_memory_bytes": Metric(
+        GAUGE, "Memory that processes share, as Ray's object store.", "state"
+    ),
+    "callboard_node_disk_bytes": Metric(
+        GAUGE, "The file system with the folder for temporary files.", "state"
+    ),
+    "callboard_node_disk_read_bytes": Metric(COUNTER, "Bytes that disks have read."),
+    "callboard_node_disk_written_bytes": Metric(COUNTER, "Bytes that disks have written."),
+    "callboard_node_network_received_bytes": Metric(
+        COUNTER, "Bytes that network interfaces have received, without loopback."
+    ),
+    "callboard_node_network_sent_bytes": Metric(
+        COUNTER, "Bytes that network interfaces have sent, without loopback."
+    ),
+    "callboard_node_network_errors": Metric(
+        COUNTER, "Packets with an error, and dropped ones, without loopback."
+    ),
+    "callboard_node_open_files": Metric(GAUGE, "Open files of all processes of the node."),
+    "callboard_node_open_files_max": Metric(GAUGE, "How many files the node can have open."),
+}
+"""Metrics of a node, taken once for all of its hosts. They have no label `host`."""
+
+EXPOSITION: Final = {
+    "callboard_exposition_hosts": Metric(
+        GAUGE, "Processes of the node that report their figures to its endpoint."
+    ),
+    "callboard_exposition_report_age_seconds": Metric(
+        GAUGE, "Time since a host's last report: it grows while its event loop is blocked."
+    ),
+    "callboard_exposition_scrapes": Metric(COUNTER, "Scrapes of the endpoint that were answered."),
+    "callboard_exposition_refused": Metric(
+        COUNTER, "Connections to the endpoint that got no metrics.", "reason"
+    ),
+    "callboard_exposition_dropped_series": Metric(
+        GAUGE, "Reported series that the endpoint left out.", "reason"
+    ),
+}
+"""Metrics of the endpoint of a node."""
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -167,5 +217,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     **CACHE,
     **EVENTS,
     **STATES,
+    **NODE,
+    **EXPOSITION,
 }
 """All of them, by name."""
+
+
+def exposed_name(name: str) -> str:
+    """The name of a metric's samples at the endpoint of a node, as queries have to use it."""
+    return f"{name}_total" if METRICS[name].kind is Kind.COUNTER else name

@@ -1,0 +1,231 @@
+"""The figures of one host for the endpoint of its node, and the report that carries them.
+
+A report has all figures of the host, so a lost one costs nothing, and one that comes twice changes
+nothing. Counters and histograms only grow within one incarnation of a host, which a token names.
+
+Observations are kept as histograms with fixed buckets, not as quantiles: buckets of several hosts
+can be added up, quantiles cannot, and only buckets take exemplars. The buckets depend on the unit
+in the name, so every host has the same ones. (The windows that Callboard stores have quantiles
+with an error of 1 %.)
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgpack
+
+from callboard.actors.metrics.series import MetricKind, SeriesKey, series_key
+from callboard.messages.core.errors import UsageError
+
+from ..names import METRICS, Kind
+
+__all__ = [
+    "HEAD_BYTES",
+    "NO_SUM",
+    "REPORT_BYTES_MAX",
+    "Exemplar",
+    "HostFigures",
+    "Report",
+    "Row",
+    "bounds_of",
+    "decode_report",
+    "encode_report",
+]
+
+SERIES_MAX: Final = 2_000
+"""Series of one host. Further ones are left out, and counted."""
+KEY_CHARACTERS_MAX: Final = 500_000
+"""Characters of the names and tags of all series of one host."""
+EXEMPLARS_MAX: Final = 1_000
+"""Exemplars of one host; one more replaces the oldest."""
+REPORT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""More than the limits above allow."""
+HEAD_BYTES: Final = 4
+"""A report comes after its length, in network order."""
+NO_SUM: Final = -1.0
+"""In the place of a sum: a value was negative, so the sum does not only grow."""
+EXEMPLAR_CHARACTERS_MAX: Final = 100
+"""OpenMetrics allows 128 for the names and values of all labels of an exemplar."""
+SECONDS: Final = tuple(float(f"{digit}e{power}") for power in range(-4, 3) for digit in (1, 2, 5))
+"""From 0.1 ms to 500 s."""
+BYTES: Final = tuple(float(4**power) for power in range(3, 17))
+"""From 64 bytes to 4 GiB."""
+NUMBERS: Final = tuple(float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 2, 5))
+"""From 0.001 to 5,000,000."""
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def bounds_of(name: str) -> tuple[float, ...]:
+    """The upper bounds of the buckets of a metric, by the unit in its name."""
+    if name.endswith("_seconds"):
+        return SECONDS
+    return BYTES if name.endswith("_bytes") else NUMBERS
+
+
+class Exemplar(NamedTuple):
+    """One slow observation, and the step of the execution that it belongs to."""
+
+    value: float
+    time_s: float
+    """Seconds since 1970."""
+    execution: str
+    step: str
+
+
+class Row(NamedTuple):
+    """One series of a host."""
+
+    kind: MetricKind
+    name: str
+    labels: Labels
+    values: tuple[float, ...]
+    """One value; for an observation the count of each bucket, of those above all, and the sum
+    (`NO_SUM` for none)."""
+    exemplars: tuple[tuple[int, Exemplar], ...] = ()
+    """At most one for each bucket."""
+
+
+class Report(NamedTuple):
+    """All figures of one incarnation of a host."""
+
+    host: str
+    """The label; empty for figures of the node itself."""
+    token: str
+    rows: tuple[Row, ...]
+    dropped: int = 0
+    """Series that were left out because there were too many."""
+
+
+class HostFigures:
+    """The figures of one host. It is a `MetricSink`."""
+
+    def __init__(self) -> None:
+        self._values: dict[SeriesKey, list[float]] = {}
+        self._exemplars: dict[tuple[SeriesKey, int], Exemplar] = {}
+        """By series and bucket, the oldest first."""
+        self._characters = 0
+        self._dropped: set[SeriesKey] = set()
+        self.on_change: Callable[[], None] | None = None
+        """Called whenever something comes."""
+
+    def gauge(self, name: str, value: float, label: str = "") -> None:
+        """See `MetricSink`."""
+        self.record(_key(MetricKind.GAUGE, name, label), (value,))
+
+    def count(self, name: str, increase: float, label: str = "") -> None:
+        """See `MetricSink`."""
+        self.record(_key(MetricKind.COUNTER, name, label), (increase,))
+
+    def record(self, key: SeriesKey, values: Iterable[float]) -> None:
+        """Take points of a series: increases, present values (the last counts), or measurements.
+
+        A value that is not finite, and a negative increase, are left out.
+        """
+        if self.on_change is not None:
+            self.on_change()
+        kept = self._kept(key)
+        if kept is None:
+            return
+        for value in values:
+            if not math.isfinite(value):
+                continue
+            match key.kind:
+                case MetricKind.GAUGE:
+                    kept[0] = value
+                case MetricKind.COUNTER:
+                    kept[0] += max(value, 0.0)
+                case MetricKind.OBSERVATION:
+                    kept[bisect_left(bounds_of(key.name), value)] += 1.0
+                    has_sum = kept[-1] >= 0.0 <= value
+                    kept[-1] = kept[-1] + value if has_sum else NO_SUM
+
+    def remember(self, key: SeriesKey, exemplar: Exemplar) -> None:
+        """Keep the example of an observation that was recorded; the newest of a bucket stays."""
+        if key in self._values and key.kind is MetricKind.OBSERVATION:
+            place = (key, bisect_left(bounds_of(key.name), exemplar.value))
+            self._exemplars.pop(place, None)
+            self._exemplars[place] = exemplar
+            if len(self._exemplars) > EXEMPLARS_MAX:
+                del self._exemplars[next(iter(self._exemplars))]
+
+    def _kept(self, key: SeriesKey) -> list[float] | None:
+        kept = self._values.get(key)
+        if kept is None:
+            characters = len(key.name) + sum(len(tag) + len(value) for tag, value in key.tags)
+            if (
+                len(self._values) >= SERIES_MAX
+                or self._characters + characters > KEY_CHARACTERS_MAX
+            ):
+                if len(self._dropped) < SERIES_MAX:  # As many more are told apart.
+                    self._dropped.add(key)
+                return None
+            self._characters += characters
+            size = len(bounds_of(key.name)) + 2 if key.kind is MetricKind.OBSERVATION else 1
+            kept = self._values[key] = [0.0] * size
+        return kept
+
+    def report(self, host: str, token: str) -> Report:
+        """All of them now."""
+        examples: dict[SeriesKey, list[tuple[int, Exemplar]]] = {}
+        for (key, bucket), exemplar in self._exemplars.items():
+            examples.setdefault(key, []).append((bucket, exemplar))
+        rows = tuple(
+            Row(key.kind, key.name, key.tags, tuple(values), tuple(examples.get(key, ())))
+            for key, values in self._values.items()
+        )
+        return Report(host, token, rows, len(self._dropped))
+
+
+def _key(kind: MetricKind, name: str, label: str) -> SeriesKey:
+    own = METRICS[name].label
+    assert (METRICS[name].kind is Kind.COUNTER) == (kind is MetricKind.COUNTER), name
+    return SeriesKey(kind, name, ((own, label),) if own and label else ())
+
+
+# --- on the wire ------------------------------------------------------------------------------
+
+
+def encode_report(report: Report) -> bytes:
+    """The bytes of a report."""
+    data: bytes = msgpack.packb(report)
+    return data
+
+
+def decode_report(data: bytes) -> Report:
+    """The report in these bytes. Raises `ValueError` for any others."""
+    try:
+        host, token, rows, dropped = msgpack.unpackb(
+            data, use_list=False, strict_map_key=False, max_buffer_size=REPORT_BYTES_MAX
+        )
+        return Report(str(host), str(token), tuple(_row(row) for row in rows), int(dropped))
+    except (
+        TypeError,
+        UsageError,
+        ValueError,
+        OverflowError,
+        msgpack.UnpackException,
+        RecursionError,
+    ) as error:
+        raise ValueError(f"these bytes are no report: {error}") from None
+
+
+def _row(row: Any) -> Row:
+    number, name, labels, values, exemplars = row
+    kind = MetricKind(number)
+    pairs: Mapping[str, str] = dict(labels)
+    key = series_key(kind, name, pairs)
+    found = tuple(float(value) for value in values)
+    size = len(bounds_of(name)) + 2 if kind is MetricKind.OBSERVATION else 1
+    if len(found) != size or not all(map(math.isfinite, found)):
+        raise ValueError(f"{name} has wrong values")
+    examples = []
+    for bucket, (value, time_s, execution, step) in exemplars:
+        if not 0 <= int(bucket) < size - 1:
+            raise ValueError(f"{name} has a wrong exemplar")
+        room = max(0, EXEMPLAR_CHARACTERS_MAX - len(execution))
+        example = Exemplar(float(value), float(time_s), str(execution), str(step)[:room])
+        examples.append((int(bucket), example))
+    return Row(kind, key.name, key.tags, found, tuple(examples))

@@ -1,0 +1,89 @@
+"""The text of an endpoint, by prometheus-client: Prometheus' format or OpenMetrics."""
+
+import gzip
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.utils import floatToGoString
+
+from callboard.actors.metrics.series import MetricKind
+
+from .core import Family
+from .figures import bounds_of
+
+__all__ = ["Page", "Registry"]
+
+TYPES: Final = {
+    MetricKind.COUNTER: "counter",
+    MetricKind.GAUGE: "gauge",
+    MetricKind.OBSERVATION: "histogram",
+}
+GZIP_LEVEL: Final = 1
+
+
+class Page(NamedTuple):
+    """What a scraper gets."""
+
+    body: bytes
+    content_type: str
+    encoding: str = ""
+
+
+class Registry(Collector):
+    """The one registry of a node. `read` gives the present families."""
+
+    def __init__(self, read: Callable[[], Iterable[Family]]) -> None:
+        self._read = read
+        self._registry: Final = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families as prometheus-client has them."""
+        for family in self._read():
+            yield _metric(family)
+
+    def page(self, accept: str, *, compressed: bool) -> Page:
+        """The page in the format that a scraper accepts; Prometheus' text for any other."""
+        try:
+            encode, content_type = choose_encoder(accept)
+        except ValueError:  # A version that is no version.
+            encode, content_type = choose_encoder("")
+        body = encode(self._registry)
+        if not compressed:
+            return Page(body, content_type)
+        return Page(gzip.compress(body, GZIP_LEVEL), content_type, "gzip")
+
+
+def _metric(family: Family) -> Metric:
+    metric = Metric(family.name, family.text, TYPES[family.kind])
+    for labels, values, exemplars in family.samples:
+        tags = dict(labels)
+        match family.kind:
+            case MetricKind.COUNTER:
+                metric.samples.append(Sample(f"{family.name}_total", tags, values[0]))
+            case MetricKind.GAUGE:
+                metric.samples.append(Sample(family.name, tags, values[0]))
+            case MetricKind.OBSERVATION:
+                *counts, total = values
+                bounds = (*map(floatToGoString, bounds_of(family.name)), "+Inf")
+                below = list(accumulate(counts))
+                for bucket, (bound, count) in enumerate(zip(bounds, below, strict=True)):
+                    found = exemplars.get(bucket)
+                    example = found and Exemplar(
+                        {"execution": found.execution, "step": found.step},
+                        found.value,
+                        found.time_s,
+                    )
+                    metric.samples.append(
+                        Sample(f"{family.name}_bucket", {**tags, "le": bound}, count, None, example)
+                    )
+                metric.samples.append(Sample(f"{family.name}_count", tags, below[-1]))
+                if total >= 0.0:
+                    metric.samples.append(Sample(f"{family.name}_sum", tags, total))
+    return metric
