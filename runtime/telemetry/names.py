@@ -209,6 +209,13 @@ EXPOSITION: Final = {
 }
 """Metrics of the endpoint of a node."""
 
+INTAKE: Final = {
+    "callboard_scrapes": Metric(COUNTER, "Pages of others that were read, or not.", "outcome"),
+    "callboard_scrape_samples_left_out": Metric(
+        COUNTER, "Samples of such pages that became no points.", "reason"
+    ),
+}
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -219,6 +226,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **STATES,
     **NODE,
     **EXPOSITION,
+    **INTAKE,
 }
 """All of them, by name."""
 

@@ -10,12 +10,16 @@ with an error of 1 %.)
 """
 
 import math
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgpack
+import numpy as np
+import numpy.typing as npt
 
+from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.series import MetricKind, SeriesKey, series_key
 from callboard.messages.core.errors import UsageError
 
@@ -44,6 +48,7 @@ REPORT_BYTES_MAX: Final = 4 * 1024 * 1024
 """More than the limits above allow."""
 HEAD_BYTES: Final = 4
 """A report comes after its length, in network order."""
+FLOAT_MAX: Final = sys.float_info.max
 NO_SUM: Final = -1.0
 """In the place of a sum: a value was negative, so the sum does not only grow."""
 EXEMPLAR_CHARACTERS_MAX: Final = 100
@@ -136,11 +141,38 @@ class HostFigures:
                 case MetricKind.GAUGE:
                     kept[0] = value
                 case MetricKind.COUNTER:
-                    kept[0] += max(value, 0.0)
+                    kept[0] = min(kept[0] + max(value, 0.0), FLOAT_MAX)
                 case MetricKind.OBSERVATION:
                     kept[bisect_left(bounds_of(key.name), value)] += 1.0
                     has_sum = kept[-1] >= 0.0 <= value
-                    kept[-1] = kept[-1] + value if has_sum else NO_SUM
+                    kept[-1] = min(kept[-1] + value, FLOAT_MAX) if has_sum else NO_SUM
+
+    def record_columns(self, columns: PointColumns) -> None:
+        """Take the points of a flush. Callboard's own metrics are left out: they come as a sink."""
+        order = np.argsort(columns.index, kind="stable")
+        ends = np.searchsorted(columns.index[order], np.arange(len(columns.series)), side="right")
+        begin = 0
+        for key, end in zip(columns.series, ends.tolist(), strict=True):
+            values = columns.values[order[begin:end]]
+            begin = end
+            if len(values) and not _is_own(key):
+                self._record_many(key, values[np.isfinite(values)])
+
+    def _record_many(self, key: SeriesKey, values: npt.NDArray[np.float64]) -> None:
+        if key.kind is not MetricKind.OBSERVATION:
+            is_gauge = key.kind is MetricKind.GAUGE
+            total = min(float(values.clip(0.0).sum()), FLOAT_MAX)
+            self.record(key, values[-1:].tolist() if is_gauge else (total,))
+            return
+        self.record(key, ())
+        kept = self._values.get(key)
+        if kept is None or not len(values):
+            return
+        bounds = bounds_of(key.name)
+        counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds) + 1)
+        has_sum = kept[-1] >= 0.0 <= values.min()
+        kept[:-1] = [before + more for before, more in zip(kept[:-1], counts.tolist(), strict=True)]
+        kept[-1] = min(kept[-1] + float(values.sum()), FLOAT_MAX) if has_sum else NO_SUM
 
     def remember(self, key: SeriesKey, exemplar: Exemplar) -> None:
         """Keep the example of an observation that was recorded; the newest of a bucket stays."""
@@ -177,6 +209,10 @@ class HostFigures:
             for key, values in self._values.items()
         )
         return Report(host, token, rows, len(self._dropped))
+
+
+def _is_own(key: SeriesKey) -> bool:
+    return key.name in METRICS or key.name.removesuffix("_total") in METRICS
 
 
 def _key(kind: MetricKind, name: str, label: str) -> SeriesKey:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ...transport.private_folder import own_folder, private_folder
 
-__all__ = ["Place", "known_targets"]
+__all__ = ["Place", "known_targets", "replace_file"]
 
 FOLDER: Final = "metrics"
 LEFT_OVER_S: Final = 3_600.0
@@ -76,7 +76,7 @@ class Place:
 
     def save(self, data: bytes) -> None:
         """Replace what the next server goes on from. Raises `OSError`."""
-        _replace(self._path(".state"), data)
+        replace_file(self._path(".state"), data)
 
     def saved(self) -> bytes | None:
         """What the last server has saved; None without one."""
@@ -88,7 +88,7 @@ class Place:
         """Tell Prometheus where the endpoint is. Raises `OSError`."""
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         data = [{"targets": [target], "labels": {"callboard_system": self._system}}]
-        _replace(self._path(".json"), json.dumps(data).encode())
+        replace_file(self._path(".json"), json.dumps(data).encode())
 
     def target(self) -> tuple[str, int] | None:
         """Where the last server has announced its endpoint."""
@@ -133,10 +133,11 @@ class Place:
         return time.time() - newest
 
 
-def _replace(path: pathlib.Path, data: bytes) -> None:
+def replace_file(path: pathlib.Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file in one step. Raises `OSError`."""
     new = path.with_suffix(f"{path.suffix}.new")
     new.write_bytes(data)
-    new.chmod(0o600)
+    new.chmod(mode)
     new.replace(path)
 
 

@@ -136,4 +136,3 @@ class Received:
             np.array(times, np.int64),
             np.array(values, np.float64),
         )
-

@@ -1,0 +1,50 @@
+"""The commands for Prometheus and Grafana: `prometheus config`, `dashboard`, `targets`."""
+
+from typing import Any
+
+import click
+
+__all__ = ["prometheus"]
+
+
+@click.group()
+def prometheus() -> None:
+    """Print what Prometheus and Grafana need to show your systems."""
+
+
+@click.command()
+def config() -> None:
+    """Print scrape jobs for the endpoints of nodes and of Ray, to copy into prometheus.yml."""
+    from ...telemetry.dashboards import PROMETHEUS, text_of
+
+    click.echo(text_of(PROMETHEUS), nl=False)
+
+
+@click.command()
+def dashboard() -> None:
+    """Print the Grafana dashboard, to import or to provision it."""
+    from ...telemetry.dashboards import DASHBOARD, text_of
+
+    click.echo(text_of(DASHBOARD), nl=False)
+
+
+@click.command()
+@click.option(
+    "--write",
+    "path",
+    metavar="PATH",
+    type=click.Path(dir_okay=False),
+    help="Replace this file, for a Prometheus that cannot read your folder.",
+)
+def targets(**options: Any) -> None:
+    """Print where your systems on this machine show their metrics, as file_sd_configs reads it.
+
+    Exits with 1 when there is none.
+    """
+    from ..monitoring import targets as perform
+
+    perform(**options)
+
+
+for declared in (config, dashboard, targets):
+    prometheus.add_command(declared)

@@ -1,0 +1,39 @@
+"""What an endpoint shows, read as Prometheus reads it."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from callboard.runtime.telemetry.exposition.place import Place
+from callboard.runtime.telemetry.intake.fetch import FetchFailed, fetch
+
+ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0"}
+Shown = dict[tuple[str, str], float]
+"""The values by the names of samples and hosts."""
+
+
+async def page(place: Place) -> Shown:
+    """What the endpoint shows; nothing while there is none."""
+    target = place.target()
+    if target is not None:
+        url = f"http://{target[0]}:{target[1]}/metrics"
+        with contextlib.suppress(FetchFailed):
+            found = await fetch(url, ACCEPT, bytes_max=10_000_000, timeout_s=5.0)
+            return {
+                (sample.name, sample.labels.get("host", "")): sample.value
+                for family in text_string_to_metric_families(found.body.decode())
+                for sample in family.samples
+            }
+    return {}
+
+
+async def until(place: Place, enough: Callable[[Shown], bool]) -> Shown:
+    """Read the endpoint until what it shows is enough."""
+    async with asyncio.timeout(30.0):
+        while True:
+            shown = await page(place)
+            if shown and enough(shown):
+                return shown
+            await asyncio.sleep(0.02)

@@ -1,0 +1,86 @@
+"""A whole system on Ray: one endpoint for its node, also after the serving host was killed."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+import ray
+
+from callboard.actors.kernel.actor import Actor, handler
+from callboard.actors.kernel.context import Context
+from callboard.messages.core.contract import Contract, Request
+from callboard.messages.core.errors import HandlerFailed, HostLost
+from callboard.runtime.api.start import start
+from callboard.runtime.engines.ray.environment import RAY
+from callboard.runtime.telemetry.exposition.place import Place, known_targets
+from tests.runtime.telemetry.exposition.pages import page, until
+
+HANDLED = "callboard_messages_handled_total"
+
+
+class Done(Contract, name="endpoint.done"):
+    host: str = ""
+
+
+class Count(Request[Done], name="endpoint.count"):
+    fails: bool = False
+
+
+class Counter(Actor):
+    @handler
+    async def count(self, request: Count, ctx: Context) -> Done:
+        if request.fails:
+            raise ValueError("on purpose")
+        return Done(host=ctx.host_name)
+
+
+@pytest.mark.ray
+async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
+    async with start(hosts=2, standbys=1, name="exposed", metrics_s=0.2) as system:
+        place = Place.of("exposed", RAY.metrics_group("exposed", False))  # type: ignore[misc]
+        refs = [await system.spawn(Counter, name=f"counter-{n}") for n in range(4)]
+        where = {ref: (await system.ask(Count(), to=ref)).host for ref in refs}
+        assert set(where.values()) == {"host-1", "host-2"}
+        failures = {"host-1": 0, "host-2": 0}
+        for number, ref in enumerate(refs):
+            for _ in range(number % 2 + 1):
+                with pytest.raises(HandlerFailed):
+                    await system.ask(Count(fails=True), to=ref)
+                failures[where[ref]] += 1
+
+        def deaths(shown: dict[tuple[str, str], float]) -> dict[str, float]:
+            return {host: shown.get(("callboard_deaths_total", host), -1.0) for host in failures}
+
+        shown = await until(place, lambda shown: deaths(shown) == failures)
+        assert {host for name, host in shown if name == HANDLED} == {"host-1", "host-2", "driver"}
+        assert shown["callboard_exposition_hosts", ""] == 3.0
+        ours = [
+            found for found in known_targets() if found["labels"]["callboard_system"] == "exposed"
+        ]
+        assert len(ours) == 1
+
+        server, target = place.server(), place.target()
+        assert server != os.getpid(), "a driver leaves it to a host"
+        began_s = asyncio.get_running_loop().time()
+        os.kill(server, signal.SIGKILL)
+        again = await until(place, lambda shown: bool(shown) and place.server() != server)
+        assert asyncio.get_running_loop().time() - began_s < 5.0
+        assert place.target() == target
+        for key, value in shown.items():
+            if key[0].endswith("_total") and key[1]:
+                assert again.get(key, -1.0) >= value, key
+        # The new incarnation of the killed host counts on from there.
+        for ref in refs:
+            async with asyncio.timeout(20.0):
+                while True:
+                    try:
+                        await system.ask(Count(fails=True), to=ref)
+                    except HandlerFailed:
+                        break
+                    except HostLost:
+                        continue
+            failures[where[ref]] += 1
+        await until(place, lambda shown: deaths(shown) == failures)
+    assert not await page(place)
+    assert not ray.is_initialized()

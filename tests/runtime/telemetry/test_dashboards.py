@@ -1,0 +1,174 @@
+"""The dashboard and the scrape configuration: every query names what exists.
+
+With a real Prometheus (`apt-get install prometheus`) an endpoint that shows every metric is scraped
+as the configuration says, and each query of the dashboard gives a result.
+"""
+
+import asyncio
+import json
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+import yaml
+
+from callboard.runtime.telemetry.dashboards import DASHBOARD, PROMETHEUS, text_of
+from callboard.runtime.telemetry.exposition.member import NodeMember
+from callboard.runtime.telemetry.exposition.place import Place
+from callboard.runtime.telemetry.intake.fetch import FetchFailed, fetch
+from callboard.runtime.telemetry.names import METRICS, NODE, Kind, exposed_name
+
+PAGE: Final = json.loads(text_of(DASHBOARD))
+EXPOSED: Final = {exposed_name(name) for name in METRICS}
+WORD: Final = re.compile(r"callboard_\w+")
+
+
+def queries() -> Iterator[tuple[str, str]]:
+    """The title and the query of each part of each panel."""
+    for panel in PAGE["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
+
+
+def filled(query: str) -> str:
+    """A query as Grafana sends it, for all systems and hosts."""
+    for variable, value in (("$__rate_interval", "1m"), ("$system", ".*"), ("$host", ".*")):
+        query = query.replace(variable, value)
+    return query
+
+
+def test_every_query_names_metrics_that_exist() -> None:
+    found = [(title, name) for title, query in queries() for name in WORD.findall(query)]
+    assert len(found) > 50
+    assert [(title, name) for title, name in found if name not in EXPOSED] == []
+    for variable in PAGE["templating"]["list"]:
+        for name in WORD.findall(json.dumps(variable)):
+            assert name in EXPOSED
+
+
+def test_every_rate_is_of_a_counter_and_nothing_else_is() -> None:
+    for title, query in queries():
+        for name, brackets in re.findall(r"(callboard_\w+)\{[^}]*\}(\[)?", query):
+            is_counter = name.endswith("_total")
+            assert is_counter == bool(brackets), (title, name)
+
+
+def test_the_metrics_of_each_part_are_shown() -> None:
+    shown = set(WORD.findall(json.dumps(PAGE["panels"])))
+    for name in NODE:
+        if "swap" not in name:
+            assert exposed_name(name) in shown
+    for part in ("links", "journal", "states", "projection", "consumers", "cache", "exposition"):
+        assert any(part in name or "frames" in name for name in shown), part
+
+
+def test_panels_have_a_data_source_and_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in PAGE["panels"]:
+        place = panel["gridPos"]
+        fields = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not fields & taken, panel["title"]
+        assert max(x for x, _ in fields) < 24
+        taken |= fields
+        for target in panel.get("targets", ()):
+            assert target["datasource"]["uid"] == "${datasource}"
+    assert len({panel["id"] for panel in PAGE["panels"]}) == len(PAGE["panels"])
+
+
+def test_the_scrape_configuration_has_the_files_that_are_written() -> None:
+    found = yaml.safe_load(text_of(PROMETHEUS))
+    jobs = {job["job_name"]: job for job in found["scrape_configs"]}
+    assert set(jobs) == {"callboard", "ray"}
+    (pattern,) = jobs["callboard"]["file_sd_configs"][0]["files"]
+    announced = Place.of("a", "b").socket.with_suffix(".json")
+    assert re.fullmatch(pattern.replace(".", r"\.").replace("*", "[^/]*"), str(announced)) or (
+        not str(announced).startswith("/tmp/callboard-")
+    ), "unless TMPDIR is another folder"
+
+
+# --- a real Prometheus ------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+async def ask(port: int, path: str) -> Any:
+    url = f"http://127.0.0.1:{port}/api/v1/{path}"
+    return json.loads((await fetch(url, {}, bytes_max=10_000_000, timeout_s=10.0)).body)
+
+
+async def show_all(host: NodeMember) -> None:
+    """Show each metric, and let each counter grow."""
+    while True:
+        for name, metric in METRICS.items():
+            if metric.kind is Kind.COUNTER:
+                host.figures.count(name, 1.0, "any" if metric.label else "")
+            else:
+                host.figures.gauge(name, 1.0, "any" if metric.label else "")
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="there is no Prometheus (Debian has it)")
+async def test_a_real_prometheus_answers_every_query(tmp_path: Path) -> None:
+    folder = tmp_path / "callboard-0" / "metrics"
+    folder.parent.mkdir()
+    port = free_port()
+    text = text_of(PROMETHEUS).replace("/tmp/", f"{tmp_path}/").replace(": 15s", ": 1s")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(text.replace(": 10s", ": 1s"))
+    host = NodeMember(
+        Place(folder, "shown-1", "shown"),
+        system="shown",
+        host="host-1",
+        address="127.0.0.1",
+        ports=range(1),
+    )
+    tasks = [asyncio.create_task(host.run()), asyncio.create_task(show_all(host))]
+    command = [
+        "prometheus",
+        f"--config.file={config}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=error",
+    ]
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
+    empty: list[tuple[str, str]] = []
+    try:
+        async with asyncio.timeout(60.0):
+            while True:
+                empty = []
+                for title, query in queries():
+                    try:
+                        answer = await ask(port, f"query?query={quote(filled(query))}")
+                    except FetchFailed as error:  # It starts; or it refuses the query.
+                        empty.append((title, f"{query}: {error}"))
+                        break
+                    assert answer["status"] == "success", (title, answer)
+                    if not answer["data"]["result"]:
+                        empty.append((title, query))
+                if not empty:
+                    break
+                await asyncio.sleep(0.5)
+            targets = (await ask(port, "targets"))["data"]["activeTargets"]
+            assert [target["health"] for target in targets] == ["up"]
+    except TimeoutError:
+        pytest.fail(f"no result: {empty}")
+    finally:
+        process.kill()
+        await process.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
