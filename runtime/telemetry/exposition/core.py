@@ -18,7 +18,7 @@ import msgpack
 from callboard.actors.metrics.series import MetricKind
 
 from ..names import METRICS
-from .figures import NO_SUM, Exemplar, Labels, Report, Row
+from .figures import NO_SUM, WRONG, Exemplar, Labels, Report, Row
 
 __all__ = ["Family", "NodeFigures", "Sample"]
 
@@ -137,8 +137,8 @@ class NodeFigures:
         """Add up the tokens that have ended, and forget the labels that are gone."""
         for token, known in list(self._incarnations.items()):
             label = self._labels[known.host]
+            label.heard_s = now_s
             if known.is_connected or now_s - known.heard_s < ENDED_S:
-                label.heard_s = now_s
                 continue
             for key, values in known.grown.items():
                 before = label.grown.get(key)
@@ -225,7 +225,7 @@ class NodeFigures:
                 for token, host, rows in incarnations
             }
             left = {str(host): _Label(now_s, dict(_grown(rows))) for host, rows in labels}
-        except (TypeError, ValueError, msgpack.UnpackException, RecursionError) as error:
+        except WRONG as error:
             raise ValueError(f"these are no saved figures: {error}") from None
         for known in found.values():
             left.setdefault(known.host, _Label(now_s))
@@ -251,8 +251,13 @@ def _largest(one: Values, other: Values) -> Values:
 
 
 def _base_name(key: Key) -> str:
-    """The name without the suffix that the samples of its kind get."""
-    return key.name.removesuffix("_total") if key.kind is MetricKind.COUNTER else key.name
+    """The name without the suffix that the samples of its kind get.
+
+    Colons are for rules of Prometheus, and prometheus-client writes them in one place only.
+    """
+    name = key.name.replace(":", "_")
+    is_counter = key.kind is MetricKind.COUNTER
+    return (name.removesuffix("_total") or name) if is_counter else name
 
 
 def _renamed(key: Key, own: Labels) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from .core import Family, NodeFigures, Sample
 from .figures import HEAD_BYTES, REPORT_BYTES_MAX, HostFigures, decode_report
 from .http import REQUEST_BYTES_MAX, HttpServer, Refused, Request
 from .place import Place
-from .text import Page, Registry
+from .text import OPENMETRICS, Page, Registry
 
 __all__ = ["Exporter"]
 
@@ -39,7 +39,6 @@ MEMBERS_MAX: Final = 1_024
 """Processes that report to one exporter."""
 FRESH_S: Final = 0.2
 """Scrapes within this time get the same page: a flood of them costs little."""
-PAGES_MAX: Final = 8
 END_TIMEOUT_S: Final = 2.0
 
 
@@ -60,7 +59,7 @@ class Exporter:
         self._own: Final = HostFigures()
         """Figures of the endpoint itself."""
         self._registry: Final = Registry(self._families)
-        self._pages: dict[tuple[str, bool], tuple[float, Page]] = {}
+        self._pages: dict[tuple[bool, bool], tuple[float, Page]] = {}
         self._members: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
@@ -172,13 +171,11 @@ class Exporter:
 
     def _page(self, request: Request) -> Page:
         now_s = time.monotonic()
-        place = (request.accept, request.takes_gzip)
+        place = (OPENMETRICS in request.accept, request.takes_gzip)
         kept = self._pages.get(place)
         if kept is not None and now_s - kept[0] < FRESH_S:
             return kept[1]
         page = self._registry.page(request.accept, compressed=request.takes_gzip)
-        if len(self._pages) >= PAGES_MAX:
-            self._pages.clear()
         self._pages[place] = (now_s, page)
         return page
 

@@ -29,6 +29,7 @@ __all__ = [
     "HEAD_BYTES",
     "NO_SUM",
     "REPORT_BYTES_MAX",
+    "WRONG",
     "Exemplar",
     "HostFigures",
     "Report",
@@ -48,6 +49,8 @@ REPORT_BYTES_MAX: Final = 4 * 1024 * 1024
 """More than the limits above allow."""
 HEAD_BYTES: Final = 4
 """A report comes after its length, in network order."""
+WRONG: Final = (TypeError, ValueError, OverflowError, msgpack.UnpackException, RecursionError)
+"""What bytes that were not written here may raise."""
 FLOAT_MAX: Final = sys.float_info.max
 NO_SUM: Final = -1.0
 """In the place of a sum: a value was negative, so the sum does not only grow."""
@@ -233,18 +236,9 @@ def encode_report(report: Report) -> bytes:
 def decode_report(data: bytes) -> Report:
     """The report in these bytes. Raises `ValueError` for any others."""
     try:
-        host, token, rows, dropped = msgpack.unpackb(
-            data, use_list=False, strict_map_key=False, max_buffer_size=REPORT_BYTES_MAX
-        )
+        host, token, rows, dropped = msgpack.unpackb(data, use_list=False, strict_map_key=False)
         return Report(str(host), str(token), tuple(_row(row) for row in rows), int(dropped))
-    except (
-        TypeError,
-        UsageError,
-        ValueError,
-        OverflowError,
-        msgpack.UnpackException,
-        RecursionError,
-    ) as error:
+    except (UsageError, *WRONG) as error:
         raise ValueError(f"these bytes are no report: {error}") from None
 
 

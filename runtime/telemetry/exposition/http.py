@@ -8,6 +8,7 @@ is served, so no web framework is loaded into the processes of actors.
 import asyncio
 import contextlib
 import enum
+import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ from .text import Page
 
 __all__ = ["HttpServer", "Refused", "Request", "parse"]
 
+LOGGER: Final = logging.getLogger("callboard.metrics")
 CONNECTIONS_MAX: Final = 16
 """Connections at once. More are refused."""
 REQUEST_BYTES_MAX: Final = 16_384
@@ -118,7 +120,13 @@ class HttpServer:
             text = Page(b"The metrics are at /metrics.\n", "text/plain")
             await _send(writer, 404, text, has_body=has_body)
             return Refused.NOT_FOUND
-        await _send(writer, 200, self._page(request), has_body=has_body)
+        try:
+            page = self._page(request)
+        except Exception:
+            LOGGER.exception("the metrics of this node cannot be shown")
+            await _send(writer, 500, Page(b"It failed.\n", "text/plain"), has_body=has_body)
+            return Refused.FAILED
+        await _send(writer, 200, page, has_body=has_body)
         return None
 
     def close(self) -> None:
@@ -132,6 +140,7 @@ REASONS: Final = {
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
+    500: "Internal Server Error",
     431: "Request Header Fields Too Large",
     503: "Service Unavailable",
 }

@@ -17,7 +17,7 @@ from callboard.actors.metrics.series import MetricKind
 from .core import Family
 from .figures import bounds_of
 
-__all__ = ["Page", "Registry"]
+__all__ = ["OPENMETRICS", "Page", "Registry"]
 
 TYPES: Final = {
     MetricKind.COUNTER: "counter",
@@ -25,6 +25,8 @@ TYPES: Final = {
     MetricKind.OBSERVATION: "histogram",
 }
 GZIP_LEVEL: Final = 1
+OPENMETRICS: Final = "application/openmetrics-text"
+"""Its version 1.0.0."""
 
 
 class Page(NamedTuple):
@@ -50,10 +52,8 @@ class Registry(Collector):
 
     def page(self, accept: str, *, compressed: bool) -> Page:
         """The page in the format that a scraper accepts; Prometheus' text for any other."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except ValueError:  # A version that is no version.
-            encode, content_type = choose_encoder("")
+        # What a scraper sends is not handed on: a wrong version of it would raise.
+        encode, content_type = choose_encoder(OPENMETRICS if OPENMETRICS in accept else "")
         body = encode(self._registry)
         if not compressed:
             return Page(body, content_type)
@@ -83,7 +83,7 @@ def _metric(family: Family) -> Metric:
                     metric.samples.append(
                         Sample(f"{family.name}_bucket", {**tags, "le": bound}, count, None, example)
                     )
-                metric.samples.append(Sample(f"{family.name}_count", tags, below[-1]))
-                if total >= 0.0:
+                if total >= 0.0:  # OpenMetrics has both or none.
+                    metric.samples.append(Sample(f"{family.name}_count", tags, below[-1]))
                     metric.samples.append(Sample(f"{family.name}_sum", tags, total))
     return metric
