@@ -121,8 +121,7 @@ class Exporter:
                 member.cancel()
             await asyncio.gather(*self._members, return_exceptions=True)
             if others:
-                self._save()
-                self._place.withdraw()
+                self._save()  # One of them serves next, on the announced port.
             else:
                 self._place.remove()
 

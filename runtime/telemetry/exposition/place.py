@@ -98,15 +98,9 @@ class Place:
             return host.strip("[]"), int(port)
         return None
 
-    def withdraw(self) -> None:
-        """The endpoint is gone; the next server announces it again."""
-        for suffix in (".json", ".reports"):
-            self._path(suffix).unlink(missing_ok=True)
-
     def remove(self) -> None:
         """Nobody is left to serve. Call it while the lock is held."""
-        self.withdraw()
-        for suffix in (".state", ".lock"):
+        for suffix in (".json", ".reports", ".state", ".lock"):
             self._path(suffix).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._folder.rmdir()  # Only the last process succeeds.

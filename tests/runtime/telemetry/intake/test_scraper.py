@@ -27,18 +27,30 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @contextlib.asynccontextmanager
 async def served(serve: Serve) -> AsyncIterator[str]:
     """A server on a port of its own; gives the URL of its page."""
+    serving: set[asyncio.Future[None]] = set()
 
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             await serve(reader, writer)
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(answer(reader, writer))
+        serving.add(task)
+        await asyncio.wait({task})
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(one, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
     finally:
         server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.sleep(0)
 
 
 def gives(answer: bytes) -> Serve:
@@ -186,10 +198,13 @@ async def test_a_target_that_fails_is_down_and_harms_no_other(
     ):
         targets = [ScrapeTarget(url) for url in (good, slow, wrong, "http://127.0.0.1:1/m")]
         scraper = Scraper(targets, every_s=0.05, limits=IntakeLimits(timeout_s=0.3))
-        found = await first(scraper, 12)
-    ups: dict[str, set[float]] = {}
-    for columns in found:
-        ups.setdefault(columns.series[-1].tag("instance"), set()).add(values(columns)["up"])
+        ups: dict[str, set[float]] = {}
+        async with asyncio.timeout(20.0), contextlib.aclosing(scraper.columns()) as pages:  # type: ignore[type-var]
+            async for columns in pages:
+                of = columns.series[-1].tag("instance")
+                ups.setdefault(of, set()).add(values(columns)["up"])
+                if len(ups) == len(targets):
+                    break
     assert {url: ups[url.split("/")[2]] for url in (good, slow, wrong)} == {
         good: {1.0},
         slow: {0.0},
