@@ -15,17 +15,18 @@ def prometheus() -> None:
 @click.command()
 def config() -> None:
     """Print scrape jobs for the endpoints of nodes and of Ray, to copy into prometheus.yml."""
-    from ...telemetry.dashboards import PROMETHEUS, text_of
+    from ...telemetry.dashboards import scrape_configuration
+    from ...transport.private_folder import private_folder
 
-    click.echo(text_of(PROMETHEUS), nl=False)
+    click.echo(scrape_configuration(private_folder()), nl=False)
 
 
 @click.command()
 def dashboard() -> None:
     """Print the Grafana dashboard, to import or to provision it."""
-    from ...telemetry.dashboards import DASHBOARD, text_of
+    from ...telemetry.dashboards import dashboard as text
 
-    click.echo(text_of(DASHBOARD), nl=False)
+    click.echo(text(), nl=False)
 
 
 @click.command()

@@ -1,16 +1,23 @@
 """What Prometheus and Grafana need to show a system: a scrape configuration and a dashboard."""
 
 import importlib.resources
-from typing import Final
+import pathlib
 
-__all__ = ["DASHBOARD", "PROMETHEUS", "text_of"]
-
-DASHBOARD: Final = "callboard.json"
-"""The dashboard, as Grafana imports and provisions it."""
-PROMETHEUS: Final = "prometheus.yml"
-"""Scrape jobs for the endpoints of nodes and for Ray's."""
+__all__ = ["dashboard", "scrape_configuration"]
 
 
-def text_of(name: str) -> str:
-    """The text of one of these files."""
+def dashboard() -> str:
+    """The dashboard, as Grafana imports and provisions it."""
+    return _text_of("callboard.json")
+
+
+def scrape_configuration(folder: pathlib.Path) -> str:
+    """Scrape jobs for Ray, and for the endpoints whose files are in this folder of a user.
+
+    Prometheus allows a pattern in the last part of a path only, so the folder has to be named.
+    """
+    return _text_of("prometheus.yml").replace("/tmp/callboard-UID", str(folder))  # noqa: S108 - no file
+
+
+def _text_of(name: str) -> str:
     return (importlib.resources.files(__name__) / name).read_text(encoding="utf-8")

@@ -230,7 +230,8 @@ class NodeFigures:
         for known in found.values():
             left.setdefault(known.host, _Label(now_s))
         self._incarnations, self._labels = found, left
-        self._series = sum(len(each.grown) for each in (*found.values(), *left.values()))
+        self._series = sum(len(known.grown) for known in found.values())
+        self._series += sum(len(label.grown) for label in left.values())
 
 
 def _grown(rows: Any) -> Iterator[tuple[Key, Values]]:

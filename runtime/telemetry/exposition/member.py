@@ -23,7 +23,7 @@ __all__ = ["PATIENCE_S", "NodeMember"]
 
 LOGGER: Final = logging.getLogger("callboard.metrics")
 RETRY_S: Final = 0.05
-RETRY_S_MAX: Final = 5.0
+RETRY_S_MAX: Final = 1.0
 REPORT_EVERY_S: Final = 0.1
 """The least time between two reports."""
 SEND_TIMEOUT_S: Final = 10.0

@@ -35,10 +35,11 @@ def check_url(url: str) -> None:
     """Raise `UsageError` unless this is a URL that `fetch` takes."""
     try:
         parts = urlsplit(url)
-        is_right = bool(parts.scheme in SCHEMES and parts.hostname) and parts.port != 0
+        is_right = bool(parts.hostname) and parts.port != 0 and not parts.username
+        is_right = is_right and parts.scheme in SCHEMES
     except ValueError:
         is_right = False
-    if not is_right or parts.username or any(ord(each) <= 32 or ord(each) > 126 for each in url):
+    if not is_right or any(ord(each) <= 32 or ord(each) > 126 for each in url):
         raise UsageError(
             f"{url[:200]!r} is no address of metrics.", advice="Write http://HOST:PORT/metrics."
         )

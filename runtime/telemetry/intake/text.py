@@ -5,7 +5,7 @@ and memory than its limits say.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from prometheus_client import parser
@@ -42,7 +42,7 @@ def parse_text(
     Raises `UsageError` for a page that is not in the format, too large, or too slow to parse.
     """
     received = Received(limits)
-    families = (
+    families: Callable[[Any], Iterable[Metric]] = (
         openmetrics_parser.text_fd_to_metric_families
         if content_type.partition(";")[0].strip() == OPENMETRICS
         else parser.text_fd_to_metric_families

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from callboard.runtime.telemetry.exposition.place import Place
@@ -12,6 +13,11 @@ from callboard.runtime.telemetry.intake.fetch import FetchFailed, fetch
 ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0"}
 Shown = dict[tuple[str, str], float]
 """The values by the names of samples and hosts."""
+
+
+def open_metrics(body: bytes) -> list[Metric]:
+    """The families of a page in OpenMetrics. Raises `ValueError`."""
+    return list(text_string_to_metric_families(body.decode()))  # type: ignore[no-untyped-call]
 
 
 async def page(place: Place) -> Shown:
@@ -23,7 +29,7 @@ async def page(place: Place) -> Shown:
             found = await fetch(url, ACCEPT, bytes_max=10_000_000, timeout_s=5.0)
             return {
                 (sample.name, sample.labels.get("host", "")): sample.value
-                for family in text_string_to_metric_families(found.body.decode())
+                for family in open_metrics(found.body)
                 for sample in family.samples
             }
     return {}

@@ -52,9 +52,9 @@ async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
         def deaths(shown: dict[tuple[str, str], float]) -> dict[str, float]:
             return {host: shown.get(("callboard_deaths_total", host), -1.0) for host in failures}
 
+        await until(place, lambda shown: shown["callboard_exposition_hosts", ""] == 3.0)
         shown = await until(place, lambda shown: deaths(shown) == failures)
         assert {host for name, host in shown if name == HANDLED} == {"host-1", "host-2", "driver"}
-        assert shown["callboard_exposition_hosts", ""] == 3.0
         ours = [
             found for found in known_targets() if found["labels"]["callboard_system"] == "exposed"
         ]

@@ -6,13 +6,13 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 from callboard.runtime.telemetry.exposition.core import NodeFigures
 from callboard.runtime.telemetry.exposition.figures import Exemplar, HostFigures
 from callboard.runtime.telemetry.exposition.text import Registry
+from tests.runtime.telemetry.exposition.pages import open_metrics
 from tests.thoroughness import examples
 
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -50,7 +50,7 @@ def test_both_parsers_read_whatever_was_recorded(
             figures.record(key, values)
             figures.remember(key, Exemplar(values[0], 1.5, "an execution", 'a "step"'))
     registry = registry_of(*hosts)
-    families = list(open_metrics(registry.page(OPEN, compressed=False).body.decode()))
+    families = open_metrics(registry.page(OPEN, compressed=False).body)
     plain = list(prometheus_text(registry.page("", compressed=False).body.decode()))
     kinds = {"counter", "gauge", "histogram"}
     assert {family.type for family in (*families, *plain)} <= kinds
@@ -71,7 +71,7 @@ def test_values_come_back_as_they_were() -> None:
     figures.remember(took, Exemplar(0.3, 12.5, "e1", "read"))
     families = {
         family.name: family
-        for family in open_metrics(registry_of(figures).page(OPEN, compressed=False).body.decode())
+        for family in open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
     }
     labels = {"system": 'the "system"\\\n', "host": "host-1", "kind": 'a "b"\\c\nd'}
     (done,) = families["done"].samples
@@ -93,8 +93,7 @@ def test_values_come_back_as_they_were() -> None:
 def test_a_sum_that_could_shrink_is_left_out() -> None:
     figures = HostFigures()
     figures.record(SeriesKey(MetricKind.OBSERVATION, "change"), (-1.0, 2.0))
-    text = registry_of(figures).page(OPEN, compressed=False).body.decode()
-    (family,) = open_metrics(text)
+    (family,) = open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
     assert {sample.name for sample in family.samples} == {"change_bucket"}
 
 

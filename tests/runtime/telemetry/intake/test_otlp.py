@@ -163,7 +163,7 @@ def test_a_histogram_stays_counts_of_its_buckets() -> None:
 def test_an_exponential_histogram_becomes_measurements(values: list[float], scale: int) -> None:
     """Each within the width of its bucket; the sketches then have their own 1 %."""
     base = 2.0 ** (2.0**-scale)
-    sides: dict[str, dict[str, Any]] = {}
+    sides: dict[str, Any] = {}
     for side, sign in (("positive", 1.0), ("negative", -1.0)):
         sizes = [sign * value for value in values if sign * value > 0.0]
         places = [math.ceil(math.log(size) / math.log(base)) - 1 for size in sizes]
@@ -218,10 +218,14 @@ def test_an_exponential_histogram_that_is_coarse_or_cumulative_keeps_its_counts(
 
 def test_a_summary_has_counters_and_gauges() -> None:
     decoder = OtlpDecoder()
-    for second, count in ((1, 2), (2, 5)):
+
+    def summed(second: int, count: int) -> OtlpReceived:
         quantile = {"quantile": 0.9, "value": 1.5}
         data = point(second, count=count, sum=2.0 * count, quantile_values=[quantile])
-        found = decoded({"name": "lag", "summary": {"data_points": [data]}}, decoder=decoder)
+        return decoded({"name": "lag", "summary": {"data_points": [data]}}, decoder=decoder)
+
+    summed(1, 2)
+    found = summed(2, 5)
     assert values_of(found) == {
         key(MetricKind.COUNTER, "lag_count"): [3.0],
         key(MetricKind.COUNTER, "lag_sum"): [6.0],

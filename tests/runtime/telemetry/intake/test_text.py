@@ -42,7 +42,7 @@ def parsed(body: bytes | str, content_type: str = "text/plain", **limits: int) -
         content_type,
         NOW_NS,
         labels={"job": "j", "instance": "i:1"},
-        limits=IntakeLimits(**limits),  # type: ignore[arg-type]
+        limits=IntakeLimits(**limits),
         is_late=lambda: False,
     )
 
