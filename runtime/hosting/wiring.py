@@ -281,6 +281,7 @@ async def _publish(host: Host, settings: Settings, environment: Environment) -> 
             address=settings.metrics_address,
             ports=ports,
             patience_s=PATIENCE_S if is_driver else 0.0,
+            is_control=host.slot == CONTROL_SLOT,
         )
         host.run_task(member.run())
         sinks.append(member.figures)

@@ -27,6 +27,9 @@ RETRY_S_MAX: Final = 1.0
 REPORT_EVERY_S: Final = 0.1
 """The least time between two reports."""
 SEND_TIMEOUT_S: Final = 10.0
+END_WAIT_S: Final = 0.02
+END_WAITS: Final = 40
+"""Processes that were killed take some 0.1 s to end."""
 PATIENCE_S: Final = 3.0
 """How long a driver waits for a host to serve before it does so itself."""
 
@@ -43,6 +46,7 @@ class NodeMember:
         address: str,
         ports: range,
         patience_s: float = 0.0,
+        is_control: bool = False,
     ) -> None:
         self.figures: Final = HostFigures()
         self._place: Final = place
@@ -52,6 +56,8 @@ class NodeMember:
         self._address: Final = address
         self._ports: Final = ports
         self._patience_s: Final = patience_s
+        self._is_control: Final = is_control
+        """Whether the system ends with this host: then it waits for the end of the others."""
         self._exporter: Exporter | None = None
         self._changed: Final = asyncio.Event()
         self.figures.on_change = self._changed.set
@@ -79,17 +85,22 @@ class NodeMember:
                     await self._tell(reader, writer)
                 wait_s, lost_s = RETRY_S, 0.0
         finally:
-            self._end()
+            await self._end()
 
-    def _end(self) -> None:
+    async def _end(self) -> None:
         if self._exporter is not None:
             self._exporter.stop()
             return
-        with contextlib.suppress(OSError):
-            lock = self._place.lock()
-            if lock is not None:  # The last host has left already.
-                self._place.remove()
-                os.close(lock)
+        waits = END_WAITS if self._is_control else 1
+        for _ in range(waits):
+            with contextlib.suppress(OSError):
+                lock = self._place.lock()
+                if lock is not None:  # The last host has ended.
+                    self._place.remove()
+                    os.close(lock)
+                    return
+            if waits > 1:
+                await asyncio.sleep(END_WAIT_S)
 
     def _serve(self) -> None:
         """Serve, if nobody else does."""

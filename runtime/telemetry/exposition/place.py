@@ -20,7 +20,7 @@ from ...transport.private_folder import own_folder, private_folder
 __all__ = ["Place", "known_targets", "replace_file"]
 
 FOLDER: Final = "metrics"
-LEFT_OVER_S: Final = 3_600.0
+LEFT_OVER_S: Final = 600.0
 """Files that nobody has locked and changed for so long belong to a system that was killed."""
 NAME_CHARACTERS_MAX: Final = 40
 
@@ -69,6 +69,18 @@ class Place:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
         return descriptor
+
+    def is_served(self) -> bool:
+        """Whether a process serves."""
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(self._path(".lock"), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
+        return False
 
     def server(self) -> int:
         """The process that serves, or was the last to. Raises `OSError`, `ValueError`."""
@@ -145,5 +157,6 @@ def known_targets() -> list[dict[str, Any]]:
     found = []
     for path in sorted((private_folder() / FOLDER).glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
-            found.extend(_targets_in(path))
+            if Place(path.parent, path.stem).is_served():
+                found.extend(_targets_in(path))
     return found
