@@ -87,7 +87,7 @@ def test_values_come_back_as_they_were() -> None:
     found = {bound: s.exemplar for bound, s in buckets.items() if s.exemplar}
     assert list(found) == [0.5]
     assert found[0.5].labels == {"execution": "e1", "step": "read"}
-    assert (found[0.5].value, float(found[0.5].timestamp)) == (0.3, 12.5)
+    assert (found[0.5].value, float(found[0.5].timestamp or 0)) == (0.3, 12.5)
 
 
 def test_a_sum_that_could_shrink_is_left_out() -> None:
