@@ -19,6 +19,7 @@ from bench import workload
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
+from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
 
@@ -165,6 +166,9 @@ LANGGRAPH_SQLITE = _module("aiosqlite", "langgraph-checkpoint-sqlite")
 DBOS = _module("dbos", "dbos")
 EVENTSOURCING = _module("eventsourcing", "eventsourcing")
 AUTOGEN = _module("autogen_core", "autogen-core")
+PROMETHEUS = Requirement(
+    "module", "prometheus_client", "pip install callboard", "prometheus-client"
+)
 MONARCH = Requirement("module", "monarch", "pip install 'callboard[monarch]'", "torchmonarch")
 ERLC = Requirement("program", "erlc", "install Erlang/OTP (on Debian: erlang-base)")
 ERL = Requirement("program", "erl", "install Erlang/OTP (on Debian: erlang-base)")
@@ -395,6 +399,33 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
+OBSERVE = Bench(
+    name="observe",
+    question="What does it cost to record one measurement where it is made?",
+    ours=_ours({"calls": 1_000_000, "columns": 200}, {"calls": 1_000, "columns": 2}),
+    peers=(_peer("prometheus", PROMETHEUS, {"calls": 1_000_000}, {"calls": 1_000}),),
+    expected_check=expected_observe,
+)
+
+INGEST = Bench(
+    name="ingest",
+    question="How many points a second get from agents on hosts into durable windows?",
+    ours=_ours(
+        {"points": 20_000_000, "warm_up": 200_000, "hosts": 2, "shards": "1-2-4"},
+        {"points": 20_000, "warm_up": 2_000, "hosts": 1, "shards": "2"},
+    ),
+    peers=(
+        _peer(
+            "bytewax",
+            _module("bytewax", "bytewax"),
+            {"points": 1_000_000, "warm_up": 0, "hosts": 1},
+            {"points": 5_000, "warm_up": 0, "hosts": 1},
+        ),
+    ),
+    expected_check=expected_ingest,
+    timeout_s=300.0,
+)
+
 STORES = ("sqlite", "postgres")
 
 STATE = Bench(
@@ -540,6 +571,8 @@ BENCHES: tuple[Bench, ...] = (
     PROJECT,
     NODES,
     SCALE,
+    OBSERVE,
+    INGEST,
 )
 
 

@@ -22,6 +22,9 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.metrics.recording.extension import Recorder
+from callboard.actors.metrics.recording.meter import HostMeter
+from callboard.actors.metrics.recording.sink import MeterSink
 from callboard.actors.pools.cell import PoolRecipe, Pools
 from callboard.actors.trees.extension import Trees
 from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
@@ -32,12 +35,15 @@ from callboard.messages.core.ref import Address, Ref
 from callboard.messages.ports import (
     ChildRunner,
     LargeValueStore,
+    MetricSink,
     Pickler,
     SupervisorPort,
 )
 
+from ..telemetry.exposition.figures import HostFigures
 from ..telemetry.exposition.place import Place
 from ..telemetry.metrics import Publisher, Sinks
+from ..telemetry.names import METRICS, exposed_name
 from ..telemetry.vitals import process_vitals
 from ..transport.tcp import ports_of
 from .environment import REAL, Environment
@@ -237,6 +243,15 @@ def make_host(
     def inventory(_: RoleHost[Cell]) -> Extension:
         return Inventory(environment.node)
 
+    recording = settings.recording
+    meter = HostMeter(environment.wall_time, *(() if recording is None else (recording.limits,)))
+
+    def recorder(host: RoleHost[Cell]) -> Extension:
+        # Of two incarnations no two have the same name, whatever becomes of numbers and clocks.
+        source = f"{settings.name}/{slot}/{epoch}/{environment.new_id()[:12]}"
+        wall_time, instance = environment.wall_time, _label_of(slot, name)
+        return Recorder(host, meter, name=source, instance=instance, wall_time=wall_time)
+
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
         environment.make_pickler or partial(CloudPickler, node=environment.node)
     )
@@ -250,39 +265,75 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, inventory),
+        extensions=(Pools, _trees, inventory, recorder),
         vitals=process_vitals if environment.is_real else no_vitals,
+        meter=meter,
     )
+    figures = _figures_for(settings, environment)
+    if figures is not None:
+        meter.on_example = figures.remember
+    if recording is not None or figures is not None:
+        taps = () if figures is None else (figures.record_columns,)
+        host.extension(Recorder).begin(recording, taps=taps)
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
         watchdog.start()
-        if environment.make_metrics is not None and settings.metrics_s:
-            host.run_task(_publish(host, settings, environment))
+        has_sink = environment.make_metrics is not None or recording is not None
+        if has_sink and settings.metrics_s:
+            host.run_task(_publish(host, settings, environment, figures))
     return host, watchdog
 
 
-async def _publish(host: Host, settings: Settings, environment: Environment) -> None:
+def _figures_for(settings: Settings, environment: Environment) -> HostFigures | None:
+    """What the host shows at the endpoint of its node; None without one."""
+    has_endpoint = environment.is_real and environment.metrics_group is not None
+    if not has_endpoint or not settings.metrics_s or ports_of(settings.metrics_ports) is None:
+        return None
+    return HostFigures()
+
+
+def _label_of(slot: int, name: str) -> str:
+    """The host's name in labels: that of each attached driver is its own, and has no place there.
+
+    Names without bound must not become labels.
+    """
+    return "attached-driver" if is_driver_slot(slot) else name
+
+
+async def _publish(
+    host: Host, settings: Settings, environment: Environment, figures: HostFigures | None
+) -> None:
     """Publish the host's metrics, after a delay: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
-    # Each attached driver has a name of its own; names without bound must not become labels.
-    label = "attached-driver" if is_driver_slot(host.slot) else host.name
-    sinks = []
+    sinks: list[MetricSink] = []
     if environment.make_metrics is not None:
-        sinks.append(environment.make_metrics(settings.name, label))
-    ports = ports_of(settings.metrics_ports)
-    if environment.metrics_group is not None and ports is not None:
-        from ..telemetry.exposition.member import PATIENCE_S, NodeMember  # As late as can be.
-
-        is_driver = host.slot == CONTROL_SLOT or is_driver_slot(host.slot)
-        member = NodeMember(
-            Place.of(settings.name, environment.metrics_group(settings.name, settings.detached)),
-            system=settings.name,
-            host=label,
-            address=settings.metrics_address,
-            ports=ports,
-            patience_s=PATIENCE_S if is_driver else 0.0,
-            is_control=host.slot == CONTROL_SLOT,
-        )
-        host.run_task(member.run())
-        sinks.append(member.figures)
+        sinks.append(environment.make_metrics(settings.name, _label_of(host.slot, host.name)))
+    if settings.recording is not None:
+        sinks.append(MeterSink(host.meter, exposed_name, lambda name: METRICS[name].label))
+    if figures is not None:
+        host.run_task(_show(host, settings, environment, figures))
+        sinks.append(figures)
     Publisher(host, Sinks(sinks), settings.metrics_s).start()
+
+
+async def _show(
+    host: Host, settings: Settings, environment: Environment, figures: HostFigures
+) -> None:
+    """Take part in the endpoint of this node."""
+    from ..telemetry.exposition.member import PATIENCE_S, NodeMember  # As late as can be.
+
+    ports = ports_of(settings.metrics_ports)
+    assert environment.metrics_group is not None
+    assert ports is not None
+    is_driver = host.slot == CONTROL_SLOT or is_driver_slot(host.slot)
+    member = NodeMember(
+        Place.of(settings.name, environment.metrics_group(settings.name, settings.detached)),
+        figures,
+        system=settings.name,
+        host=_label_of(host.slot, host.name),
+        address=settings.metrics_address,
+        ports=ports,
+        patience_s=PATIENCE_S if is_driver else 0.0,
+        is_control=host.slot == CONTROL_SLOT,
+    )
+    await member.run()

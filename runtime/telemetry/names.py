@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EXPOSITION", "HOST", "METRICS", "NODE", "Kind", "Metric", "exposed_name"]
+__all__ = [
+    "EXPOSITION",
+    "HOST",
+    "METRICS",
+    "NODE",
+    "RECORDED",
+    "Kind",
+    "Metric",
+    "exposed_name",
+]
 
 
 @enum.unique
@@ -160,6 +169,41 @@ STATES: Final = {
     ),
 }
 
+RECORDING: Final = {
+    "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
+    "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
+    "callboard_points_dropped": Metric(
+        COUNTER, "Points that were dropped on their way to the aggregators.", "reason"
+    ),
+    "callboard_points_waiting": Metric(GAUGE, "Points that no aggregator has stored yet."),
+    "callboard_point_batches_repeated": Metric(COUNTER, "Batches that were sent again."),
+    "callboard_point_source_failures": Metric(COUNTER, "Failures of sources of points."),
+    "callboard_series_recorded": Metric(GAUGE, "Series of the host's meter."),
+}
+
+WINDOWS: Final = {
+    "callboard_window_points": Metric(
+        COUNTER, "Points that have reached an aggregator, by what became of them.", "outcome"
+    ),
+    "callboard_window_commits": Metric(COUNTER, "Commits of aggregators."),
+    "callboard_window_log_bytes": Metric(COUNTER, "Bytes of changes that were committed."),
+    "callboard_window_states": Metric(COUNTER, "Commits of a whole state of a shard."),
+    "callboard_window_state_bytes": Metric(COUNTER, "Bytes of these states."),
+    "callboard_window_retries": Metric(COUNTER, "Commits of aggregators that were repeated."),
+    "callboard_window_restores": Metric(
+        COUNTER, "Times that a shard went back to its store, after a commit of unknown outcome."
+    ),
+    "callboard_window_closed": Metric(COUNTER, "Windows that have closed, or were corrected."),
+    "callboard_window_late_discarded": Metric(
+        COUNTER, "Late points that can no longer be read, because newer ones took their room."
+    ),
+    "callboard_window_series": Metric(GAUGE, "Series of the largest shard of the host."),
+    "callboard_window_waiting_points": Metric(
+        GAUGE, "Points of a shard that its store has not taken yet."
+    ),
+    "callboard_window_bytes": Metric(GAUGE, "Bytes of the windows of the largest shard."),
+}
+
 NODE: Final = {
     "callboard_node_cpu_seconds": Metric(
         COUNTER, "Seconds that the node's processors have spent since its start.", "mode"
@@ -216,6 +260,15 @@ INTAKE: Final = {
     ),
 }
 
+RECORDED: Final[Mapping[str, str]] = {
+    "callboard_subtask_seconds": "Time from the sending of an attempt to its result.",
+    "callboard_subtask_attempts_total": "Attempts of sub-tasks, by outcome.",
+    "callboard_agent_seconds": "Time of an agent's handler for a sub-task.",
+    "callboard_agent_failures_total": "Handlers for sub-tasks that raised.",
+}
+"""What Callboard records by its meter: its points have several tags. `_seconds` are measurements,
+`_total` are counters."""
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -224,6 +277,8 @@ METRICS: Final[Mapping[str, Metric]] = {
     **CACHE,
     **EVENTS,
     **STATES,
+    **RECORDING,
+    **WINDOWS,
     **NODE,
     **EXPOSITION,
     **INTAKE,

@@ -19,7 +19,7 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
-    | {"append", "project", "tell_local"}
+    | {"append", "observe", "project", "tell_local"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""

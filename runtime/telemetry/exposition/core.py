@@ -17,7 +17,7 @@ import msgpack
 
 from callboard.actors.metrics.series import MetricKind
 
-from ..names import METRICS
+from ..names import METRICS, RECORDED
 from .figures import NO_SUM, WRONG, Exemplar, Labels, Report, Row
 
 __all__ = ["Family", "NodeFigures", "Sample"]
@@ -291,5 +291,6 @@ def _without_clashes(
             continue
         taken |= names
         known = METRICS.get(name)
-        text = known.text if known else "Recorded by actors."
+        recorded = RECORDED.get(place[2], "Recorded by actors.")
+        text = known.text if known else recorded
         yield Family(kind, name, text, tuple(by_metric[place]))

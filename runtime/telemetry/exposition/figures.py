@@ -177,12 +177,14 @@ class HostFigures:
         kept[:-1] = [before + more for before, more in zip(kept[:-1], counts.tolist(), strict=True)]
         kept[-1] = min(kept[-1] + float(values.sum()), FLOAT_MAX) if has_sum else NO_SUM
 
-    def remember(self, key: SeriesKey, exemplar: Exemplar) -> None:
-        """Keep the example of an observation that was recorded; the newest of a bucket stays."""
-        if key in self._values and key.kind is MetricKind.OBSERVATION:
-            place = (key, bisect_left(bounds_of(key.name), exemplar.value))
+    def remember(
+        self, key: SeriesKey, value: float, time_s: float, execution: str, step: str
+    ) -> None:
+        """Keep the example of an observation; the newest of a bucket stays."""
+        if key.kind is MetricKind.OBSERVATION:
+            place = (key, bisect_left(bounds_of(key.name), value))
             self._exemplars.pop(place, None)
-            self._exemplars[place] = exemplar
+            self._exemplars[place] = Exemplar(value, time_s, execution, step)
             if len(self._exemplars) > EXEMPLARS_MAX:
                 del self._exemplars[next(iter(self._exemplars))]
 

@@ -35,11 +35,12 @@ PATIENCE_S: Final = 3.0
 
 
 class NodeMember:
-    """One host of a node. `figures` is its `MetricSink`."""
+    """One host of a node, and its figures."""
 
     def __init__(
         self,
         place: Place,
+        figures: HostFigures,
         *,
         system: str,
         host: str,
@@ -48,7 +49,7 @@ class NodeMember:
         patience_s: float = 0.0,
         is_control: bool = False,
     ) -> None:
-        self.figures: Final = HostFigures()
+        self.figures: Final = figures
         self._place: Final = place
         self._system: Final = system
         self._host: Final = host

@@ -20,15 +20,26 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from callboard.actors.metrics.series import MetricKind, series_key
 from callboard.runtime.telemetry.dashboards import dashboard, scrape_configuration
+from callboard.runtime.telemetry.exposition.figures import HostFigures
 from callboard.runtime.telemetry.exposition.member import NodeMember
 from callboard.runtime.telemetry.exposition.place import Place
 from callboard.runtime.telemetry.intake.fetch import FetchFailed, fetch
-from callboard.runtime.telemetry.names import METRICS, NODE, Kind, exposed_name
+from callboard.runtime.telemetry.names import METRICS, NODE, RECORDED, Kind, exposed_name
 from callboard.runtime.transport.private_folder import private_folder
 
 PAGE: Final = json.loads(dashboard())
-EXPOSED: Final = {exposed_name(name) for name in METRICS}
+EXPOSED: Final = {
+    *(exposed_name(name) for name in METRICS),
+    *(name for name in RECORDED if name.endswith("_total")),
+    *(
+        f"{name}{suffix}"
+        for name in RECORDED
+        if not name.endswith("_total")
+        for suffix in ("_bucket", "_count", "_sum")
+    ),
+}
 WORD: Final = re.compile(r"callboard_\w+")
 
 
@@ -58,7 +69,7 @@ def test_every_query_names_metrics_that_exist() -> None:
 def test_every_rate_is_of_a_counter_and_nothing_else_is() -> None:
     for title, query in queries():
         for name, brackets in re.findall(r"(callboard_\w+)\{[^}]*\}(\[)?", query):
-            is_counter = name.endswith("_total")
+            is_counter = name.endswith(("_total", "_bucket", "_count", "_sum"))
             assert is_counter == bool(brackets), (title, name)
 
 
@@ -118,6 +129,11 @@ async def show_all(host: NodeMember) -> None:
                 host.figures.count(name, 1.0, "any" if metric.label else "")
             else:
                 host.figures.gauge(name, 1.0, "any" if metric.label else "")
+        for name in RECORDED:
+            is_counter = name.endswith("_total")
+            kind = MetricKind.COUNTER if is_counter else MetricKind.OBSERVATION
+            tags = {"job": "j", "step": "s", "agent": "a", "outcome": "done"}
+            host.figures.record(series_key(kind, name, tags), (1.0,))
         await asyncio.sleep(0.2)
 
 
@@ -131,6 +147,7 @@ async def test_a_real_prometheus_answers_every_query(tmp_path: Path) -> None:
     config.write_text(text.replace(": 10s", ": 1s").replace("/tmp/ray/", f"{tmp_path}/no-ray/"))
     host = NodeMember(
         Place(folder, "shown-1", "shown"),
+        HostFigures(),
         system="shown",
         host="host-1",
         address="127.0.0.1",

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as prometheu
 
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 from callboard.runtime.telemetry.exposition.core import NodeFigures
-from callboard.runtime.telemetry.exposition.figures import Exemplar, HostFigures
+from callboard.runtime.telemetry.exposition.figures import HostFigures
 from callboard.runtime.telemetry.exposition.text import Registry
 from tests.runtime.telemetry.exposition.pages import open_metrics
 from tests.thoroughness import examples
@@ -48,7 +48,7 @@ def test_both_parsers_read_whatever_was_recorded(
         key = SeriesKey(kind, name, tuple(sorted(tags.items())))
         for figures in hosts:
             figures.record(key, values)
-            figures.remember(key, Exemplar(values[0], 1.5, "an execution", 'a "step"'))
+            figures.remember(key, values[0], 1.5, "an execution", 'a "step"')
     registry = registry_of(*hosts)
     families = open_metrics(registry.page(OPEN, compressed=False).body)
     plain = list(prometheus_text(registry.page("", compressed=False).body.decode()))
@@ -68,7 +68,7 @@ def test_values_come_back_as_they_were() -> None:
     figures.record(SeriesKey(MetricKind.GAUGE, "depth", tags), (1.0, -4.5))
     took = SeriesKey(MetricKind.OBSERVATION, "took_seconds", tags)
     figures.record(took, (0.0003, 0.3, 600.0))
-    figures.remember(took, Exemplar(0.3, 12.5, "e1", "read"))
+    figures.remember(took, 0.3, 12.5, "e1", "read")
     families = {
         family.name: family
         for family in open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
