@@ -320,12 +320,11 @@ async def _show(
     host: Host, settings: Settings, environment: Environment, figures: HostFigures
 ) -> None:
     """Take part in the endpoint of this node."""
-    from ..telemetry.exposition.member import PATIENCE_S, NodeMember  # As late as can be.
+    from ..telemetry.exposition.member import NodeMember  # As late as can be.
 
     ports = ports_of(settings.metrics_ports)
     assert environment.metrics_group is not None
     assert ports is not None
-    is_driver = host.slot == CONTROL_SLOT or is_driver_slot(host.slot)
     member = NodeMember(
         Place.of(settings.name, environment.metrics_group(settings.name, settings.detached)),
         figures,
@@ -333,7 +332,7 @@ async def _show(
         host=_label_of(host.slot, host.name),
         address=settings.metrics_address,
         ports=ports,
-        patience_s=PATIENCE_S if is_driver else 0.0,
+        is_driver=host.slot == CONTROL_SLOT or is_driver_slot(host.slot),
         is_control=host.slot == CONTROL_SLOT,
     )
     await member.run()

@@ -46,8 +46,17 @@ class Exporter:
     """One exporter. The holder of the lock of `place` starts it, and hands the lock over."""
 
     def __init__(
-        self, place: Place, lock: int, system: str, token: str, address: str, ports: range
+        self,
+        place: Place,
+        lock: int,
+        system: str,
+        token: str,
+        address: str,
+        ports: range,
+        *,
+        yields: bool = False,
     ) -> None:
+        """With `yields` it ends once a host reports, which then serves."""
         self._place: Final = place
         self._lock: Final = lock
         self._system: Final = system
@@ -55,6 +64,7 @@ class Exporter:
         self._node_token: Final = f"{token}/node"
         self._address: Final = address
         self._ports: Final = ports
+        self._yields: Final = yields
         self._figures: Final = NodeFigures()
         self._own: Final = HostFigures()
         """Figures of the endpoint itself."""
@@ -157,6 +167,8 @@ class Exporter:
                     report = decode_report(await reader.readexactly(size))
                 token = report.token
                 self._figures.take(report, time.monotonic())
+                if self._yields and not report.is_driver and self._ending is not None:
+                    self._ending.set()
         except ValueError as error:
             self._count(Refused.INVALID)
             LOGGER.warning("a report of a host is refused: %s", error)

@@ -105,6 +105,8 @@ class Report(NamedTuple):
     rows: tuple[Row, ...]
     dropped: int = 0
     """Series that were left out because there were too many."""
+    is_driver: bool = False
+    """Whether it comes from a driver, which serves only until a host does."""
 
 
 class HostFigures:
@@ -204,7 +206,7 @@ class HostFigures:
             kept = self._values[key] = [0.0] * size
         return kept
 
-    def report(self, host: str, token: str) -> Report:
+    def report(self, host: str, token: str, *, is_driver: bool = False) -> Report:
         """All of them now."""
         examples: dict[SeriesKey, list[tuple[int, Exemplar]]] = {}
         for (key, bucket), exemplar in self._exemplars.items():
@@ -213,7 +215,7 @@ class HostFigures:
             Row(key.kind, key.name, key.tags, tuple(values), tuple(examples.get(key, ())))
             for key, values in self._values.items()
         )
-        return Report(host, token, rows, len(self._dropped))
+        return Report(host, token, rows, len(self._dropped), is_driver)
 
 
 def _is_own(key: SeriesKey) -> bool:
@@ -238,8 +240,11 @@ def encode_report(report: Report) -> bytes:
 def decode_report(data: bytes) -> Report:
     """The report in these bytes. Raises `ValueError` for any others."""
     try:
-        host, token, rows, dropped = msgpack.unpackb(data, use_list=False, strict_map_key=False)
-        return Report(str(host), str(token), tuple(_row(row) for row in rows), int(dropped))
+        host, token, rows, dropped, is_driver = msgpack.unpackb(
+            data, use_list=False, strict_map_key=False
+        )
+        found = tuple(_row(row) for row in rows)
+        return Report(str(host), str(token), found, int(dropped), bool(is_driver))
     except (UsageError, *WRONG) as error:
         raise ValueError(f"these bytes are no report: {error}") from None
 

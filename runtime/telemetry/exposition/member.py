@@ -2,8 +2,8 @@
 
 All hosts of a system on a node connect to one socket. The holder of a lock listens there; the
 kernel releases the lock when that process ends, so the others see its end at once, and the first
-that gets the lock serves from then on, on the same port. Drivers wait a while first: their
-processes end sooner than those of hosts.
+that gets the lock serves from then on, on the same port. A driver serves where no host does: it
+waits a while first, and ends once a host reports. Its process ends sooner than those of hosts.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from .place import Place
 if TYPE_CHECKING:
     from .exporter import Exporter
 
-__all__ = ["PATIENCE_S", "NodeMember"]
+__all__ = ["NodeMember"]
 
 LOGGER: Final = logging.getLogger("callboard.metrics")
 RETRY_S: Final = 0.05
@@ -46,7 +46,7 @@ class NodeMember:
         host: str,
         address: str,
         ports: range,
-        patience_s: float = 0.0,
+        is_driver: bool = False,
         is_control: bool = False,
     ) -> None:
         self.figures: Final = figures
@@ -56,7 +56,7 @@ class NodeMember:
         self._token: Final = secrets.token_hex(8)
         self._address: Final = address
         self._ports: Final = ports
-        self._patience_s: Final = patience_s
+        self._is_driver: Final = is_driver
         self._is_control: Final = is_control
         """Whether the system ends with this host: then it waits for the end of the others."""
         self._exporter: Exporter | None = None
@@ -76,7 +76,7 @@ class NodeMember:
                 try:
                     reader, writer = await asyncio.open_unix_connection(str(self._place.socket))
                 except OSError:
-                    if lost_s >= self._patience_s:
+                    if lost_s >= (PATIENCE_S if self._is_driver else 0.0):
                         self._serve()
                     await asyncio.sleep(wait_s)
                     lost_s += wait_s
@@ -116,7 +116,13 @@ class NodeMember:
             from .exporter import Exporter  # Only the host that serves loads it.
 
             self._exporter = Exporter(
-                self._place, lock, self._system, self._token, self._address, self._ports
+                self._place,
+                lock,
+                self._system,
+                self._token,
+                self._address,
+                self._ports,
+                yields=self._is_driver,
             )
             self._exporter.start()
 
@@ -126,7 +132,8 @@ class NodeMember:
         try:
             while not ended.done():
                 self._changed.clear()
-                data = encode_report(self.figures.report(self._host, self._token))
+                report = self.figures.report(self._host, self._token, is_driver=self._is_driver)
+                data = encode_report(report)
                 writer.write(len(data).to_bytes(HEAD_BYTES, "big") + data)
                 async with asyncio.timeout(SEND_TIMEOUT_S):
                     await writer.drain()

@@ -20,19 +20,25 @@ def open_metrics(body: bytes) -> list[Metric]:
     return list(text_string_to_metric_families(body.decode()))  # type: ignore[no-untyped-call]
 
 
-async def page(place: Place) -> Shown:
+async def families(place: Place) -> list[Metric]:
     """What the endpoint shows; nothing while there is none."""
     target = place.target()
     if target is not None:
         url = f"http://{target[0]}:{target[1]}/metrics"
         with contextlib.suppress(FetchFailed):
             found = await fetch(url, ACCEPT, bytes_max=10_000_000, timeout_s=5.0)
-            return {
-                (sample.name, sample.labels.get("host", "")): sample.value
-                for family in open_metrics(found.body)
-                for sample in family.samples
-            }
-    return {}
+            return open_metrics(found.body)
+    return []
+
+
+async def page(place: Place) -> Shown:
+    """The values that it shows; those of several series with one name and host are added up."""
+    shown: Shown = {}
+    for family in await families(place):
+        for sample in family.samples:
+            key = (sample.name, sample.labels.get("host", ""))
+            shown[key] = shown.get(key, 0.0) + sample.value
+    return shown
 
 
 async def until(place: Place, enough: Callable[[Shown], bool]) -> Shown:

@@ -194,7 +194,7 @@ def test_a_report_with_a_wrong_part_is_refused_or_shown_in_bounds(wrong: object,
     import msgpack
 
     row: list[object] = [0, "mine", [["tag", "value"]], [1.0], []]
-    report: list[object] = ["host-1", "a", [row], 0]
+    report: list[object] = ["host-1", "a", [row], 0, False]
     if at < 4:
         report[at] = wrong
     else:

@@ -34,7 +34,7 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "metrics", "shown-1", "shown")
 
 
-def member(place: Place, host: str, ports: range = ANY_PORT, patience_s: float = 0.0) -> NodeMember:
+def member(place: Place, host: str, ports: range = ANY_PORT) -> NodeMember:
     return NodeMember(
         place,
         HostFigures(),
@@ -42,7 +42,7 @@ def member(place: Place, host: str, ports: range = ANY_PORT, patience_s: float =
         host=host,
         address="127.0.0.1",
         ports=ports,
-        patience_s=patience_s,
+        is_driver=host == "driver",
     )
 
 
@@ -78,14 +78,24 @@ async def test_one_endpoint_shows_all_hosts_of_a_node(place: Place) -> None:
     assert not list(place.socket.parent.glob("*")), "the last host removes the files"
 
 
-async def test_a_driver_serves_only_where_no_host_does(place: Place) -> None:
-    driver, host = member(place, "driver", patience_s=0.5), member(place, "host-1")
-    async with taking_part(driver, host):
-        await until(place, lambda s: s["callboard_exposition_hosts", ""] == 2.0)
-        assert (driver.is_serving, host.is_serving) == (False, True)
+async def test_a_driver_serves_only_until_a_host_does(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard.runtime.telemetry.exposition.member.PATIENCE_S", 0.2)
+    driver, host = member(place, "driver"), member(place, "host-1")
+    driver.figures.count(HANDLED, 3.0)
     async with taking_part(driver):
         await until(place, lambda s: s["callboard_exposition_hosts", ""] == 1.0)
         assert driver.is_serving
+        target = place.target()
+        async with taking_part(host):
+            await until(
+                place, lambda s: host.is_serving and s["callboard_exposition_hosts", ""] == 2.0
+            )
+            assert not driver.is_serving
+            shown = await page(place)
+            assert shown[f"{HANDLED}_total", "driver"] == 3.0
+            assert place.target() == target
 
 
 async def test_another_host_serves_on_the_same_port_when_one_stops(place: Place) -> None:

@@ -3,18 +3,22 @@
 import asyncio
 import os
 import signal
+from typing import Any
 
 import pytest
 import ray
+from prometheus_client.metrics_core import Metric
 
+from callboard import Agent
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.kernel.context import Context
+from callboard.jobs import Job, SubTask
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import HandlerFailed, HostLost
 from callboard.runtime.api.start import start
 from callboard.runtime.engines.ray.environment import RAY
 from callboard.runtime.telemetry.exposition.place import Place, known_targets
-from tests.runtime.telemetry.exposition.pages import page, until
+from tests.runtime.telemetry.exposition.pages import Shown, families, page, until
 
 HANDLED = "callboard_messages_handled_total"
 
@@ -27,12 +31,36 @@ class Count(Request[Done], name="endpoint.count"):
     fails: bool = False
 
 
+class Work(Request[Done], name="endpoint.work"):
+    number: int
+
+
+class Worker(Agent):
+    @handler
+    async def work(self, request: Work, ctx: Context) -> Done:
+        ctx.meter.count("works_total")
+        return Done(host=ctx.host_name)
+
+
 class Counter(Actor):
     @handler
     async def count(self, request: Count, ctx: Context) -> Done:
         if request.fails:
             raise ValueError("on purpose")
         return Done(host=ctx.host_name)
+
+
+def _total(shown: Shown, name: str) -> float:
+    return sum(value for (each, _), value in shown.items() if each == name)
+
+
+def _is_whole(shown: Shown) -> bool:
+    return shown["callboard_exposition_hosts", ""] == 3.0
+
+
+def examples_of(family: Metric) -> list[dict[str, str]]:
+    """The labels of its exemplars."""
+    return [dict(sample.exemplar.labels) for sample in family.samples if sample.exemplar]
 
 
 @pytest.mark.ray
@@ -52,16 +80,32 @@ async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
         def deaths(shown: dict[tuple[str, str], float]) -> dict[str, float]:
             return {host: shown.get(("callboard_deaths_total", host), -1.0) for host in failures}
 
-        await until(place, lambda shown: shown["callboard_exposition_hosts", ""] == 3.0)
+        await until(place, _is_whole)
         shown = await until(place, lambda shown: deaths(shown) == failures)
         assert {host for name, host in shown if name == HANDLED} == {"host-1", "host-2", "driver"}
+
+        def fan_out(request: Work) -> list[SubTask]:
+            return [SubTask(f"s{number}", Work(number=number)) for number in range(10)]
+
+        await system.pool(Worker, size=4)
+        job: Job[Work, Any] = Job(name="fan", decompose=fan_out)
+        execution = system.submit(job, Work(number=0))
+        await execution.result()
+        await until(place, lambda shown: _total(shown, "works_total") == 10.0)
+        await until(place, lambda shown: _total(shown, "callboard_agent_seconds_count") == 10.0)
+        await until(place, lambda shown: shown["callboard_subtask_seconds_count", "driver"] == 10.0)
+        found = [example for family in await families(place) for example in examples_of(family)]
+        assert {example["execution"] for example in found} == {execution.id}
+        assert {example["step"] for example in found} <= {f"s{number}" for number in range(10)}
+
         ours = [
             found for found in known_targets() if found["labels"]["callboard_system"] == "exposed"
         ]
         assert len(ours) == 1
 
+        # A driver leaves it to a host.
+        shown = await until(place, lambda shown: place.server() != os.getpid() and _is_whole(shown))
         server, target = place.server(), place.target()
-        assert server != os.getpid(), "a driver leaves it to a host"
         began_s = asyncio.get_running_loop().time()
         os.kill(server, signal.SIGKILL)
         again = await until(place, lambda shown: bool(shown) and place.server() != server)
