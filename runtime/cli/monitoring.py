@@ -5,6 +5,8 @@ import pathlib
 
 import click
 
+from callboard.messages.core.errors import UsageError
+
 from ..telemetry.exposition.place import known_targets, replace_file
 from .figures import echo
 from .outcome import ExitCode
@@ -19,5 +21,10 @@ def targets(*, path: str | None) -> None:
     if path is None:
         echo(text.rstrip("\n"))
     else:
-        replace_file(pathlib.Path(path), text.encode(), mode=0o644)
+        try:
+            replace_file(pathlib.Path(path), text.encode(), mode=0o644)
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written: {error}.", advice="Name a file in a folder of yours."
+            ) from error
     click.get_current_context().exit(ExitCode.OK if found else ExitCode.FAILED)

@@ -263,6 +263,7 @@ INTAKE: Final = {
 RECORDED: Final[Mapping[str, str]] = {
     "callboard_subtask_seconds": "Time from the sending of an attempt to its result.",
     "callboard_subtask_attempts_total": "Attempts of sub-tasks, by outcome.",
+    "callboard_execution_seconds": "Time from the submission of an execution to its end.",
     "callboard_agent_seconds": "Time of an agent's handler for a sub-task.",
     "callboard_agent_failures_total": "Handlers for sub-tasks that raised.",
 }

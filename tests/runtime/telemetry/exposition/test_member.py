@@ -294,7 +294,10 @@ async def test_a_request_without_an_end_is_refused(place: Place) -> None:
         await until(place, lambda s: s.get(("callboard_exposition_refused_total", ""), 0) >= 2)
 
 
-async def test_idle_connections_are_bounded_and_closed(place: Place) -> None:
+async def test_idle_connections_are_bounded_and_closed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard.runtime.telemetry.exposition.http.REQUEST_TIMEOUT_S", 1.0)
     async with taking_part(member(place, "host-1")):
         await until(place, lambda s: True)
         host, port = place.target() or ("", 0)
