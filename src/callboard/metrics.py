@@ -24,6 +24,10 @@ from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, Se
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
 from callboard.runtime.api.metrics import SystemMetrics, open_windows
 from callboard.runtime.stores.choose import metrics_storage
+from callboard.runtime.telemetry.intake.otlp import OtlpDecoder, OtlpReceived
+from callboard.runtime.telemetry.intake.received import IntakeLimits
+from callboard.runtime.telemetry.intake.scraper import Scraper, ScrapeTarget, targets_in
+from callboard.runtime.telemetry.node_points import NodeSource
 
 __all__ = [
     "WINDOWS_NS",
@@ -35,6 +39,7 @@ __all__ = [
     "Extent",
     "Gauge",
     "Histogram",
+    "IntakeLimits",
     "Matcher",
     "MatcherKind",
     "Meter",
@@ -45,6 +50,9 @@ __all__ = [
     "MetricsAggregator",
     "MetricsProcessor",
     "MetricsStorage",
+    "NodeSource",
+    "OtlpDecoder",
+    "OtlpReceived",
     "PointBatch",
     "PointColumns",
     "PointSource",
@@ -52,6 +60,8 @@ __all__ = [
     "ProcessedPoints",
     "RecordingLimits",
     "RecordingOptions",
+    "ScrapeTarget",
+    "Scraper",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
@@ -67,4 +77,5 @@ __all__ = [
     "open_windows",
     "polled",
     "series_key",
+    "targets_in",
 ]

@@ -20,7 +20,7 @@ from callboard.actors.metrics.series import MetricKind
 from ..names import METRICS, RECORDED
 from .figures import NO_SUM, WRONG, Exemplar, Labels, Report, Row
 
-__all__ = ["Family", "NodeFigures", "Sample"]
+__all__ = ["NodeFigures", "Sample", "ShownMetric"]
 
 SERIES_MAX: Final = 20_000
 """Series of one node. Further ones are left out, and counted."""
@@ -49,7 +49,7 @@ class Sample(NamedTuple):
     exemplars: Mapping[int, Exemplar] = {}
 
 
-class Family(NamedTuple):
+class ShownMetric(NamedTuple):
     """All series of one metric."""
 
     kind: MetricKind
@@ -171,7 +171,7 @@ class NodeFigures:
                 ages[known.host] = max(now_s - known.heard_s, ages.get(known.host, 0.0))
         return ages
 
-    def families(self, system: str) -> tuple[Family, ...]:
+    def metrics(self, system: str) -> tuple[ShownMetric, ...]:
         """All metrics, sorted by name; of two whose samples would have one name, the first."""
         by_metric: dict[tuple[str, MetricKind, str], list[Sample]] = {}
         for (host, key), (values, exemplars) in sorted(self._shown().items()):
@@ -281,7 +281,7 @@ SUFFIXES: Final = {
 
 def _without_clashes(
     by_metric: Mapping[tuple[str, MetricKind, str], Iterable[Sample]],
-) -> Iterator[Family]:
+) -> Iterator[ShownMetric]:
     taken: set[str] = set()
     # Callboard's own metrics come first, so that no recorded one can hide them.
     for place in sorted(by_metric, key=lambda found: (found[0] not in METRICS, found)):
@@ -293,4 +293,4 @@ def _without_clashes(
         known = METRICS.get(name)
         recorded = RECORDED.get(place[2], "Recorded by actors.")
         text = known.text if known else recorded
-        yield Family(kind, name, text, tuple(by_metric[place]))
+        yield ShownMetric(kind, name, text, tuple(by_metric[place]))

@@ -24,7 +24,7 @@ from ...transport.connections import Listener, Refusals
 from ...transport.tcp import new_socket
 from ..names import METRICS
 from ..node import read_node
-from .core import Family, NodeFigures, Sample
+from .core import NodeFigures, Sample, ShownMetric
 from .figures import HEAD_BYTES, REPORT_BYTES_MAX, HostFigures, decode_report
 from .http import REQUEST_BYTES_MAX, HttpServer, Refused, Request
 from .place import Place
@@ -68,7 +68,7 @@ class Exporter:
         self._figures: Final = NodeFigures()
         self._own: Final = HostFigures()
         """Figures of the endpoint itself."""
-        self._registry: Final = Registry(self._families)
+        self._registry: Final = Registry(self._metrics)
         self._pages: dict[tuple[bool, bool], tuple[float, Page]] = {}
         self._members: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -196,7 +196,7 @@ class Exporter:
         else:
             self._own.count("callboard_exposition_refused", 1.0, refused.value)
 
-    def _families(self) -> Iterable[Family]:
+    def _metrics(self) -> Iterable[ShownMetric]:
         now_s = time.monotonic()
         self._figures.settle(now_s)
         hosts = self._figures.connected - {self._node_token}
@@ -204,12 +204,12 @@ class Exporter:
         self._figures.take(self._own.report("", self._node_token), now_s)
         self._save()
         return (
-            *self._figures.families(self._system),
-            *self._node_families(),
-            *self._families_about_hosts(now_s),
+            *self._figures.metrics(self._system),
+            *self._node_metrics(),
+            *self._metrics_about_hosts(now_s),
         )
 
-    def _node_families(self) -> Iterable[Family]:
+    def _node_metrics(self) -> Iterable[ShownMetric]:
         """The metrics of the node itself; its counters are those of the operating system."""
         counts, gauges = read_node()
         for kind, values in ((MetricKind.COUNTER, counts), (MetricKind.GAUGE, gauges)):
@@ -217,27 +217,25 @@ class Exporter:
             for (metric, label), value in values.items():
                 by_metric.setdefault(metric, {})[label] = value
             for metric, by_label in by_metric.items():
-                yield self._family(kind, metric, METRICS[metric].label, by_label)
+                yield self._shown(kind, metric, METRICS[metric].label, by_label)
 
-    def _families_about_hosts(self, now_s: float) -> Iterable[Family]:
+    def _metrics_about_hosts(self, now_s: float) -> Iterable[ShownMetric]:
         ages = {host: age_s for host, age_s in self._figures.ages_s(now_s).items() if host}
-        yield self._family(
-            MetricKind.GAUGE, "callboard_exposition_report_age_seconds", "host", ages
-        )
+        yield self._shown(MetricKind.GAUGE, "callboard_exposition_report_age_seconds", "host", ages)
         by_hosts, by_node = self._figures.dropped
         dropped = {"host": float(by_hosts), "node": float(by_node)}
         metric = "callboard_exposition_dropped_series"
-        yield self._family(MetricKind.GAUGE, metric, METRICS[metric].label, dropped)
+        yield self._shown(MetricKind.GAUGE, metric, METRICS[metric].label, dropped)
 
-    def _family(
+    def _shown(
         self, kind: MetricKind, name: str, label: str, values: Mapping[str, float]
-    ) -> Family:
+    ) -> ShownMetric:
         system = ("system", self._system)
         samples = tuple(
             Sample((system, (label, of)) if label else (system,), (value,))
             for of, value in values.items()
         )
-        return Family(kind, name, METRICS[name].text, samples)
+        return ShownMetric(kind, name, METRICS[name].text, samples)
 
     def _save(self) -> None:
         if self._figures.has_unsaved:

@@ -198,7 +198,7 @@ class HostFigures:
                 len(self._values) >= SERIES_MAX
                 or self._characters + characters > KEY_CHARACTERS_MAX
             ):
-                if len(self._dropped) < SERIES_MAX:  # As many more are told apart.
+                if len(self._dropped) < SERIES_MAX:  # It counts as many more.
                     self._dropped.add(key)
                 return None
             self._characters += characters

@@ -14,7 +14,7 @@ from prometheus_client.utils import floatToGoString
 
 from callboard.actors.metrics.series import MetricKind
 
-from .core import Family
+from .core import ShownMetric
 from .figures import bounds_of
 
 __all__ = ["OPENMETRICS", "Page", "Registry"]
@@ -38,17 +38,17 @@ class Page(NamedTuple):
 
 
 class Registry(Collector):
-    """The one registry of a node. `read` gives the present families."""
+    """The one registry of a node. `read` gives the present metrics."""
 
-    def __init__(self, read: Callable[[], Iterable[Family]]) -> None:
+    def __init__(self, read: Callable[[], Iterable[ShownMetric]]) -> None:
         self._read = read
         self._registry: Final = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """The families as prometheus-client has them."""
-        for family in self._read():
-            yield _metric(family)
+        """The metrics as prometheus-client has them."""
+        for shown in self._read():
+            yield _metric(shown)
 
     def page(self, accept: str, *, compressed: bool) -> Page:
         """The page in the format that a scraper accepts; Prometheus' text for any other."""
@@ -60,18 +60,18 @@ class Registry(Collector):
         return Page(gzip.compress(body, GZIP_LEVEL), content_type, "gzip")
 
 
-def _metric(family: Family) -> Metric:
-    metric = Metric(family.name, family.text, TYPES[family.kind])
-    for labels, values, exemplars in family.samples:
+def _metric(shown: ShownMetric) -> Metric:
+    metric = Metric(shown.name, shown.text, TYPES[shown.kind])
+    for labels, values, exemplars in shown.samples:
         tags = dict(labels)
-        match family.kind:
+        match shown.kind:
             case MetricKind.COUNTER:
-                metric.samples.append(Sample(f"{family.name}_total", tags, values[0]))
+                metric.samples.append(Sample(f"{shown.name}_total", tags, values[0]))
             case MetricKind.GAUGE:
-                metric.samples.append(Sample(family.name, tags, values[0]))
+                metric.samples.append(Sample(shown.name, tags, values[0]))
             case MetricKind.OBSERVATION:
                 *counts, total = values
-                bounds = (*map(floatToGoString, bounds_of(family.name)), "+Inf")
+                bounds = (*map(floatToGoString, bounds_of(shown.name)), "+Inf")
                 below = list(accumulate(counts))
                 for bucket, (bound, count) in enumerate(zip(bounds, below, strict=True)):
                     found = exemplars.get(bucket)
@@ -81,9 +81,9 @@ def _metric(family: Family) -> Metric:
                         found.time_s,
                     )
                     metric.samples.append(
-                        Sample(f"{family.name}_bucket", {**tags, "le": bound}, count, None, example)
+                        Sample(f"{shown.name}_bucket", {**tags, "le": bound}, count, None, example)
                     )
                 if total >= 0.0:  # OpenMetrics has both or none.
-                    metric.samples.append(Sample(f"{family.name}_count", tags, below[-1]))
-                    metric.samples.append(Sample(f"{family.name}_sum", tags, total))
+                    metric.samples.append(Sample(f"{shown.name}_count", tags, below[-1]))
+                    metric.samples.append(Sample(f"{shown.name}_sum", tags, total))
     return metric

@@ -55,7 +55,7 @@ class LeftOut(enum.Enum):
     NO_VALUE = "no_value"
     """NaN, infinite, or the end of a series."""
     NO_INCREASE = "no_increase"
-    """A cumulative one that told no increase: the first of its series, or a repeated one."""
+    """A cumulative one without an increase: the first of its series, or a repeated one."""
     UNSUPPORTED = "unsupported"
     TOO_MANY = "too_many"
 

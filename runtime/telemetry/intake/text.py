@@ -24,7 +24,7 @@ COUNTED: Final = ("_total", "_bucket", "_count", "_sum")
 """The suffixes of samples that count, of counters, histograms and summaries."""
 CREATED: Final = "_created"
 SECOND_NS: Final = 1_000_000_000
-LINES_BETWEEN_LOOKS: Final = 1_000
+LINES_BETWEEN_CHECKS: Final = 1_000
 
 
 def parse_text(
@@ -42,7 +42,7 @@ def parse_text(
     Raises `UsageError` for a page that is not in the format, too large, or too slow to parse.
     """
     received = Received(limits)
-    families: Callable[[Any], Iterable[Metric]] = (
+    metrics: Callable[[Any], Iterable[Metric]] = (
         openmetrics_parser.text_fd_to_metric_families
         if content_type.partition(";")[0].strip() == OPENMETRICS
         else parser.text_fd_to_metric_families
@@ -52,8 +52,8 @@ def parse_text(
             f"a page has {len(body):,} bytes.", advice=f"At most {limits.bytes_max:,} are read."
         )
     try:
-        for family in families(_lines(body.decode("utf-8"), limits, is_late)):
-            _take(family, received, labels, now_ns)
+        for metric in metrics(_lines(body.decode("utf-8"), limits, is_late)):
+            _take(metric, received, labels, now_ns)
     except UsageError:
         raise
     except Exception as error:
@@ -80,7 +80,7 @@ def _lines(text: str, limits: IntakeLimits, is_late: Callable[[], bool]) -> Iter
                 f"a page has more than {number - 1:,} lines.",
                 advice=f"At most {limits.samples_max:,} samples are read.",
             )
-        if number % LINES_BETWEEN_LOOKS == 0 and is_late():
+        if number % LINES_BETWEEN_CHECKS == 0 and is_late():
             raise UsageError(
                 f"a page took too long to read, at line {number}.",
                 advice=f"It has {limits.timeout_s:g} s, to connect, to read and to parse.",
@@ -93,16 +93,16 @@ LINES_OF_SAMPLES: Final = 4
 """Lines of a page for each sample: with two of text and type, and a time of creation."""
 
 
-def _take(family: Metric, received: Received, labels: Mapping[str, str], now_ns: int) -> None:
+def _take(metric: Metric, received: Received, labels: Mapping[str, str], now_ns: int) -> None:
     created = {
         _group(sample): _nanoseconds(sample.value)
-        for sample in family.samples
-        if sample.name == family.name + CREATED
-        and family.type in {"counter", "histogram", "summary"}
+        for sample in metric.samples
+        if sample.name == metric.name + CREATED
+        and metric.type in {"counter", "histogram", "summary"}
     }
-    for sample in family.samples:
-        suffix = sample.name[len(family.name) :]
-        counts = family.type in {"counter", "histogram", "summary"}
+    for sample in metric.samples:
+        suffix = sample.name[len(metric.name) :]
+        counts = metric.type in {"counter", "histogram", "summary"}
         if counts and suffix == CREATED:
             continue
         if sample.native_histogram is not None:

@@ -16,11 +16,11 @@ Shown = dict[tuple[str, str], float]
 
 
 def open_metrics(body: bytes) -> list[Metric]:
-    """The families of a page in OpenMetrics. Raises `ValueError`."""
+    """The metrics of a page in OpenMetrics. Raises `ValueError`."""
     return list(text_string_to_metric_families(body.decode()))  # type: ignore[no-untyped-call]
 
 
-async def families(place: Place) -> list[Metric]:
+async def metrics(place: Place) -> list[Metric]:
     """What the endpoint shows; nothing while there is none."""
     target = place.target()
     if target is not None:
@@ -34,8 +34,8 @@ async def families(place: Place) -> list[Metric]:
 async def page(place: Place) -> Shown:
     """The values that it shows; those of several series with one name and host are added up."""
     shown: Shown = {}
-    for family in await families(place):
-        for sample in family.samples:
+    for metric in await metrics(place):
+        for sample in metric.samples:
             key = (sample.name, sample.labels.get("host", ""))
             shown[key] = shown.get(key, 0.0) + sample.value
     return shown

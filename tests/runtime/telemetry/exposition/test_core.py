@@ -30,9 +30,9 @@ def shown(figures: NodeFigures, name: str = HANDLED) -> dict[str, float]:
     """The value of a counter or gauge for each host."""
     return {
         dict(sample.labels).get("host", ""): sample.values[0]
-        for family in figures.families("s")
-        if family.name == name
-        for sample in family.samples
+        for metric in figures.metrics("s")
+        if metric.name == name
+        for sample in metric.samples
     }
 
 
@@ -98,8 +98,8 @@ def test_the_series_of_a_node_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     for _ in range(2):
         figures.take(Report("host-1", "a", rows), 0.0)
     assert figures.dropped == (0, 2)
-    (family,) = figures.families("s")
-    assert len(family.samples) == 3
+    (metric,) = figures.metrics("s")
+    assert len(metric.samples) == 3
 
 
 def test_recorded_metrics_never_hide_or_repeat_others() -> None:
@@ -112,7 +112,7 @@ def test_recorded_metrics_never_hide_or_repeat_others() -> None:
         Row(GAUGE, "taken", (("host", "h"), ("exported_host", "e"), ("system", "x")), (1.0,)),
     )
     figures.take(Report("host-1", "a", rows), 0.0)
-    by_name = {family.name: family for family in figures.families("s")}
+    by_name = {metric.name: metric for metric in figures.metrics("s")}
     assert sorted(by_name) == [HANDLED, "mine", "taken"]
     (sample,) = by_name["taken"].samples
     labels = dict(sample.labels)
@@ -169,7 +169,7 @@ class Node(RuleBasedStateMachine):
         self.seen = found
 
 
-Node.TestCase.settings = settings(max_examples=examples(100), deadline=None)
+Node.TestCase.settings = settings(max_examples=examples(100))
 TestNode = Node.TestCase
 
 
@@ -205,8 +205,8 @@ def test_a_report_with_a_wrong_part_is_refused_or_shown_in_bounds(wrong: object,
         return
     figures = NodeFigures()
     figures.take(found, 0.0)
-    for family in figures.families("s"):
-        assert all(math.isfinite(value) for sample in family.samples for value in sample.values)
+    for metric in figures.metrics("s"):
+        assert all(math.isfinite(value) for sample in metric.samples for value in sample.values)
 
 
 # --- one host ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from callboard.messages.core.errors import HandlerFailed, HostLost
 from callboard.runtime.api.start import start
 from callboard.runtime.engines.ray.environment import RAY
 from callboard.runtime.telemetry.exposition.place import Place, known_targets
-from tests.runtime.telemetry.exposition.pages import Shown, families, page, until
+from tests.runtime.telemetry.exposition.pages import Shown, metrics, page, until
 
 HANDLED = "callboard_messages_handled_total"
 
@@ -58,9 +58,9 @@ def _is_whole(shown: Shown) -> bool:
     return shown["callboard_exposition_hosts", ""] == 3.0
 
 
-def examples_of(family: Metric) -> list[dict[str, str]]:
+def examples_of(metric: Metric) -> list[dict[str, str]]:
     """The labels of its exemplars."""
-    return [dict(sample.exemplar.labels) for sample in family.samples if sample.exemplar]
+    return [dict(sample.exemplar.labels) for sample in metric.samples if sample.exemplar]
 
 
 @pytest.mark.ray
@@ -94,7 +94,7 @@ async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
         await until(place, lambda shown: _total(shown, "works_total") == 10.0)
         await until(place, lambda shown: _total(shown, "callboard_agent_seconds_count") == 10.0)
         await until(place, lambda shown: shown["callboard_subtask_seconds_count", "driver"] == 10.0)
-        found = [example for family in await families(place) for example in examples_of(family)]
+        found = [example for metric in await metrics(place) for example in examples_of(metric)]
         assert {example["execution"] for example in found} == {execution.id}
         assert {example["step"] for example in found} <= {f"s{number}" for number in range(10)}
 

@@ -35,11 +35,11 @@ def registry_of(*hosts: HostFigures) -> Registry:
     node = NodeFigures()
     for number, figures in enumerate(hosts, 1):
         node.take(figures.report(f"host-{number}", f"token-{number}"), 0.0)
-    return Registry(lambda: node.families('the "system"\\\n'))
+    return Registry(lambda: node.metrics('the "system"\\\n'))
 
 
 @given(st.lists(st.tuples(SERIES, VALUES), max_size=8))
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 def test_both_parsers_read_whatever_was_recorded(
     recorded: list[tuple[tuple[MetricKind, str, dict[str, str]], list[float]]],
 ) -> None:
@@ -50,13 +50,13 @@ def test_both_parsers_read_whatever_was_recorded(
             figures.record(key, values)
             figures.remember(key, values[0], 1.5, "an execution", 'a "step"')
     registry = registry_of(*hosts)
-    families = open_metrics(registry.page(OPEN, compressed=False).body)
+    metrics = open_metrics(registry.page(OPEN, compressed=False).body)
     plain = list(prometheus_text(registry.page("", compressed=False).body.decode()))
     kinds = {"counter", "gauge", "histogram"}
-    assert {family.type for family in (*families, *plain)} <= kinds
-    assert sum(len(f.samples) for f in families) == sum(len(f.samples) for f in plain)
-    for family in families:
-        for sample in family.samples:
+    assert {metric.type for metric in (*metrics, *plain)} <= kinds
+    assert sum(len(f.samples) for f in metrics) == sum(len(f.samples) for f in plain)
+    for metric in metrics:
+        for sample in metric.samples:
             assert sample.labels["system"] == 'the "system"\\\n'
             assert sample.labels["host"] in {"host-1", "host-2"}
 
@@ -69,16 +69,16 @@ def test_values_come_back_as_they_were() -> None:
     took = SeriesKey(MetricKind.OBSERVATION, "took_seconds", tags)
     figures.record(took, (0.0003, 0.3, 600.0))
     figures.remember(took, 0.3, 12.5, "e1", "read")
-    families = {
-        family.name: family
-        for family in open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
+    metrics = {
+        metric.name: metric
+        for metric in open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
     }
     labels = {"system": 'the "system"\\\n', "host": "host-1", "kind": 'a "b"\\c\nd'}
-    (done,) = families["done"].samples
+    (done,) = metrics["done"].samples
     assert (done.name, done.labels, done.value) == ("done_total", labels, 5.0)
-    (depth,) = families["depth"].samples
+    (depth,) = metrics["depth"].samples
     assert depth.value == -4.5
-    took_samples = families["took_seconds"].samples
+    took_samples = metrics["took_seconds"].samples
     by_name = {s.name: s.value for s in took_samples if "le" not in s.labels}
     assert by_name == {"took_seconds_count": 3.0, "took_seconds_sum": pytest.approx(600.3003)}
     buckets = {float(s.labels["le"]): s for s in took_samples if "le" in s.labels}
@@ -93,8 +93,8 @@ def test_values_come_back_as_they_were() -> None:
 def test_a_sum_that_could_shrink_is_left_out() -> None:
     figures = HostFigures()
     figures.record(SeriesKey(MetricKind.OBSERVATION, "change"), (-1.0, 2.0))
-    (family,) = open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
-    assert {sample.name for sample in family.samples} == {"change_bucket"}
+    (metric,) = open_metrics(registry_of(figures).page(OPEN, compressed=False).body)
+    assert {sample.name for sample in metric.samples} == {"change_bucket"}
 
 
 @pytest.mark.parametrize(

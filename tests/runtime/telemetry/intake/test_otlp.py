@@ -159,7 +159,7 @@ def test_a_histogram_stays_counts_of_its_buckets() -> None:
     st.lists(st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6) | st.just(0.0), min_size=1),
     st.integers(otlp.SCALE_MIN, 10),
 )
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 def test_an_exponential_histogram_becomes_measurements(values: list[float], scale: int) -> None:
     """Each within the width of its bucket; the sketches then have their own 1 %."""
     base = 2.0 ** (2.0**-scale)
@@ -305,7 +305,7 @@ def changed(changes: list[tuple[int, int]]) -> bytes:
         st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=6
     ).map(changed)
 )
-@settings(max_examples=examples(800), deadline=None)
+@settings(max_examples=examples(800))
 def test_any_bytes_become_points_or_are_refused(body: bytes) -> None:
     try:
         found = OtlpDecoder().decode(body, "s")

@@ -162,7 +162,7 @@ LINES = st.lists(
 
 
 @given(LINES | st.text(max_size=100).map(lambda text: [text]), st.sampled_from(["", OPEN]))
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 def test_any_text_becomes_points_or_is_refused(lines: list[str], content_type: str) -> None:
     body = "\n".join(lines).encode("utf-8", "surrogatepass") + b"\n# EOF\n"
     try:
