@@ -164,9 +164,9 @@ async def test_a_real_prometheus_answers_every_query(tmp_path: Path) -> None:
     folder = tmp_path / "callboard-0" / "metrics"
     folder.parent.mkdir()
     port = free_port()
-    text = scrape_configuration(folder.parent).replace(": 15s", ": 1s")
+    text = scrape_configuration(folder.parent).replace(": 15s", ": 2s")
     config = tmp_path / "prometheus.yml"
-    config.write_text(text.replace(": 10s", ": 1s").replace("/tmp/ray/", f"{tmp_path}/no-ray/"))
+    config.write_text(text.replace(": 10s", ": 2s").replace("/tmp/ray/", f"{tmp_path}/no-ray/"))
     host = NodeMember(
         Place(folder, "shown-1", "shown"),
         HostFigures(),
@@ -185,7 +185,7 @@ async def test_a_real_prometheus_answers_every_query(tmp_path: Path) -> None:
     ]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
     try:
-        async with asyncio.timeout(60.0):
+        async with asyncio.timeout(100.0):
             await until_all_answered(port, process)
             targets = (await ask(port, "targets"))["data"]["activeTargets"]
             assert [target["health"] for target in targets] == ["up"]

@@ -43,7 +43,7 @@ async def page(place: Place) -> Shown:
 
 async def until(place: Place, enough: Callable[[Shown], bool]) -> Shown:
     """Read the endpoint until what it shows is enough."""
-    async with asyncio.timeout(30.0):
+    async with asyncio.timeout(60.0):
         while True:
             shown = await page(place)
             if shown and enough(shown):
