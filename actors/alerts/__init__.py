@@ -1,0 +1,1 @@
+"""Alerts: rules over metrics, the states of their alerts, and who is notified of them."""

@@ -1,0 +1,1 @@
+"""How receivers of alerts are reached: the log, a webhook, Alertmanager."""
