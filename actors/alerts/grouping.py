@@ -123,8 +123,7 @@ def with_due(
     ]
     new = [alert for alert in firing if alert.id not in group.firing]
     if group.sequence == 0:
-        first_ns = min((alert.fired_at_ns for alert in new), default=now_ns)
-        is_due = bool(new) and now_ns >= max(group.created_ns, first_ns) + route.wait_ns
+        is_due = bool(new) and now_ns >= group.created_ns + route.wait_ns
     else:
         is_news = bool(new or ended) and now_ns >= group.notified_ns + route.interval_ns
         is_due = is_news or (
@@ -190,4 +189,6 @@ def is_needed(group: AlertGroup, route: Route, members: Mapping[str, Alert], now
         return True
     if any(alert.state is AlertState.FIRING for alert in members.values()):
         return True
-    return group.sequence > 0 and now_ns < group.notified_ns + route.interval_ns
+    # An alert that comes and goes stays in one group, whose wait is over at some time.
+    begun_ns = group.notified_ns if group.sequence else group.created_ns + route.wait_ns
+    return now_ns < begun_ns + route.interval_ns

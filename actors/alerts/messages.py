@@ -1,6 +1,6 @@
 """What the alert manager is asked, and what it says to those who follow it."""
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from .silences import Silence
 from .table import Change
 
 __all__ = [
+    "ALERT_MANAGER",
     "AddSilence",
     "AlertChanged",
     "AlertView",
@@ -34,7 +35,8 @@ __all__ = [
     "silence_view",
 ]
 
-ROWS_MAX = 20_000
+ALERT_MANAGER: Final = "callboard.alerts"
+"""The name of the alert manager, for `lookup`."""
 
 
 class AlertView(Contract, name="callboard.alerts.alert"):

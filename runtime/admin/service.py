@@ -12,7 +12,7 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
-from .port import COMMANDS, Ask, Caller
+from .port import ALERTS, COMMANDS, Ask, Caller
 from .wire import decode_request, encode_error, encode_reply
 
 __all__ = ["AdminService"]
@@ -25,13 +25,21 @@ ANSWER_TIMEOUT_S: Final = 20.0
 class AdminService:
     """Answers the requests of one process.
 
-    `queries` asks the control plane of the system, `commands` the executions of this process. A
-    process without one of them leaves it out, and refuses such requests.
+    `queries` asks the control plane of the system, `commands` the executions of this process, and
+    `alerts` the alert manager. A process without one of them leaves it out, and refuses such
+    requests.
     """
 
-    def __init__(self, *, queries: Ask | None = None, commands: Ask | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        queries: Ask | None = None,
+        commands: Ask | None = None,
+        alerts: Ask | None = None,
+    ) -> None:
         self._queries = queries
         self._commands = commands
+        self._alerts = alerts
 
     async def handle(self, request: Request[Any], caller: Caller) -> Contract:
         """The reply to a request. Raises `UsageError` and other errors of Callboard."""
@@ -44,6 +52,14 @@ class AdminService:
                 )
             reply: Contract = await self._commands(request)
             return reply
+        if isinstance(request, ALERTS):
+            if self._alerts is None:
+                raise UsageError(
+                    "this process does not reach an alert manager.",
+                    advice="Name the store of the alerts: --store.",
+                )
+            answer: Contract = await self._alerts(request)
+            return answer
         if self._queries is None:
             raise UsageError(
                 "this process only runs executions of a detached system.",

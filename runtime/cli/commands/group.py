@@ -4,6 +4,7 @@ import click
 
 import callboard
 
+from .alerts import alerts
 from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
 from .running import run, sim
@@ -23,6 +24,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store,
+    store, alerts,
 ):  # fmt: skip
     group.add_command(declared)
