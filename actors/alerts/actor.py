@@ -136,7 +136,7 @@ class AlertManager(Actor):
                 raise UsageError(
                     f"{FOLLOWERS_MAX} actors follow the alerts.", advice="Let one of them end."
                 )
-            ctx.watch(request.follower)
+            _ = ctx.watch(request.follower)
             self._followers[request.follower] = None
         return Followed()
 

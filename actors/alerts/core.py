@@ -150,7 +150,8 @@ class AlertCore:
 
     def _row(self, key: str) -> bytes | None:
         kind, _, name = key.partition("/")
-        table, value = self.table, None
+        table = self.table
+        value: Stored | None = None
         match kind:
             case "alert":
                 value = table.alerts.get(name)
@@ -219,11 +220,12 @@ class AlertCore:
 
     def _members(self) -> dict[str, _Members]:
         found: dict[str, _Members] = {}
-        for alert in self.table.alerts.values():
-            if alert.state is not AlertState.PENDING:
-                for name, route, labels in self._routes_of(alert):
-                    group = found.setdefault(name, _Members(route, labels, {}))
-                    group.alerts[alert.id] = alert
+        for each in self.table.alerts.values():
+            alert = each.for_receivers
+            if alert is None:
+                continue
+            for name, route, labels in self._routes_of(alert):
+                found.setdefault(name, _Members(route, labels, {})).alerts[alert.id] = alert
         return found
 
     def _routes_of(self, alert: Alert) -> list[tuple[str, Route, Labels]]:

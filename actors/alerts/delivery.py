@@ -4,6 +4,7 @@ Each receiver has room of its own: one that hangs, or refuses everything, delays
 """
 
 import asyncio
+import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -64,7 +65,11 @@ class Deliveries:
             if key not in self._tasks:
                 task = asyncio.ensure_future(self._deliver(notification))
                 self._tasks[key] = task
-                task.add_done_callback(lambda _, key=key: self._tasks.pop(key, None))
+                task.add_done_callback(functools.partial(self._ended, key))
+
+    def _ended(self, key: str, task: "asyncio.Task[None]") -> None:
+        if self._tasks.get(key) is task:
+            del self._tasks[key]
 
     @property
     def failing(self) -> int:

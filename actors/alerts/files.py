@@ -119,7 +119,12 @@ def _rule(
             except UsageError as error:
                 fields.problem(f"{where}: {error}", fields.line(where))
     try:
-        return AlertRule(name=name, expression=expression, keep_firing_while=kept_while, **options)
+        return AlertRule(  # What is missing is a problem already.
+            name=name or "missing",
+            expression=expression or "0",
+            keep_firing_while=kept_while,
+            **options,
+        )
     except SpecError as error:
         for where, text in error.details["problems"]:
             fields.problem(text, fields.line(where))
@@ -198,7 +203,7 @@ def _route(fields: Fields, above: Route | None) -> Route | None:
     group_by = fields.list_of_texts("group_by", str) if fields.has("group_by") else parent.group_by
     matchers = fields.list_of_texts("matchers", matcher)
     continues = fields.truth("continue", default=False)
-    times = {
+    times: dict[str, Any] = {
         f"{name}_s": fields.seconds(name, getattr(parent, f"{name}_s"))
         for name in ("group_wait", "group_interval", "repeat_interval")
     }

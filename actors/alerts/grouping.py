@@ -136,7 +136,7 @@ def with_due(
     chosen = (*ended, *new, *old)[:NOTIFIED_MAX]
     sequence = group.sequence + 1
     notification = Notification(
-        key=digest(group.id, str(group.created_ns), str(sequence)),
+        key=digest(group.id, str(sequence), str(now_ns)),
         receiver=route.receiver,
         group=group.labels,
         alerts=tuple(sorted(chosen, key=_order)),

@@ -15,7 +15,8 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 """The labels of an alert, sorted by their names."""
 MATCHERS_MAX: Final = 32
 FORM: Final = re.compile(
-    r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|[^"\s][^"]*|)\s*\Z', re.DOTALL
+    r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|[^"\s=~][^"]*|)\s*\Z',
+    re.DOTALL,
 )
 ESCAPE: Final = re.compile(r'\\(["\\n])')
 ESCAPES: Final = {'"': '"', "\\": "\\", "n": "\n"}

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from callboard.messages.core.errors import SpecError, UsageError
 from callboard.messages.core.names import problem_of, shown
@@ -84,6 +84,7 @@ class AlertRule:
         object.__setattr__(self, "annotations", dict(self.annotations))
 
     def _problems(self) -> Iterable[tuple[str, str]]:
+        missing: Any = self.on_missing
         problem = problem_of(self.name)
         if problem:
             yield "alert", f"its name {shown(self.name)} {problem}"
@@ -98,8 +99,8 @@ class AlertRule:
         for where, seconds in (("for", self.for_s), ("keep_firing_for", self.keep_firing_for_s)):
             if not _is_seconds(seconds):
                 yield where, f"{seconds!r} is no number of seconds from 0 to a year"
-        if not isinstance(self.on_missing, OnMissing):
-            yield "on_missing", f"{shown(self.on_missing)} is none of resolve, keep"
+        if not isinstance(missing, OnMissing):
+            yield "on_missing", f"{shown(missing)} is none of resolve, keep"
         yield from _label_problems("labels", self.labels)
         yield from _text_problems("labels", self.labels, allows_value=False)
         yield from _text_problems("annotations", self.annotations, allows_value=True)

@@ -8,6 +8,7 @@ leave all the same: somebody should hear of it. They may arrive again after a cr
 
 import asyncio
 import contextlib
+import functools
 import logging
 import random
 import time
@@ -16,7 +17,13 @@ from typing import Any, Final
 
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, InternalError
-from callboard.messages.storage.errors import StoreDamaged, WriterFenced
+from callboard.messages.storage.errors import (
+    CommitUnknown,
+    StoreDamaged,
+    StoreFull,
+    StoreUnavailable,
+    WriterFenced,
+)
 from callboard.messages.storage.stores import ReadModelStore
 
 from ..kernel.inspection.metric_sources import Name, Reading
@@ -24,6 +31,7 @@ from ..metrics.ports import Evaluator
 from .core import AlertCore
 from .delivery import RETRY, Deliveries
 from .durations import NS
+from .encoding import Stored
 from .evaluation import RULE_S_MAX, RuleEvaluation, next_moment_ns
 from .grouping import Outcome
 from .health import RuleState
@@ -52,6 +60,9 @@ LOOK_S: Final = 10.0
 ALERTS_SHOWN_MAX: Final = 10_000
 UNPUBLISHED_MAX: Final = 10_000
 BROKEN: Final = (WriterFenced, StoreDamaged)
+TRANSIENT: Final = (StoreUnavailable, StoreFull, CommitUnknown)
+"""Failures of a store that are waited out."""
+OPEN_RETRY: Final = Backoff(min_s=0.5, max_s=10.0)
 SEVERITIES: Final = ("critical", "warning", "info")
 
 
@@ -102,26 +113,56 @@ class AlertRunner:
         self._looked_s = 0.0
         self._writing: frozenset[str] = frozenset()
         """The rows that are being stored."""
-        self._is_closing = False
+        self._is_open = self._is_closing = False
 
     async def start(self) -> None:
-        """Read the stored alerts, and begin. Raises `WriterFenced`, and what the store raises."""
-        stored = await self._rows.open()
+        """Read the stored alerts, and begin.
+
+        While the store is away, this is tried again in the background: a manager that comes back
+        with its host must not be lost because the store comes back later. Raises `WriterFenced`,
+        and what else the store raises.
+        """
+        stored = await self._opened()
+        if stored is None:
+            self._main = asyncio.ensure_future(self._guarded(self._wait_for_store))
+        else:
+            self._begin(stored)
+            self._main = asyncio.ensure_future(self._guarded(self._run))
+
+    async def _opened(self) -> list[Stored] | None:
+        try:
+            return await self._rows.open()
+        except TRANSIENT as error:
+            if not self._store_failures:
+                LOGGER.warning("the stored alerts cannot be read, and are tried again: %s", error)
+            self._store_failures += 1
+            return None
+
+    async def _wait_for_store(self) -> None:
+        while not self._is_closing:
+            await asyncio.sleep(OPEN_RETRY.delay_s(self._store_failures))
+            stored = await self._opened()
+            if stored is not None:
+                self._begin(stored)
+                await self._run()
+
+    def _begin(self, stored: list[Stored]) -> None:
         now_ns = self._now_ns()
         self.core = AlertCore(self._groups, self._plan, stored)
         self.core.counts["rows_damaged"] = self._rows.damaged
         self.core.begin(now_ns)
         self._looked_s = self._loop_s()
-        self._main = asyncio.ensure_future(self._guarded(self._run()))
+        self._is_open = True
         self._tasks = [
-            asyncio.ensure_future(self._guarded(self._evaluate(group))) for group in self._groups
+            asyncio.ensure_future(self._guarded(functools.partial(self._evaluate, group)))
+            for group in self._groups
         ]
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do a part of the work; what it raises ends the runner, and never stays unnoticed."""
         try:
-            await work
-        except BROKEN as error:
+            await work()
+        except CallboardError as error:
             self._break(error)
         except Exception as error:
             LOGGER.exception("the alert manager has a defect")
@@ -243,16 +284,25 @@ class AlertRunner:
     # --- silences and views ----------------------------------------------------------------------
 
     async def silence(self, made: Silence) -> None:
-        """Add a silence, and wait until it is stored. Raises `UsageError`."""
+        """Add a silence, and wait until it is stored. Raises `UsageError`, `StoreUnavailable`."""
+        self._check_open()
         self.core.silence(made)
         await self._until_stored(f"silence/{made.id}")
 
     async def end_silence(self, name: str) -> bool:
         """End a silence, and wait until that is stored; False when there is none."""
+        self._check_open()
         if not self.core.end_silence(name, self._now_ns()):
             return False
         await self._until_stored(f"silence/{name}")
         return True
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreUnavailable(
+                "the alert manager has not read its store yet: the store does not answer.",
+                advice="Try again when the store is back.",
+            )
 
     async def _until_stored(self, key: str) -> None:
         self._wake.set()
@@ -329,7 +379,7 @@ class AlertRunner:
         self._is_closing = True
         self._wake.set()
         if self._main is not None:
-            await asyncio.wait((self._main,), timeout=CLOSE_S_MAX)
+            await asyncio.wait((self._main,), timeout=CLOSE_S_MAX if self._is_open else 0.0)
             self._main.cancel()
             await asyncio.wait((self._main, *self._tasks))
         await self._deliveries.close()

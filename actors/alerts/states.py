@@ -5,12 +5,13 @@
 | inactive | holds | pending; firing if the rule has no `for` |
 | pending | holds, for less than `for` | pending |
 | pending | has held for `for` | firing |
-| pending | does not hold | inactive |
+| pending | does not hold | inactive; resolved, if it comes from there |
 | firing | holds, or `keep_firing_while` does | firing |
 | firing | does not hold, within `keep_firing_for` | firing |
 | firing | does not hold | resolved |
 | resolved | holds | as from inactive, as a new alert |
 
+A pending alert that comes from resolved counts as resolved for its receivers until it fires.
 Inactive alerts are not kept. An evaluation that fails changes nothing. Time in which nobody
 evaluated does not count for `for`: after a gap, an alert is pending for longer. A pending alert of
 a rule that is gone is inactive, one that fires is resolved.
@@ -54,7 +55,9 @@ class Condition(enum.Enum):
 
 STEPS: Final[Mapping[AlertState | None, frozenset[AlertState | None]]] = {
     None: frozenset({None, AlertState.PENDING, AlertState.FIRING}),
-    AlertState.PENDING: frozenset({AlertState.PENDING, AlertState.FIRING, None}),
+    AlertState.PENDING: frozenset(
+        {AlertState.PENDING, AlertState.FIRING, AlertState.RESOLVED, None}
+    ),
     AlertState.FIRING: frozenset({AlertState.FIRING, AlertState.RESOLVED}),
     AlertState.RESOLVED: frozenset({AlertState.RESOLVED, AlertState.PENDING, AlertState.FIRING}),
 }
@@ -93,6 +96,13 @@ class Alert:
         """Its label `severity`; empty without one."""
         return dict(self.labels).get("severity", "")
 
+    @property
+    def for_receivers(self) -> "Alert | None":
+        """The alert as its receivers see it; None for one that never fired."""
+        if self.state is not AlertState.PENDING:
+            return self
+        return replace(self, state=AlertState.RESOLVED) if self.resolved_at_ns else None
+
     def is_same_state(self, other: "Alert | None") -> bool:
         """Whether only the value and the texts differ, which need not be stored."""
         return other is not None and other == replace(
@@ -119,15 +129,18 @@ def next_alert(rule: AlertRule, before: Alert, condition: Condition, now_ns: int
         if state is AlertState.FIRING:
             return replace(before, ended_since_ns=0)
         if state is AlertState.RESOLVED:
-            before = replace(
-                before, state=AlertState.PENDING, active_since_ns=now_ns, resolved_at_ns=0,
-                fired_at_ns=0,
-            )  # fmt: skip
+            before = replace(before, state=AlertState.PENDING, active_since_ns=now_ns)
         if now_ns - before.active_since_ns >= rule.for_ns:
-            return replace(before, state=AlertState.FIRING, fired_at_ns=now_ns, ended_since_ns=0)
+            return replace(
+                before,
+                state=AlertState.FIRING,
+                fired_at_ns=now_ns,
+                ended_since_ns=0,
+                resolved_at_ns=0,
+            )
         return before
     if state is AlertState.PENDING:
-        return None
+        return replace(before, state=AlertState.RESOLVED) if before.resolved_at_ns else None
     if state is AlertState.RESOLVED:
         return before
     if condition is Condition.KEPT:

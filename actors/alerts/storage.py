@@ -63,7 +63,8 @@ class AlertRows:
     async def open(self) -> list[Stored]:
         """Take the rows over, and read them. Raises `WriterFenced`, and what the store raises."""
         await self._in_thread(self._store.open)
-        return await self._in_thread(self._claim)
+        stored: list[Stored] = await self._in_thread(self._claim)
+        return stored
 
     def _claim(self) -> list[Stored]:
         for _ in range(TRIES_MAX):
@@ -104,18 +105,22 @@ class AlertRows:
             )
         except CommitUnknown:
             # The same rows again: they are stored twice at most, which changes nothing.
-            return await self._in_thread(self._read_silences)
+            return await self._other_silences()
         if is_stored:
             self._position = before + 1
             return None
-        return await self._in_thread(self._read_silences)
+        return await self._other_silences()
 
     async def silences_if_changed(self) -> list[Silence] | None:
         """The silences of the store when somebody else has written; None otherwise."""
         position = await self._in_thread(self._store.position, MODEL)
         if position == self._position:
             return None
-        return await self._in_thread(self._read_silences)
+        return await self._other_silences()
+
+    async def _other_silences(self) -> list[Silence]:
+        silences: list[Silence] = await self._in_thread(self._read_silences)
+        return silences
 
     def _read_silences(self) -> list[Silence]:
         position = self._store.position(MODEL)

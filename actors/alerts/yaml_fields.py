@@ -73,7 +73,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: "yaml.Node | None", index: Any) -> "yaml.Node | None":
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 None, None, "aliases are not supported", event.start_mark
             )

@@ -18,7 +18,7 @@ from callboard.actors.alerts.rules import check_groups
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.props import props
 from callboard.actors.metrics.ports import Evaluator
-from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.promql.parser import parse
 from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import UsageError
 from callboard.messages.core.ref import Ref
@@ -41,7 +41,7 @@ def alert_files(paths: Sequence[str | os.PathLike[str]]) -> AlertFiles:
 
 
 def _check(expression: str) -> None:
-    ExpressionEvaluator.check(expression)
+    parse(expression)
 
 
 def _text_of(path: Path) -> str:

@@ -28,7 +28,7 @@ store_option = click.option(
 @json_option
 @cluster_options
 @click.pass_context
-def alerts(context: click.Context, **options: Any) -> None:
+def alerts(context: click.Context, /, **options: Any) -> None:
     """List alerts, the rules that fail or have no data, and silences.
 
     \b

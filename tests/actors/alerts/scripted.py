@@ -17,7 +17,7 @@ from callboard.actors.metrics.ports import Sample
 S = 1_000_000_000
 T0 = 1_800_000_000 * S
 """A whole minute, hour and day."""
-DEADLINE_S = 30.0
+DEADLINE_S = 10.0
 
 
 def rule(name: str = "High", **options: Any) -> AlertRule:

@@ -1,7 +1,9 @@
 """Notifications: groups, repeats, silences, inhibitions, restarts."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,8 +21,8 @@ ROUTE = Route(receiver="log", group_wait_s=30, group_interval_s=300, repeat_inte
 RULES = group(rule(labels={"severity": "critical"}), interval_s=10.0)
 
 
-def made(route: Route = ROUTE, **options: object) -> AlertCore:
-    return AlertCore((RULES,), NotificationPlan(route=route, **options))  # type: ignore[arg-type]
+def made(route: Route = ROUTE, **options: Any) -> AlertCore:
+    return AlertCore((RULES,), NotificationPlan(route=route, **options))
 
 
 def sent(core: AlertCore, outcome: Outcome = Outcome.DELIVERED) -> list[list[str]]:
@@ -36,14 +38,14 @@ def sent(core: AlertCore, outcome: Outcome = Outcome.DELIVERED) -> list[list[str
     return seen
 
 
-def run(core: AlertCore, script: dict[float, tuple[object, ...]], until_s: float) -> list[object]:
+def run(core: AlertCore, script: Mapping[float, tuple[Any, ...]], until_s: float) -> list[Any]:
     """Evaluate every 10 s what the script says last; the times and contents of notifications."""
-    seen: list[object] = []
-    now: tuple[object, ...] = ()
+    seen: list[Any] = []
+    now: tuple[Any, ...] = ()
     at_s = 0.0
     while at_s <= until_s:
         now = script.get(at_s, now)
-        evaluate(core, RULES, found(*now), at_s)  # type: ignore[arg-type]
+        evaluate(core, RULES, found(*now), at_s)
         seen += [(at_s, names) for names in sent(core)]
         at_s += 10.0
     return seen
@@ -74,7 +76,7 @@ def test_the_end_is_notified_once() -> None:
 
 def test_a_group_keeps_its_interval_when_an_alert_comes_and_goes() -> None:
     script = {float(at): (A,) if at % 20 else () for at in range(0, 1_000, 10)}
-    times = [at for at, _ in run(made(), script, 990)]  # type: ignore[misc]
+    times = [at for at, _ in run(made(), script, 990)]
     assert all(after - before >= 300 for before, after in itertools.pairwise(times))
     assert len(times) >= 3
 
@@ -181,7 +183,7 @@ def test_a_receiver_that_wants_no_ends_gets_none() -> None:
 def test_an_alertmanager_hears_of_firing_alerts_each_minute() -> None:
     receiver = Receiver("log", "alertmanager", "http://127.0.0.1:1")
     core = made(receivers=(receiver,))
-    assert [at for at, _ in run(core, {0: (A,), 200: ()}, 300)] == [30, 90, 150, 210]  # type: ignore[misc]
+    assert [at for at, _ in run(core, {0: (A,), 200: ()}, 300)] == [30, 90, 150, 210]
 
 
 def test_more_alerts_than_a_notification_holds_are_in_the_next() -> None:

@@ -1,6 +1,7 @@
 """One alert over time: `for`, what keeps it firing, its end, and gaps."""
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from callboard.actors.alerts.core import AlertCore
 from callboard.actors.alerts.routing import NotificationPlan
 from callboard.actors.alerts.rules import AlertRule, OnMissing
 from callboard.actors.alerts.states import STEPS, AlertState, Condition, next_alert
-from callboard.actors.alerts.table import Failed
+from callboard.actors.alerts.table import Failed, Found
 
 from .scripted import T0, S, evaluate, found, group, labels, rule
 
@@ -21,14 +22,14 @@ def states(of: AlertRule, script: str, *, interval_s: float = 60.0, every_s: flo
     core = AlertCore((rules,), NotificationPlan())
     seen = ""
     for number, each in enumerate(script):
-        result = {
+        results: dict[str, Found | Failed] = {
             "x": found(HOST),
             "k": found(kept=frozenset({HOST})),
             ".": found(),
             "?": Failed("no"),
             "0": found(missing=("load",)),
-        }[each]
-        evaluate(core, rules, result, number * every_s)
+        }
+        evaluate(core, rules, results[each], number * every_s)
         alerts = list(core.table.alerts.values())
         seen += {"pending": "p", "firing": "F", "resolved": "r"}[alerts[0].state] if alerts else "-"
     return seen
@@ -54,7 +55,7 @@ def states(of: AlertRule, script: str, *, interval_s: float = 60.0, every_s: flo
         ({"on_missing": OnMissing.KEEP, "for_s": 120}, "x00xx", "ppppF"),
     ],
 )
-def test_the_states_of_an_alert(options: dict[str, object], script: str, expected: str) -> None:
+def test_the_states_of_an_alert(options: dict[str, Any], script: str, expected: str) -> None:
     assert states(rule(**options), script) == expected
 
 
