@@ -1,6 +1,7 @@
 """The rules for Callboard itself, which every system with alerts has unless it says otherwise.
 
-They use only metrics of `runtime/telemetry/names.py`; a test holds that. Thresholds are low where
+They use only metrics of `runtime/telemetry/names.py`, where counters end with `_total`; a test
+holds that. Thresholds are low where
 a healthy system has none at all, and otherwise such that a short peak does not fire.
 """
 
@@ -44,14 +45,14 @@ def _host_rules() -> tuple[AlertRule, ...]:
         _rule(
             "CallboardRestarts",
             "warning",
-            "increase(callboard_restarts[5m]) > 10",
+            "increase(callboard_restarts_total[5m]) > 10",
             "Actors were restarted {{ $value }} times within 5 minutes: see `callboard why`.",
-            below="increase(callboard_restarts[5m]) > 2",
+            below="increase(callboard_restarts_total[5m]) > 2",
         ),
         _rule(
             "CallboardDeadLetters",
             "warning",
-            "increase(callboard_dead_letters[5m]) > 0",
+            "increase(callboard_dead_letters_total[5m]) > 0",
             "{{ $value }} messages had no receiver within 5 minutes.",
             for_s=120.0,
         ),
@@ -81,7 +82,7 @@ def _host_rules() -> tuple[AlertRule, ...]:
         _rule(
             "CallboardConnectionsFailed",
             "warning",
-            "increase(callboard_connections_failed[10m]) > 5",
+            "increase(callboard_connections_failed_total[10m]) > 5",
             "{{ $value }} connections between nodes failed within 10 minutes "
             "({{ $labels.reason }}).",
         ),
@@ -101,14 +102,14 @@ def _storage_rules() -> tuple[AlertRule, ...]:
         _rule(
             "CallboardJournalFailing",
             "critical",
-            "increase(callboard_journal_faults[5m]) > 0",
+            "increase(callboard_journal_faults_total[5m]) > 0",
             "The store of the journal failed {{ $value }} times within 5 minutes "
             "({{ $labels.fault }}).",
         ),
         _rule(
             "CallboardResultsLost",
             "critical",
-            "increase(callboard_blobs_lost[1h]) > 0",
+            "increase(callboard_blobs_lost_total[1h]) > 0",
             "{{ $value }} stored results were gone at a resume.",
         ),
         _rule(
@@ -166,7 +167,7 @@ def _own_rules() -> tuple[AlertRule, ...]:
         _rule(
             "CallboardNotificationsGivenUp",
             "critical",
-            'increase(callboard_alerts_notifications{outcome="given_up"}[15m]) > 0',
+            'increase(callboard_alerts_notifications_total{outcome="given_up"}[15m]) > 0',
             "{{ $value }} notifications of alerts reached nobody within 15 minutes.",
         ),
     )
