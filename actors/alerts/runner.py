@@ -55,7 +55,7 @@ SLEEP_S_MAX: Final = 30.0
 """A clock that is set may be noticed this late."""
 CLOSE_S_MAX: Final = 4.0
 """How long the last changes may take to be stored."""
-LOOK_S: Final = 10.0
+READ_SILENCES_S: Final = 10.0
 """How often silences that a command has stored are read."""
 ALERTS_SHOWN_MAX: Final = 10_000
 UNPUBLISHED_MAX: Final = 10_000
@@ -110,7 +110,7 @@ class AlertRunner:
         self._main: asyncio.Task[None] | None = None
         self._store_failures = self._missed = self._unstored = 0
         self._failing_since_s: float | None = None
-        self._looked_s = 0.0
+        self._silences_read_s = 0.0
         self._writing: frozenset[str] = frozenset()
         """The rows that are being stored."""
         self._is_open = self._is_closing = False
@@ -151,7 +151,7 @@ class AlertRunner:
         self.core = AlertCore(self._groups, self._plan, stored)
         self.core.counts["rows_damaged"] = self._rows.damaged
         self.core.begin(now_ns)
-        self._looked_s = self._loop_s()
+        self._silences_read_s = self._loop_s()
         self._is_open = True
         self._tasks = [
             asyncio.ensure_future(self._guarded(functools.partial(self._evaluate, group)))
@@ -220,7 +220,7 @@ class AlertRunner:
         self._news += self.core.take_news()
         self._news = self._news[-UNPUBLISHED_MAX:]
         try:
-            await self._look()
+            await self._read_silences()
             is_stored = await self._save()
         except BROKEN:
             raise
@@ -239,12 +239,12 @@ class AlertRunner:
             self._unstored += 1
             self._let_out()
 
-    async def _look(self) -> None:
+    async def _read_silences(self) -> None:
         """Read silences that somebody else has stored, now and then."""
-        if self._loop_s() - self._looked_s < LOOK_S:
+        if self._loop_s() - self._silences_read_s < READ_SILENCES_S:
             return
         silences = await self._rows.silences_if_changed()
-        self._looked_s = self._loop_s()
+        self._silences_read_s = self._loop_s()
         if silences is not None:
             self.core.replace_silences(silences)
             self.core.advance(self._now_ns())

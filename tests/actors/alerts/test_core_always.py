@@ -211,4 +211,4 @@ class Notifying(RuleBasedStateMachine):
 
 
 TestNotifying = Notifying.TestCase
-TestNotifying.settings = settings(max_examples=examples(160), stateful_step_count=25, deadline=None)
+TestNotifying.settings = settings(max_examples=examples(160), stateful_step_count=25)

@@ -122,7 +122,7 @@ async def test_thresholds_rates_absence_and_quantiles(
     )
 
 
-async def test_a_metric_that_does_not_exist_is_told() -> None:
+async def test_a_metric_that_does_not_exist_is_named() -> None:
     evaluation = RuleEvaluation(WindowEvaluator(windows({LAG: [1.0]}, T0)))
     rules = group(
         rule("A", expression="lag_seconds > 9 and no_such > 1"),

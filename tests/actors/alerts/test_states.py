@@ -139,7 +139,7 @@ def test_too_many_alerts_of_a_rule_are_a_failure_of_the_rule() -> None:
     assert "the limit is 2" in health.problem
 
 
-def test_an_unkept_condition_ends_a_resolved_alert_no_further() -> None:
+def test_a_resolved_alert_ends_no_further() -> None:
     rules = group(rule())
     core = AlertCore((rules,), NotificationPlan())
     evaluate(core, rules, found(HOST), 0)

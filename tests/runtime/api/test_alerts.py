@@ -1,6 +1,5 @@
 """`start_alerts`: what is refused at the start, and a system with alerts."""
 
-import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from callboard.actors.alerts.yaml_fields import FilesRefused
 from callboard.actors.metrics.ports import Sample
 from callboard.messages.core.errors import NameTaken, SpecError, UsageError
 from callboard.runtime.api.alerts import alert_files, start_alerts
-
-DEADLINE_S = 20.0
+from tests.runtime.delivery.http_server import until
 
 
 class High:
@@ -48,9 +46,7 @@ async def test_a_system_has_the_rules_of_callboard_and_its_own(
             ref = await start_alerts(system, alert_files([path]), **options)
             with pytest.raises(NameTaken):
                 await start_alerts(system, **options)
-            async with asyncio.timeout(DEADLINE_S):
-                while "FIRING Mine" not in caplog.text:  # noqa: ASYNC110 - no event for it
-                    await asyncio.sleep(0.01)
+            await until(lambda: "FIRING Mine" in caplog.text)
             assert await system.lookup(ALERT_MANAGER) == ref
             view = await ref.ask(QueryAlerts())
     assert {rule.group for rule in view.rules} == {"mine", "callboard"}

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,13 @@ class Server:
                 writer.write(ANSWER % answer if isinstance(answer, int) else answer)
                 await writer.drain()
         writer.close()
+
+
+async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Wait for something that no event announces."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ import socket
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.alerts.delivery import Deliveries
@@ -21,7 +21,7 @@ from callboard.runtime.delivery.http import BadAnswer, endpoint, post
 from callboard.runtime.delivery.targets import make_targets
 from tests.thoroughness import examples
 
-from .http_server import Server, serving
+from .http_server import Server, serving, until
 
 S: Final = 1_000_000_000
 T0: Final = 1_800_000_000 * S
@@ -129,10 +129,7 @@ async def test_a_server_that_hangs_is_left_at_the_deadline() -> None:
                 await target("webhook", server.url).deliver(NOTIFICATION)
 
 
-@settings(
-    max_examples=examples(200),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=300), st.booleans())
 def test_no_answer_breaks_the_client(answer: bytes, is_http: bool) -> None:
     async def run() -> None:
@@ -212,9 +209,7 @@ async def test_one_server_that_hangs_and_one_that_fails_delay_no_third(
             await done.wait()
         assert not any(key.startswith("hangs") for key in outcomes)
         deliveries.update(each for each in outbox if each.receiver == "fails")
-        async with asyncio.timeout(DEADLINE_S):
-            while sum(key.startswith("fails") for key in outcomes) < 20:  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0.01)
+        await until(lambda: sum(key.startswith("fails") for key in outcomes) == 20)
         await deliveries.close()
         assert {o for key, o in outcomes.items() if key.startswith("fails")} == {Outcome.GIVEN_UP}
         assert deliveries.failing >= 1
