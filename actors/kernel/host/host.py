@@ -51,6 +51,7 @@ from ..directory.registry import Directory
 from ..directory.routing import Load
 from ..directory.subscriptions import Subscriptions
 from ..dispatcher import Dispatcher
+from ..inspection.meter import Meter, NoMeter
 from ..inspection.meters import Meters, Vitals, no_vitals
 from ..inspection.metric_sources import Instruments
 from ..interrupts import is_interrupt
@@ -105,6 +106,7 @@ class Host:
         on_failed: Callable[[Exit], None] | None = None,
         extensions: Sequence[MakeExtension] = (),
         vitals: Callable[[], Vitals] = no_vitals,
+        meter: Meter | None = None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -134,13 +136,14 @@ class Host:
         self.circles: Final[Circles] = Circles(self)
         self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
+        self.meter: Final[Meter] = NoMeter() if meter is None else meter
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(
             self.directory, self.notices, self.ref
         )
-        self._extensions: Final = Extensions(self, extensions)
-        self.monitors: Final = Monitors(self, self._extensions)
+        self.extensions: Final = Extensions(self, extensions)
+        self.monitors: Final = Monitors(self, self.extensions)
         self.cleanup: Final = Cleanup(self, self.notices, self.timers, self.subscriptions)
         self.membership: Final = Membership(
             slot, self.links, lambda other: Link(self, other), self.loop.call_later
@@ -514,11 +517,11 @@ class Host:
 
     def extension(self, kind: type[ExtensionT]) -> ExtensionT:
         """The extension of that kind; raises `UsageError` when the host has none."""
-        return self._extensions.find(kind)
+        return self.extensions.find(kind)
 
     def run_control(self, recipe: Recipe) -> None:
         """Run this actor in cell 0 from now on, together with the handlers of the extensions."""
-        self.spawner.install(recipe, self._extensions.handlers())
+        self.spawner.install(recipe, self.extensions.handlers())
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name. Raises `ActorNotFound`."""
@@ -567,7 +570,7 @@ class Host:
         self._is_closed = True
         self.cleanup.close()
         self.circles.close()
-        self._extensions.close()
+        self.extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():
             link.close(error)

@@ -1,5 +1,6 @@
 """The aggregator of one shard: a keyed actor, of which the system has at most one at a time."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.errors import ActorStopped, CallboardError
 from callboard.messages.core.ref import Ref
 
-from ...kernel.actor import OnError, handler
+from ...kernel.actor import Actor, OnError, handler
 from ...kernel.context import Context
 from ...keyed.actor import KeyedActor
 from ..points import AppendPoints, PointsAccepted
@@ -31,8 +32,10 @@ from .messages import (
     ReadNewestSeries,
     ReadShard,
     SeriesRead,
+    ShardAwake,
     ShardRead,
     WakeShard,
+    WakeShards,
     WindowsClosed,
     WindowsFollowed,
     matchers_of,
@@ -41,12 +44,14 @@ from .packed import pack_windows, series_text
 from .shard import Shard, ShardLimits
 from .storage import RemoteStorage, ShardStorage, ThreadStorage
 
-__all__ = ["MetricsAggregator", "ShardStore"]
+__all__ = ["MetricsAggregator", "ShardActivator", "ShardStore"]
 
 ShardStore = Ref[Any] | Callable[[], HotStorage]
 """A reference to a `MetricsStoreActor`, or a function that makes the store on an aggregator's host.
 """
 TICK_S: Final = 1.0
+WAKE_S: Final = 0.5
+WAKE_TIMEOUT_S: Final = 2.0
 FOLLOWERS_MAX: Final = 100
 """Followers of one shard. Each has to ask again before its time is over."""
 FOLLOW_S: Final = 60.0
@@ -90,7 +95,7 @@ class MetricsAggregator(KeyedActor):
 
         async with contextlib.AsyncExitStack() as stack:
             shard = Shard(
-                int(ctx.key),
+                int(ctx.path.rpartition("/")[2]),
                 ctx.fence,
                 await self._storage(stack),
                 clock_ns=self._clock_ns,
@@ -137,8 +142,10 @@ class MetricsAggregator(KeyedActor):
         self._running().tick()
 
     @handler
-    async def wake(self, message: WakeShard) -> None:
+    async def wake(self, request: WakeShard) -> ShardAwake:
         """Do nothing more than run."""
+        del request
+        return ShardAwake()
 
     # --- queries ------------------------------------------------------------------------------
 
@@ -158,10 +165,9 @@ class MetricsAggregator(KeyedActor):
     @handler
     async def series(self, request: ReadNewestSeries) -> SeriesRead:
         """The series of the newest windows."""
-        shard, matchers, found = self._running(), matchers_of(request.matchers), set()
-        for width_ns in shard.extents():
-            first_ns = request.from_ns - width_ns + 1
-            found.update(shard.windows_in(matchers, width_ns, first_ns, request.to_ns).series)
+        found = self._running().series_in(
+            matchers_of(request.matchers), request.from_ns, request.to_ns
+        )
         if len(found) > request.limit:
             raise too_many_series(request.limit)
         return SeriesRead(series=tuple(map(series_text, sorted(found))))
@@ -176,7 +182,7 @@ class MetricsAggregator(KeyedActor):
     @handler
     async def figures(self, request: ReadShard) -> ShardRead:
         """The figures of this aggregator."""
-        figures = self._running().figures()
+        figures = {**self._running().figures(), "followers": float(len(self._followers))}
         return ShardRead(shard=request.shard, host=self._host, figures=figures)
 
     @handler
@@ -225,3 +231,26 @@ class MetricsAggregator(KeyedActor):
                 continue
             with contextlib.suppress(CallboardError):
                 follower.tell(message)
+
+
+class ShardActivator(Actor):
+    """Keeps the aggregators of all shards active: their windows close also without new points."""
+
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+    def __init__(self, shards: int) -> None:
+        self._shards = shards
+
+    async def started(self, ctx: Context) -> None:
+        """Wake all shards again and again."""
+        ctx.send_every(WAKE_S, WakeShards())
+
+    @handler
+    async def wake(self, message: WakeShards, ctx: Context) -> None:
+        """Wake all shards; one that cannot be reached is woken the next time."""
+        del message
+        asks = (
+            ctx.ask(WakeShard(shard=shard), timeout_s=WAKE_TIMEOUT_S)
+            for shard in range(self._shards)
+        )
+        await asyncio.gather(*asks, return_exceptions=True)

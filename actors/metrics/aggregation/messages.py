@@ -32,12 +32,14 @@ __all__ = [
     "ReadShard",
     "ReadWindows",
     "SeriesRead",
+    "ShardAwake",
     "ShardClaimed",
     "ShardCommitted",
     "ShardPacked",
     "ShardRead",
     "StageCommit",
     "WakeShard",
+    "WakeShards",
     "WindowsClosed",
     "WindowsFollowed",
     "WindowsRead",
@@ -113,7 +115,11 @@ class ReadClaimed(Request[WindowsRead], name="callboard.metrics.read_claimed"):
 
 
 class ShardCommitted(Contract, name="callboard.metrics.shard_committed"):
-    """The commit is durable, or its part has come."""
+    """The commit is durable, or its part has come; or nothing has happened."""
+
+    failure: dict[str, Any] | None = None
+    """Why nothing has happened, so that the commit may be repeated. As an error of a handler it
+    would say that something may have happened."""
 
 
 class StageCommit(Request[ShardCommitted], name="callboard.metrics.stage_commit"):
@@ -248,10 +254,18 @@ class ReadShard(Request[ShardRead], name="callboard.metrics.read_shard"):
     shard: int
 
 
-class WakeShard(Contract, name="callboard.metrics.wake_shard"):
+class ShardAwake(Contract, name="callboard.metrics.shard_awake"):
+    """The aggregator of a shard runs."""
+
+
+class WakeShard(Request[ShardAwake], name="callboard.metrics.wake_shard"):
     """Activate the aggregator of a shard, so that its open windows close in time."""
 
     shard: int
+
+
+class WakeShards(Contract, name="callboard.metrics.wake_shards"):
+    """The timer that keeps all shards active."""
 
 
 class CloseDue(Contract, name="callboard.metrics.close_due"):

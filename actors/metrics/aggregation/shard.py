@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from enum import StrEnum, auto
 from typing import Final, Protocol
 
+import numpy as np
+
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import AskError, CallboardError, InternalError, MailboxFull
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable, WriterFenced
@@ -31,9 +33,9 @@ from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable, Wr
 from ...kernel.inspection.metric_sources import Name, Reading
 from ..points import MetricSource, PointBatch, PointsAccepted
 from ..ports import Extent
-from ..query.columns import combine_rows
-from ..rows import WINDOWS_NS, WindowRows
-from ..series import Matcher
+from ..query.columns import combine_rows, take_rows
+from ..rows import WINDOWS_NS, WindowFlag, WindowRows
+from ..series import Matcher, SeriesKey
 from ..windows.accounts import DropReason, LatePoints
 from ..windows.core import Commit, ShardWindows
 from ..windows.settings import DEFAULT_SETTINGS, WindowSettings
@@ -128,6 +130,8 @@ class Shard:
         self._sinks = tuple(sinks)
         self._on_broken = on_broken
         self._waiting: list[tuple[MetricSource, asyncio.Future[PointsAccepted]]] = []
+        self._group: list[tuple[MetricSource, asyncio.Future[PointsAccepted]]] = []
+        """The batches of the commit under way."""
         self._waiting_points = 0
         self._committing_points = 0
         self._newest = NewestWindows(0, 0)
@@ -216,6 +220,7 @@ class Shard:
     async def _commit_once(self, *, with_open: bool = False) -> None:
         self._is_due = False
         waiting, self._waiting = self._waiting, []
+        self._group = waiting
         commit = self.windows.take_commit(
             self._clock_ns(), whole=self._wants_state(), with_open=with_open
         )
@@ -224,8 +229,7 @@ class Shard:
         self._committing = commit.windows
         if not await self._store(commit):
             error = self._unavailable("does not know whether they are stored", may_have_run=True)
-            self._refuse([*waiting, *self._waiting], error)
-            self._waiting = []
+            self._refuse(error)
             if not self._is_closed:
                 await self._restore_when_possible()
             return
@@ -318,7 +322,11 @@ class Shard:
 
     def _tell(self, windows: Sequence[WindowRows]) -> None:
         self._committing = ()
-        for rows in windows:
+        for given in windows:
+            # At its end a shard stores windows that are still open, too.
+            rows = take_rows(given, np.flatnonzero(given.flags & WindowFlag.OPEN == 0))
+            if not len(rows):
+                continue
             self.counts["closed"] += len(rows)
             self._newest.add(rows)
             for sink in self._sinks:
@@ -383,10 +391,20 @@ class Shard:
             ],
         )
 
+    def series_in(self, matchers: Sequence[Matcher], from_ns: int, to_ns: int) -> set[SeriesKey]:
+        """The series of windows in memory that have a part of this time."""
+        found: set[SeriesKey] = set()
+        for width_ns in self._widths():
+            found.update(self.windows_in(matchers, width_ns, from_ns - width_ns + 1, to_ns).series)
+        return found
+
+    def _widths(self) -> tuple[int, ...]:
+        return (*WINDOWS_NS, *(each.width_ns for each in self._settings.custom))
+
     def extents(self) -> dict[int, Extent]:
         """The time that the windows in memory cover, for each width."""
         found: dict[int, Extent] = {}
-        for width_ns in (*WINDOWS_NS, *(each.width_ns for each in self._settings.custom)):
+        for width_ns in self._widths():
             starts_ns = self.windows_in((), width_ns, TIME_MIN_NS, TIME_MAX_NS).starts_ns
             if len(starts_ns):
                 found[width_ns] = Extent(int(starts_ns.min()), int(starts_ns.max()) + width_ns)
@@ -394,20 +412,17 @@ class Shard:
 
     def _break(self, error: CallboardError) -> None:
         self.status, self._broken = ShardStatus.BROKEN, error
-        waiting, self._waiting = self._waiting, []
-        self._refuse(waiting, error)
+        self._refuse(error)
         if self._on_broken is not None:
             on_broken, self._on_broken = self._on_broken, None
             on_broken(error)
 
-    def _refuse(
-        self,
-        waiting: Sequence[tuple[MetricSource, "asyncio.Future[PointsAccepted]"]],
-        error: CallboardError,
-    ) -> None:
-        for _, outcome in waiting:
+    def _refuse(self, error: CallboardError) -> None:
+        """Refuse all batches that wait for a commit."""
+        for _, outcome in (*self._group, *self._waiting):
             if not outcome.done():
                 outcome.set_exception(error)
+        self._group, self._waiting = [], []
 
     def _unavailable(self, why: str, *, may_have_run: bool) -> StoreUnavailable:
         return StoreUnavailable(

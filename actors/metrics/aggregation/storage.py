@@ -1,9 +1,11 @@
 """The hot store on an event loop: in threads of this process, or behind an actor elsewhere."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import error_from_data
 from callboard.messages.core.ref import Ref
 
 from ...kernel.threads import ThreadRunner
@@ -18,6 +20,7 @@ from .messages import (
     ReadExtents,
     ReadSeries,
     ReadWindows,
+    ShardCommitted,
     StageCommit,
     matchers_text,
 )
@@ -86,10 +89,9 @@ class ThreadStorage:
         windows: Sequence[WindowRows] = (),
     ) -> None:
         """See `MetricsStorage.commit`."""
-
-        def commit() -> None:
-            self.store.commit(shard, fence, log=log, state=state, windows=windows)
-
+        commit = functools.partial(
+            self.store.commit, shard, fence, log=log, state=state, windows=windows
+        )
         await self._writer.call(commit)
 
     async def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
@@ -169,8 +171,9 @@ class RemoteStorage:
         values = [log, state or b"", *map(pack_windows, windows)]
         *first, last = slices(b"".join(values))
         for number, data in enumerate(first):
-            await self._ask(StageCommit(shard=shard, fence=fence, number=number, data=data))
-        await self._ask(
+            staged = StageCommit(shard=shard, fence=fence, number=number, data=data)
+            _check(await self._ask(staged))
+        committed = await self._ask(
             CommitShard(
                 shard=shard,
                 fence=fence,
@@ -180,6 +183,7 @@ class RemoteStorage:
                 has_state=state is not None,
             )
         )
+        _check(committed)
 
     async def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
         """See `HotStorage.pack`."""
@@ -214,3 +218,8 @@ class RemoteStorage:
 
     async def _ask(self, request: Request[ReplyT]) -> ReplyT:
         return await self._ref.ask(request, timeout_s=self._timeout_s)
+
+
+def _check(committed: ShardCommitted) -> None:
+    if committed.failure is not None:
+        raise error_from_data(committed.failure)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import ClassVar, Final
 
 from callboard.messages.control.lifecycle import Exit
-from callboard.messages.core.errors import ActorStopped, InvalidMessage
-from callboard.messages.storage.errors import StoreUnavailable
+from callboard.messages.core.errors import ActorStopped, InvalidMessage, StoreFailed
+from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable, WriterFenced
 
 from ...kernel.actor import Actor, OnError, handler
 from ...kernel.context import Context
@@ -106,13 +106,15 @@ class MetricsStoreActor(Actor):
         staged = sum(len(part) for _, kept in self._staged.values() for part in kept)
         if staged + len(request.data) > STAGED_BYTES_MAX:
             self._staged.pop(request.shard, None)
-            raise StoreUnavailable(
-                "the store of metrics has too many large commits under way.",
-                advice="Callboard tries again.",
-                may_have_run=False,
+            return _failed(
+                StoreUnavailable(
+                    "the store of metrics has too many large commits under way.",
+                    advice="Callboard tries again.",
+                    may_have_run=False,
+                )
             )
         if fence != request.fence or len(parts) != request.number:
-            raise _gone(request.shard)
+            return _failed(_gone(request.shard))
         parts.append(request.data)
         return ShardCommitted()
 
@@ -123,19 +125,24 @@ class MetricsStoreActor(Actor):
         if request.staged:
             fence, parts = self._staged.pop(request.shard, (0, []))
             if fence != request.fence or len(parts) != request.staged:
-                raise _gone(request.shard)
+                return _failed(_gone(request.shard))
         try:
             values = commit_parts(b"".join((*parts, request.data)), request.sizes)
             log, state, *windows = values
         except ValueError as error:
             raise InvalidMessage(f"a commit of shard {request.shard} has {error}.") from error
-        await self._open().commit(
-            request.shard,
-            request.fence,
-            log=log,
-            state=state if request.has_state else None,
-            windows=[unpack_windows(data) for data in windows],
-        )
+        try:
+            await self._open().commit(
+                request.shard,
+                request.fence,
+                log=log,
+                state=state if request.has_state else None,
+                windows=[unpack_windows(data) for data in windows],
+            )
+        except StoreFailed as error:
+            if error.may_have_run or isinstance(error, WriterFenced | StoreDamaged):
+                raise
+            return _failed(error)
         return ShardCommitted()
 
     @handler
@@ -172,6 +179,10 @@ class MetricsStoreActor(Actor):
             request.limit,
         )
         return WindowsRead(data=pack_windows(found))
+
+
+def _failed(error: StoreFailed) -> ShardCommitted:
+    return ShardCommitted(failure=error.to_data())
 
 
 def _gone(shard: int) -> StoreUnavailable:

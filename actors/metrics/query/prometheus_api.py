@@ -69,24 +69,22 @@ class PrometheusApi:
             return _failure(503, "unavailable", _text(error))
 
     async def _body(self, path: str, parameters: Parameters, now_ns: int) -> dict[str, Any]:
-        match path:
-            case "query":
-                return await self._query(parameters, now_ns)
-            case "query_range":
-                return await self._query_range(parameters)
-            case "series":
-                found = await self._series(parameters, is_required=True)
-                return _limited([dict(_tags(key)) for key in found], parameters)
-            case "labels":
-                found = await self._series(parameters, is_required=False)
-                return _limited(
-                    sorted({name for key in found for name, _ in _tags(key)}), parameters
-                )
+        if path == "query":
+            return await self._query(parameters, now_ns)
+        if path == "query_range":
+            return await self._query_range(parameters)
         name = LABEL_VALUES.match(path)
-        if name is None:
+        if name is None and path not in {"series", "labels"}:
             raise _BadParameterError(f"there is no /api/v1/{path[:100]}")
-        found = await self._series(parameters, is_required=False)
-        values = {value for key in found for tag, value in _tags(key) if tag == name.group(1)}
+        found = await self._series(parameters, is_required=path == "series")
+        if path == "series":
+            return _limited([dict(_tags(key)) for key in found], parameters)
+        values = {
+            value if name else tag
+            for key in found
+            for tag, value in _tags(key)
+            if name is None or tag == name.group(1)
+        }
         return _limited(sorted(values), parameters)
 
     async def _query(self, parameters: Parameters, now_ns: int) -> dict[str, Any]:

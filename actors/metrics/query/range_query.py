@@ -285,7 +285,7 @@ class _Answer:
         found = np.full(shape, np.nan)
         if not len(self._tiles):
             return found
-        counts = np.bincount(cells, self._rows.counts, shape[0] * shape[1]).reshape(shape)
+        counts = self._summed(self._rows.counts, cells, shape)
         for statistic in set(wanted):
             rows = np.array([each is statistic for each in wanted])
             values = self._values(statistic, cells, shape, seconds, counts)
@@ -306,7 +306,7 @@ class _Answer:
                 case Statistic.COUNT:
                     return counts
                 case Statistic.SUM | Statistic.RATE | Statistic.AVG:
-                    sums = np.bincount(cells, rows.sums, size).reshape(shape)
+                    sums = self._summed(rows.sums, cells, shape)
                     if statistic is Statistic.SUM:
                         return sums
                     return sums / (seconds if statistic is Statistic.RATE else counts)
@@ -323,6 +323,11 @@ class _Answer:
                     low = self._extremes(cells, size, is_min=True)
                     high = self._extremes(cells, size, is_min=False)
                     return np.clip(quantiles, low, high).reshape(shape)
+
+    @staticmethod
+    def _summed(column: npt.NDArray[Any], cells: Ints, shape: tuple[int, int]) -> Floats:
+        found = np.bincount(cells, column, shape[0] * shape[1])
+        return found.astype(np.float64).reshape(shape)
 
     def _extremes(self, cells: Ints, size: int, *, is_min: bool) -> Floats:
         found = np.full(size, np.inf if is_min else -np.inf)

@@ -68,7 +68,7 @@ def sections(
         if seam is not None and seam > begin:
             begin = min(seam, end)
         if begin < end:
-            found.append(Section(begin, end, width))
+            found.append(Section(begin, -(-end // width) * width, width))
         end = begin
         if end <= from_ns:
             break

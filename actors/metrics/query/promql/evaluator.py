@@ -51,7 +51,8 @@ class ExpressionEvaluator:
     def __init__(self, source: SampleSource) -> None:
         self._source: Final = source
 
-    def check(self, expression: str) -> None:
+    @staticmethod
+    def check(expression: str) -> None:
         """See `Evaluator.check`."""
         parse(expression)
 
@@ -247,7 +248,7 @@ def _absent(node: Expression, vector: Vector) -> Vector:
                 and asked.count(matcher.tag) == 1
             )
         )
-    present = ~vector.present.any(axis=0)[None, :]
+    present = ~np.any(vector.present, axis=0, keepdims=True)
     if not present.any():
         return Vector.empty(vector.moments)
     return Vector((tags,), np.ones(present.shape), present)

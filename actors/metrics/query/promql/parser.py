@@ -330,7 +330,7 @@ class _Parser:
         if self._word() == "[":
             place = self.next().place
             range_ns = duration_ns(self.next())
-            if self._word() == ":":
+            if self._word().startswith(":"):
                 raise refused(place, "a subquery [range:step] is outside the subset.")
             self._expect("]", "after a range")
             if range_ns <= 0:

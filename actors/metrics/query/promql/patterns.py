@@ -13,11 +13,13 @@ REPEAT_COST: Final = 1_000
 COST_MAX: Final = REPEAT_COST**3
 """Enough for `.*one.*two.*`."""
 PIECES: Final = re.compile(
-    r"\\(?P<escaped>.)|\[\^?\]?(?:[^\]\\]|\\.)*\]"
+    r"\\(?P<escaped>.)|\[\^?(?P<members>\]?(?:[^\]\\]|\\.)*)(?:\]|\Z)"
     r"|(?P<begin>\((?:\?:|\?i:)?)(?P<special>\?)?|(?P<end>\)(?P<again>[*+{])?)|(?P<bar>\|)"
     r"|(?P<repeat>[*+]\??|\{\d*,\d*\}\??)|(?P<option>\?)|.",
     re.DOTALL,
 )
+NOT_YET: Final = re.compile(r"\[|--|&&|~~|\|\|")
+"""What Python warns of inside a class: it may mean something else one day."""
 GROUP_ADVICE: Final = "Write a character, '.' or a class such as [a-z] before '*', '+' and '{…}'."
 
 
@@ -29,6 +31,11 @@ def checked_pattern(pattern: str, place: int) -> None:
     """
     if len(pattern) > CHARACTERS_MAX:
         raise refused(place, f"the pattern is longer than {CHARACTERS_MAX:,} characters.")
+    for piece in PIECES.finditer(pattern):
+        if NOT_YET.search(piece["members"] or ""):
+            raise refused(
+                place, f"the class {piece.group()[:40]} is unclear.", "Escape characters: \\[."
+            )
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
