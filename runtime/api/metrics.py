@@ -64,7 +64,14 @@ from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
 from .keyed import KeyedActors
 
-__all__ = ["SystemMetrics", "metrics_url", "open_windows", "shards_of", "start_metrics"]
+__all__ = [
+    "SystemMetrics",
+    "metrics_url",
+    "near_slot_0",
+    "open_windows",
+    "shards_of",
+    "start_metrics",
+]
 
 ReplyT = TypeVar("ReplyT")
 OFF, AUTO, MEMORY = "off", "auto", "memory:"
@@ -154,7 +161,7 @@ async def start_metrics(
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
             name=STORE_NAME,
-            placement=await _near_slot_0(system),
+            placement=await near_slot_0(system),
             restart=Restart.PERMANENT,
         )
         reader = RemoteStorage(store)
@@ -167,7 +174,7 @@ async def start_metrics(
     return SystemMetrics(system, host, url, shards, reader, (activator, keyed))
 
 
-async def _near_slot_0(system: Starts) -> Placement:
+async def near_slot_0(system: Starts) -> Placement:
     """The first host on the machine of the control host; any host when there is none."""
     hosts = (await system.view(actors_max=0)).hosts
     node = next((host.node for host in hosts if host.slot == 0), "")

@@ -89,7 +89,7 @@ def _newest_store() -> str | None:
                 times.append(each.stat().st_mtime)
         return max(times)
 
-    files = (home(os.environ) / "metrics").glob("*.db")
+    files = (home(os.environ) / "journals").glob("*.db.metrics")
     newest = max(files, key=changed_at, default=None)
     return None if newest is None else str(newest)
 

@@ -15,7 +15,7 @@ from callboard.actors.alerts.table import Failed, Found
 from callboard.actors.alerts.window_evaluator import WindowEvaluator
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 from callboard.messages.core.errors import SpecError
-from callboard.runtime.telemetry.names import METRICS, Kind
+from callboard.runtime.telemetry.names import METRICS, Kind, exposed_name
 
 from .scripted import T0, S, group, rule
 from .windows import windows
@@ -27,10 +27,6 @@ KINDS: Final = {Kind.GAUGE: MetricKind.GAUGE, Kind.COUNTER: MetricKind.COUNTER}
 
 def key(kind: MetricKind, name: str, **tags: str) -> SeriesKey:
     return SeriesKey(kind, name, tuple(sorted(tags.items())))
-
-
-def exposed(name: str) -> str:
-    return f"{name}_total" if METRICS[name].kind is Kind.COUNTER else name
 
 
 @pytest.mark.parametrize(
@@ -151,7 +147,7 @@ async def test_a_group_may_look_some_time_back() -> None:
 
 
 def test_they_name_only_metrics_that_exist() -> None:
-    known = {exposed(name) for name in METRICS}
+    known = {exposed_name(name) for name in METRICS}
     labels = {metric.label for metric in METRICS.values()}
     for of in default_groups():
         for each in of.rules:
@@ -167,7 +163,7 @@ async def test_they_evaluate_over_every_kind_of_metric_and_stay_quiet_when_all_i
     series = {}
     for name, metric in METRICS.items():
         tags = {"host": "host-1", **({metric.label: "x"} if metric.label else {})}
-        series[key(KINDS[metric.kind], exposed(name), **tags)] = [0.0] * 15
+        series[key(KINDS[metric.kind], exposed_name(name), **tags)] = [0.0] * 15
     evaluation = RuleEvaluation(WindowEvaluator(windows(series, T0)))
     for of in default_groups():
         everything = frozenset(map(of.rule_id, of.rules))
@@ -182,7 +178,7 @@ async def test_each_of_them_fires_when_something_is_wrong() -> None:
         tags = {"host": "host-1", **({metric.label: "x"} if metric.label else {})}
         if metric.label == "outcome":
             tags["outcome"] = "given_up"
-        series[key(KINDS[metric.kind], exposed(name), **tags)] = [
+        series[key(KINDS[metric.kind], exposed_name(name), **tags)] = [
             20_000.0 + minute for minute in range(15)
         ]
     evaluation = RuleEvaluation(WindowEvaluator(windows(series, T0)))

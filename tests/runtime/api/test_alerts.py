@@ -1,5 +1,6 @@
 """`start_alerts`: what is refused at the start, and a system with alerts."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ import pytest
 
 from callboard import Context, start
 from callboard.actors.alerts.files import AlertFiles
-from callboard.actors.alerts.messages import ALERT_MANAGER, QueryAlerts
+from callboard.actors.alerts.messages import ALERT_MANAGER, AlertsView, QueryAlerts
 from callboard.actors.alerts.routing import NotificationPlan, Receiver, Route
 from callboard.actors.alerts.rules import AlertRule, RuleGroup
+from callboard.actors.alerts.states import Alert
+from callboard.actors.alerts.storage import read_rows
 from callboard.actors.alerts.yaml_fields import FilesRefused
 from callboard.actors.metrics.ports import Sample
 from callboard.messages.core.errors import NameTaken, SpecError, UsageError
 from callboard.runtime.api.alerts import alert_files, start_alerts
+from callboard.runtime.stores.choose import read_model_store
 from tests.runtime.delivery.http_server import until
 
 
@@ -51,6 +55,51 @@ async def test_a_system_has_the_rules_of_callboard_and_its_own(
             view = await ref.ask(QueryAlerts())
     assert {rule.group for rule in view.rules} == {"mine", "callboard"}
     assert [alert.name for alert in view.alerts if alert.group == "mine"] == ["Mine"]
+
+
+RULES = """
+groups:
+  - name: mine
+    interval: 1s
+    rules:
+      - {alert: Gone, expr: absent(no_such_metric)}
+      - {alert: Nothing, expr: no_such_metric > 1}
+      - {alert: Fine, expr: "increase(done_total[5m]) > 1e9"}
+"""
+
+
+async def test_alerts_over_the_metrics_of_the_system_in_one_store(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(RULES)
+    store = tmp_path / "metrics.db"
+    async with start(engine="inline", hosts=1, metrics=str(store)) as system:
+        system.meter.count("done_total")
+        ref = await start_alerts(system, alert_files([path]), defaults=False)
+        seen: list[AlertsView] = []
+
+        async def is_evaluated() -> bool:
+            seen.append(await ref.ask(QueryAlerts()))
+            return all(rule.state != "unknown" for rule in seen[-1].rules)
+
+        async with asyncio.timeout(20.0):
+            while not await is_evaluated():
+                pass
+        view = seen[-1]
+    assert [alert.name for alert in view.alerts] == ["Gone"]
+    states = {rule.name: (rule.state, rule.missing) for rule in view.rules}
+    assert states["Nothing"] == ("no_data", ("no_such_metric",))
+    assert states["Gone"] == ("ok", ())
+    models = read_model_store(str(store))
+    models.open()
+    rows, damaged = read_rows(models)
+    models.close()
+    assert (damaged, [row.name for row in rows if isinstance(row, Alert)]) == ([], ["Gone"])
+
+
+async def test_a_system_without_metrics_has_no_alerts(tmp_path: Path) -> None:
+    async with start(engine="inline", hosts=1) as system:
+        with pytest.raises(UsageError, match="keeps no metrics"):
+            await start_alerts(system)
 
 
 async def test_what_is_refused_at_the_start(tmp_path: Path) -> None:

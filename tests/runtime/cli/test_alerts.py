@@ -115,11 +115,11 @@ def test_the_newest_store_is_the_default(
     monkeypatch.setenv("CALLBOARD_HOME", str(tmp_path / "home"))
     ended = callboard("alerts")
     assert (ended.code, "--store" in ended.err) == (ExitCode.USAGE, True)
-    folder = tmp_path / "home" / "metrics"
+    folder = tmp_path / "home" / "journals"
     folder.mkdir(parents=True)
-    store.rename(folder / "m.db")
+    store.rename(folder / "m.db.metrics")
     ended = callboard("alerts")
-    assert (ended.code, "m.db" in ended.out) == (ExitCode.FAILED, True)
+    assert (ended.code, "m.db.metrics" in ended.out) == (ExitCode.FAILED, True)
 
 
 # --- a running system ---------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def make(ctx):
 async def main(system):
     files = alert_files(["rules.yml"])
     await start_alerts(
-        system, files, store="alerts.db", make_evaluator=make, defaults=False, durability="off"
+        system, files, store="alerts.db", make_evaluator=make, defaults=False
     )
     print("up", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
