@@ -33,7 +33,7 @@ from .grouping import (
 )
 from .health import RuleHealth
 from .matching import Labels
-from .routing import Inhibitors, NotificationPlan, Route
+from .routing import AlertRoute, Inhibitors, NotificationPlan
 from .rules import RuleGroup
 from .silences import SILENCES_MAX, Silence, silencing
 from .states import Alert, AlertState
@@ -64,7 +64,7 @@ class View(NamedTuple):
 class _Members(NamedTuple):
     """The alerts of one group that fire, or are resolved."""
 
-    route: Route
+    route: AlertRoute
     labels: Labels
     alerts: dict[str, Alert]
 
@@ -86,7 +86,7 @@ class AlertCore:
             route.id: route.for_receiver(self._receivers[route.receiver])
             for _, route in plan.route.walk()
         }
-        self._routed: Final[dict[str, list[tuple[str, Route, Labels]]]] = {}
+        self._routed: Final[dict[str, list[tuple[str, AlertRoute, Labels]]]] = {}
         """For each alert its groups, as long as it exists."""
         self._muted: set[str] = set()
         for value in stored:
@@ -228,7 +228,7 @@ class AlertCore:
                 found.setdefault(name, _Members(route, labels, {})).alerts[alert.id] = alert
         return found
 
-    def _routes_of(self, alert: Alert) -> list[tuple[str, Route, Labels]]:
+    def _routes_of(self, alert: Alert) -> list[tuple[str, AlertRoute, Labels]]:
         routed = self._routed.get(alert.id)
         if routed is None:
             grouped = [

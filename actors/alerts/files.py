@@ -16,7 +16,7 @@ from callboard.messages.core.names import shown
 
 from .durations import duration_text
 from .matching import matcher
-from .routing import LOG, Inhibition, NotificationPlan, Receiver, ReceiverKind, Route
+from .routing import LOG, AlertRoute, Inhibition, NotificationPlan, Receiver, ReceiverKind
 from .rules import ALERTS_MAX, AlertRule, OnMissing, RuleGroup, check_groups
 from .yaml_fields import Fields, Problems, document
 
@@ -153,7 +153,7 @@ def _plan(top: Fields) -> NotificationPlan | None:
         filter(None, [_receiver(fields) for fields in top.mappings("receivers", "receiver")])
     )
     fields = top.mapping("route", "route")
-    route = Route(receiver=LOG.name) if fields is None else _route(fields, None)
+    route = AlertRoute(receiver=LOG.name) if fields is None else _route(fields, None)
     inhibitions = []
     for each in top.mappings("inhibit_rules", "inhibit rule"):
         source = each.list_of_texts("source_matchers", matcher)
@@ -196,9 +196,9 @@ def _receiver(fields: Fields) -> Receiver | None:
     return found[0]
 
 
-def _route(fields: Fields, above: Route | None) -> Route | None:
+def _route(fields: Fields, above: AlertRoute | None) -> AlertRoute | None:
     """A route; what it leaves out is as in the route above."""
-    parent = above or Route(receiver="")
+    parent = above or AlertRoute(receiver="")
     receiver = fields.text("receiver", default=None if above is None else parent.receiver)
     group_by = fields.list_of_texts("group_by", str) if fields.has("group_by") else parent.group_by
     matchers = fields.list_of_texts("matchers", matcher)
@@ -210,7 +210,7 @@ def _route(fields: Fields, above: Route | None) -> Route | None:
     if above is None and matchers:
         fields.problem("the first route takes all alerts, and has no matchers")
     try:
-        made = Route(
+        made = AlertRoute(
             receiver=receiver, matchers=matchers, group_by=group_by, continues=continues, **times
         )
     except SpecError as error:
@@ -219,7 +219,7 @@ def _route(fields: Fields, above: Route | None) -> Route | None:
     children = [_route(each, made) for each in fields.mappings("routes", f"{fields.where}, route")]
     fields.finish()
     try:
-        return Route(
+        return AlertRoute(
             receiver=receiver, matchers=matchers, group_by=group_by, continues=continues,
             routes=tuple(filter(None, children)), **times,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .matching import Labels
-from .routing import Route
+from .routing import AlertRoute
 from .rules import digest
 from .states import Alert, AlertState
 
@@ -91,19 +91,19 @@ class AlertGroup:
     """The notification that is not delivered yet."""
 
 
-def group_id(route: Route, labels: Labels) -> str:
+def group_id(route: AlertRoute, labels: Labels) -> str:
     """The identity of a group."""
     return digest(route.id, *(part for pair in labels for part in pair))
 
 
-def new_group(route: Route, labels: Labels, now_ns: int) -> AlertGroup:
+def new_group(route: AlertRoute, labels: Labels, now_ns: int) -> AlertGroup:
     """A group that has just got its first alert."""
     return AlertGroup(id=group_id(route, labels), route=route.id, labels=labels, created_ns=now_ns)
 
 
 def with_due(
     group: AlertGroup,
-    route: Route,
+    route: AlertRoute,
     members: Mapping[str, Alert],
     muted: Collection[str],
     now_ns: int,
@@ -183,7 +183,9 @@ def settled(group: AlertGroup, key: str, outcome: Outcome) -> AlertGroup:
     return replace(group, open=None, unsure=group.unsure | (firing - group.firing))
 
 
-def is_needed(group: AlertGroup, route: Route, members: Mapping[str, Alert], now_ns: int) -> bool:
+def is_needed(
+    group: AlertGroup, route: AlertRoute, members: Mapping[str, Alert], now_ns: int
+) -> bool:
     """Whether the group still has something to say, or keeps its interval."""
     if group.open is not None or group.firing or group.unsure:
         return True

@@ -18,12 +18,12 @@ from .rules import NAME_LABEL, digest
 __all__ = [
     "ALERTMANAGER_S",
     "LOG",
+    "AlertRoute",
     "Inhibition",
     "Inhibitors",
     "NotificationPlan",
     "Receiver",
     "ReceiverKind",
-    "Route",
 ]
 
 SECONDS_MAX: Final = 366 * 86_400.0
@@ -66,7 +66,7 @@ LOG: Final = Receiver("log")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class AlertRoute:
     """The alerts that fulfil all matchers go to a receiver, in groups.
 
     The first child that accepts an alert takes it, and further ones while a child `continues`;
@@ -84,7 +84,7 @@ class Route:
     repeat_interval_s: float = 4 * 3_600.0
     """After this time without news, alerts that fire are notified again."""
     continues: bool = False
-    routes: "tuple[Route, ...]" = ()
+    routes: "tuple[AlertRoute, ...]" = ()
 
     def __post_init__(self) -> None:
         for name in ("group_wait_s", "group_interval_s", "repeat_interval_s"):
@@ -117,7 +117,7 @@ class Route:
         """`repeat_interval_s` in nanoseconds."""
         return nanoseconds(self.repeat_interval_s)
 
-    def for_receiver(self, receiver: Receiver) -> "Route":
+    def for_receiver(self, receiver: Receiver) -> "AlertRoute":
         """The route with the times that count for this receiver."""
         if receiver.kind != ReceiverKind.ALERTMANAGER:
             return self
@@ -133,7 +133,7 @@ class Route:
             return labels
         return tuple((name, value_of(labels, name)) for name in sorted(self.group_by))
 
-    def taking(self, labels: Labels) -> "Iterator[Route]":
+    def taking(self, labels: Labels) -> "Iterator[AlertRoute]":
         """The routes that take an alert: this one, or some below it."""
         if not accepts(self.matchers, labels):
             return
@@ -148,7 +148,7 @@ class Route:
         if not taken:
             yield self
 
-    def walk(self, depth: int = 0) -> "Iterator[tuple[int, Route]]":
+    def walk(self, depth: int = 0) -> "Iterator[tuple[int, AlertRoute]]":
         """This route and all below it, with their depths."""
         yield depth, self
         for child in self.routes:
@@ -205,7 +205,7 @@ class NotificationPlan:
     """Receivers, the route of all alerts, and inhibitions. Without receivers, the log hears all."""
 
     receivers: tuple[Receiver, ...] = (LOG,)
-    route: Route = Route(receiver=LOG.name)
+    route: AlertRoute = AlertRoute(receiver=LOG.name)
     inhibitions: tuple[Inhibition, ...] = ()
 
     def __post_init__(self) -> None:

@@ -23,7 +23,7 @@ from callboard.actors.alerts.messages import (
     FollowAlerts,
     QueryAlerts,
 )
-from callboard.actors.alerts.routing import NotificationPlan, Receiver, Route
+from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiver
 from callboard.actors.alerts.states import AlertState
 from callboard.actors.kernel.props import props
 from callboard.actors.metrics.ports import Sample
@@ -39,7 +39,7 @@ from callboard.testing import Simulation, simulate
 from .scripted import DEADLINE_S, T0, Recorder, TableEvaluator, group, rule, sample, until
 
 PLAN: Final = NotificationPlan(
-    receivers=(Receiver("log"),), route=Route(receiver="log", group_wait_s=0.0)
+    receivers=(Receiver("log"),), route=AlertRoute(receiver="log", group_wait_s=0.0)
 )
 EVALUATOR = TableEvaluator()
 RECEIVER = Recorder()
@@ -207,7 +207,7 @@ async def _hours(sim: Simulation) -> None:
     rules = (rule(for_s=120.0), rule("Quick", keep_firing_for_s=60.0))
     plan = NotificationPlan(
         receivers=(Receiver("log"),),
-        route=Route(receiver="log", group_wait_s=10, group_interval_s=120, group_by=("host",)),
+        route=AlertRoute(receiver="log", group_wait_s=10, group_interval_s=120, group_by=("host",)),
     )
     made = props(
         AlertManager, (group(*rules, interval_s=30.0),), plan, _make_store, _make_evaluator,

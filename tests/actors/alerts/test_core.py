@@ -10,18 +10,18 @@ import pytest
 from callboard.actors.alerts.core import RESOLVED_KEPT_NS, AlertCore
 from callboard.actors.alerts.grouping import NOTIFIED_MAX, Outcome
 from callboard.actors.alerts.matching import matcher
-from callboard.actors.alerts.routing import Inhibition, NotificationPlan, Receiver, Route
+from callboard.actors.alerts.routing import AlertRoute, Inhibition, NotificationPlan, Receiver
 from callboard.actors.alerts.silences import Silence
 from callboard.messages.core.errors import SpecError, UsageError
 
 from .scripted import T0, S, evaluate, found, group, labels, rule, save, stored
 
 A, B, C = (labels(host=name) for name in "abc")
-ROUTE = Route(receiver="log", group_wait_s=30, group_interval_s=300, repeat_interval_s=3_600)
+ROUTE = AlertRoute(receiver="log", group_wait_s=30, group_interval_s=300, repeat_interval_s=3_600)
 RULES = group(rule(labels={"severity": "critical"}), interval_s=10.0)
 
 
-def made(route: Route = ROUTE, **options: Any) -> AlertCore:
+def made(route: AlertRoute = ROUTE, **options: Any) -> AlertCore:
     return AlertCore((RULES,), NotificationPlan(route=route, **options))
 
 
@@ -154,17 +154,19 @@ def test_inhibition() -> None:
 
 
 def test_routes_by_severity_and_labels() -> None:
-    route = Route(
+    route = AlertRoute(
         receiver="log",
         group_wait_s=0,
         routes=(
-            Route(receiver="all", matchers=(), group_wait_s=0, continues=True),
-            Route(
+            AlertRoute(receiver="all", matchers=(), group_wait_s=0, continues=True),
+            AlertRoute(
                 receiver="pager",
                 matchers=(matcher("severity=critical"),),
-                routes=(Route(receiver="team", matchers=(matcher("host=b"),), group_wait_s=0),),
+                routes=(
+                    AlertRoute(receiver="team", matchers=(matcher("host=b"),), group_wait_s=0),
+                ),
             ),
-            Route(receiver="mail", matchers=(matcher("severity=warning"),)),
+            AlertRoute(receiver="mail", matchers=(matcher("severity=warning"),)),
         ),
     )
     names = [each.receiver for each in route.taking(labels(severity="critical", host="b"))]
@@ -248,6 +250,6 @@ def test_a_silence_of_everything_or_of_no_time_is_refused() -> None:
 
 def test_a_plan_names_its_problems() -> None:
     with pytest.raises(SpecError, match="names the receiver 'nobody'"):
-        NotificationPlan(route=Route(receiver="nobody"))
+        NotificationPlan(route=AlertRoute(receiver="nobody"))
     with pytest.raises(SpecError, match="two receivers"):
         NotificationPlan(receivers=(Receiver("log"), Receiver("log")))

@@ -14,7 +14,7 @@ from callboard.actors.alerts.core import AlertCore
 from callboard.actors.alerts.encoding import Owner, Stored
 from callboard.actors.alerts.grouping import AlertGroup, Outcome
 from callboard.actors.alerts.matching import accepts, matcher
-from callboard.actors.alerts.routing import Inhibition, NotificationPlan, Receiver, Route
+from callboard.actors.alerts.routing import AlertRoute, Inhibition, NotificationPlan, Receiver
 from callboard.actors.alerts.silences import Silence
 from callboard.actors.alerts.states import Alert, AlertState
 from callboard.actors.alerts.table import Failed, Found
@@ -27,13 +27,13 @@ INTERVAL_S: Final = 60
 INHIBITION: Final = Inhibition(
     source=(matcher("alertname=Down"),), target=(matcher("alertname=Slow"),), equal=("host",)
 )
-ROUTE: Final = Route(
+ROUTE: Final = AlertRoute(
     receiver="log",
     group_wait_s=30,
     group_interval_s=120,
     repeat_interval_s=900,
     routes=(
-        Route(
+        AlertRoute(
             receiver="other",
             matchers=(matcher("host=a"),),
             group_wait_s=0,
@@ -41,7 +41,7 @@ ROUTE: Final = Route(
             group_by=("alertname", "host"),
             continues=True,
         ),
-        Route(receiver="log", matchers=(matcher("host=~.*"),), group_interval_s=120),
+        AlertRoute(receiver="log", matchers=(matcher("host=~.*"),), group_interval_s=120),
     ),
 )
 PLAN: Final = NotificationPlan(

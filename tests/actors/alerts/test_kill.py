@@ -19,7 +19,7 @@ EVALUATING: Final = """
 import asyncio, os, pathlib, sys, time
 from callboard.actors.alerts import rules
 rules.INTERVAL_S_MIN = 0.01
-from callboard.actors.alerts.routing import NotificationPlan, Receiver, Route
+from callboard.actors.alerts.routing import NotificationPlan, Receiver, AlertRoute
 from callboard.actors.alerts.runner import AlertRunner
 from callboard.actors.metrics.ports import Sample
 from callboard.messages.control.spec import Backoff
@@ -41,7 +41,7 @@ class Blinking:
 async def main():
     plan = NotificationPlan(
         receivers=(Receiver("hook", "webhook", url),),
-        route=Route(
+        route=AlertRoute(
             receiver="hook", group_by=("host",), group_wait_s=0.0, group_interval_s=1.0,
             repeat_interval_s=1.0,
         ),

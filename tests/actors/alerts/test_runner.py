@@ -13,7 +13,7 @@ from callboard.actors.alerts.encoding import MODEL, OWNER, encode, key_of
 from callboard.actors.alerts.evaluation import RuleEvaluation, next_moment_ns
 from callboard.actors.alerts.grouping import Notification
 from callboard.actors.alerts.matching import matcher
-from callboard.actors.alerts.routing import NotificationPlan, Receiver, Route
+from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiver
 from callboard.actors.alerts.rules import RuleGroup
 from callboard.actors.alerts.runner import AlertRunner
 from callboard.actors.alerts.silences import Silence
@@ -30,10 +30,10 @@ from .scripted import T0, Recorder, S, TableEvaluator, group, refused, rule, sam
 FAST = Backoff(min_s=0.0, max_s=0.001)
 PLAN = NotificationPlan(
     receivers=(Receiver("one"), Receiver("two")),
-    route=Route(
+    route=AlertRoute(
         receiver="one",
         group_wait_s=0.0,
-        routes=(Route(receiver="two", matchers=(matcher("host=b"),), group_wait_s=0.0),),
+        routes=(AlertRoute(receiver="two", matchers=(matcher("host=b"),), group_wait_s=0.0),),
     ),
 )
 

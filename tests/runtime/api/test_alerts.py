@@ -10,7 +10,7 @@ import pytest
 from callboard import Context, start
 from callboard.actors.alerts.files import AlertFiles
 from callboard.actors.alerts.messages import ALERT_MANAGER, AlertsView, QueryAlerts
-from callboard.actors.alerts.routing import NotificationPlan, Receiver, Route
+from callboard.actors.alerts.routing import NotificationPlan, Receiver, AlertRoute
 from callboard.actors.alerts.rules import AlertRule, RuleGroup
 from callboard.actors.alerts.states import Alert
 from callboard.actors.alerts.storage import read_rows
@@ -107,7 +107,7 @@ async def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
         groups=(RuleGroup(name="g", rules=(AlertRule(name="A", expression="x +"),)),)
     )
     receivers = (Receiver("r", "webhook", "nowhere"),)
-    plan = NotificationPlan(receivers=receivers, route=Route(receiver="r"))
+    plan = NotificationPlan(receivers=receivers, route=AlertRoute(receiver="r"))
     store = str(tmp_path / "a.db")
     async with start(engine="inline", hosts=1) as system:
         for files, url in ((wrong, store), (AlertFiles(plan=plan), store), (None, "odd://x")):
