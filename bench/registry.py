@@ -22,6 +22,7 @@ from bench.outcome import Params
 from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
+from bench.window_queries import expected_metrics_query
 
 __all__ = [
     "BENCHES",
@@ -552,6 +553,27 @@ SCALE = Bench(
     timeout_s=3_600.0,
 )
 
+METRICS_QUERY_SMOKE = {"series": 30, "days": 2, "many": 3, "few": 2}
+METRICS_QUERY_FULL = {"series": 1_000, "days": 30, "many": 30, "few": 10}
+
+METRICS_QUERY = Bench(
+    name="metrics_query",
+    question="How fast are a month of one series, and the top 10 of 1,000 series over a day?",
+    ours=_ours(METRICS_QUERY_FULL, METRICS_QUERY_SMOKE),
+    peers=(
+        Side(
+            "duckdb",
+            "bench.peers.duckdb_queries",
+            METRICS_QUERY_FULL,
+            METRICS_QUERY_SMOKE,
+            (Requirement("module", "duckdb", "pip install 'callboard[data]'", "duckdb"),),
+        ),
+    ),
+    expected_check=expected_metrics_query,
+    timeout_s=300.0,
+    stores=STORES,
+)
+
 BENCHES: tuple[Bench, ...] = (
     ASK,
     LARGE,
@@ -569,6 +591,7 @@ BENCHES: tuple[Bench, ...] = (
     RESUME,
     APPEND,
     PROJECT,
+    METRICS_QUERY,
     NODES,
     SCALE,
     OBSERVE,

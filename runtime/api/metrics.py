@@ -18,7 +18,7 @@ from callboard.actors.kernel.cell import Recipe
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.props import props
 from callboard.actors.kernel.spawnable import Spawnable
-from callboard.actors.metrics.aggregation.actor import MetricsAggregator, ShardKeeper, ShardStore
+from callboard.actors.metrics.aggregation.actor import MetricsAggregator, ShardActivator, ShardStore
 from callboard.actors.metrics.aggregation.messages import (
     FollowWindows,
     LateRead,
@@ -37,6 +37,15 @@ from callboard.actors.metrics.aggregation.storage import (
 )
 from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.ports import WindowReader
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.question import (
+    ListMetrics,
+    QueryMetrics,
+    answer_question,
+    list_metrics,
+)
+from callboard.actors.metrics.query.range_query import MetricsQuery, QueryResult, run_query
+from callboard.actors.metrics.query.window_samples import WindowSamples
 from callboard.actors.metrics.recording.extension import FlushRecording, Recorder, RecordingFlushed
 from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.actors.metrics.recording.sources import PointSource
@@ -55,7 +64,14 @@ from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
 from .keyed import KeyedActors
 
-__all__ = ["SystemMetrics", "metrics_url", "open_windows", "shards_of", "start_metrics"]
+__all__ = [
+    "SystemMetrics",
+    "metrics_url",
+    "near_slot_0",
+    "open_windows",
+    "shards_of",
+    "start_metrics",
+]
 
 ReplyT = TypeVar("ReplyT")
 OFF, AUTO, MEMORY = "off", "auto", "memory:"
@@ -145,7 +161,7 @@ async def start_metrics(
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
             name=STORE_NAME,
-            placement=await _beside_slot_0(system),
+            placement=await near_slot_0(system),
             restart=Restart.PERMANENT,
         )
         reader = RemoteStorage(store)
@@ -154,11 +170,11 @@ async def start_metrics(
         await reader.open()
     made = props(MetricsAggregator, store, settings, limits)
     keyed = await system.keyed(made, idle_s=NEVER_S)
-    keeper = await system.spawn(props(ShardKeeper, shards), restart=Restart.PERMANENT)
-    return SystemMetrics(system, host, url, shards, reader, (keeper, keyed))
+    activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
+    return SystemMetrics(system, host, url, shards, reader, (activator, keyed))
 
 
-async def _beside_slot_0(system: Starts) -> Placement:
+async def near_slot_0(system: Starts) -> Placement:
     """The first host on the machine of the control host; any host when there is none."""
     hosts = (await system.view(actors_max=0)).hosts
     node = next((host.node for host in hosts if host.slot == 0), "")
@@ -188,12 +204,28 @@ class SystemMetrics:
         """The windows in the memory of the aggregators."""
         self._system = system
         self._host = host
-        self._keeper, self._keyed = parts
+        self._activator, self._keyed = parts
 
     @property
     def reader(self) -> WindowReader:
         """All windows of the system, the newest ones too."""
         return SystemReader(self.aggregators, self.storage)
+
+    @property
+    def evaluator(self) -> ExpressionEvaluator:
+        """The query language over all windows of the system."""
+        return ExpressionEvaluator(WindowSamples(self.reader))
+
+    async def query(self, query: MetricsQuery) -> QueryResult:
+        """Answer a query by name, tags, range and step. Raises `UsageError`."""
+        return await run_query(self.reader, query)
+
+    async def answer(self, request: Request[Any]) -> Any:
+        """Answer a request of the admin API. Raises `UsageError`."""
+        if isinstance(request, ListMetrics):
+            return await list_metrics(self.reader, request)
+        assert isinstance(request, QueryMetrics), "the admin API has no other request of metrics"
+        return await answer_question(self.reader, request)
 
     async def figures(self) -> list[ShardRead]:
         """The figures of each aggregator, by shard."""
@@ -257,7 +289,7 @@ class SystemMetrics:
         if ends:
             with contextlib.suppress(CallboardError):
                 await self.flush(CLOSE_FLUSH_S)
-                await self._system.stop(self._keeper)
+                await self._system.stop(self._activator)
                 await self._keyed.stop()
         if isinstance(self.storage, ThreadStorage):
             await self.storage.close()

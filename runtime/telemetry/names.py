@@ -169,6 +169,30 @@ STATES: Final = {
     ),
 }
 
+ALERTS: Final = {
+    "callboard_alerts_firing": Metric(GAUGE, "Alerts that fire.", "severity"),
+    "callboard_alerts_rules_failing": Metric(GAUGE, "Alert rules that cannot be evaluated."),
+    "callboard_alerts_rules_without_data": Metric(
+        GAUGE, "Alert rules that name a metric that does not exist."
+    ),
+    "callboard_alerts_undelivered": Metric(GAUGE, "Notifications that are not delivered yet."),
+    "callboard_alerts_evaluations": Metric(COUNTER, "Evaluations of alert rules."),
+    "callboard_alerts_evaluation_failures": Metric(COUNTER, "Evaluations that failed."),
+    "callboard_alerts_evaluations_missed": Metric(
+        COUNTER, "Moments at which a group of rules was not evaluated: the one before took longer."
+    ),
+    "callboard_alerts_notifications": Metric(
+        COUNTER, "Notifications that were delivered, given up, or withdrawn.", "outcome"
+    ),
+    "callboard_alerts_attempts_failed": Metric(COUNTER, "Failed attempts to notify a receiver."),
+    "callboard_alerts_muted": Metric(
+        COUNTER, "Alerts that were kept from their receivers.", "reason"
+    ),
+    "callboard_alerts_store_failures": Metric(
+        COUNTER, "Times that the states of alerts could not be stored."
+    ),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -278,6 +302,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **CACHE,
     **EVENTS,
     **STATES,
+    **ALERTS,
     **RECORDING,
     **WINDOWS,
     **NODE,

@@ -7,11 +7,13 @@ The names that nearly every program needs are here; the others are in modules by
 
 | topic | what for |
 |---|---|
+| `callboard.alerts` | rules over metrics, receivers, silences |
 | `callboard.errors` | all errors |
 | `callboard.events` | logs, aggregates, projections, consumers |
 | `callboard.jobs` | plans, sub-tasks, retries |
 | `callboard.keyed` | actors that belong to a key |
 | `callboard.messaging` | notices, timers, limits, the codec |
+| `callboard.metrics` | points, windows, their stores |
 | `callboard.placement` | hosts, resources, routing |
 | `callboard.reducers` | the merge of many results into one |
 | `callboard.states` | states of executions and agents |
@@ -47,11 +49,13 @@ if TYPE_CHECKING:
     from callboard.runtime.api.system import System
     from callboard.runtime.hosting.settings import Settings, SettingsOptions
 
+    from . import alerts as alerts
     from . import errors as errors
     from . import events as events
     from . import jobs as jobs
     from . import keyed as keyed
     from . import messaging as messaging
+    from . import metrics as metrics
     from . import placement as placement
     from . import reducers as reducers
     from . import states as states
@@ -92,11 +96,13 @@ __version__: Final = "0.1.0"
 """The release."""
 
 TOPICS: Final = (
+    "alerts",
     "errors",
     "events",
     "jobs",
     "keyed",
     "messaging",
+    "metrics",
     "placement",
     "reducers",
     "states",

@@ -5,6 +5,7 @@ from callboard.actors.metrics.aggregation.actor import MetricsAggregator
 from callboard.actors.metrics.aggregation.processor import MetricsProcessor, ProcessedPoints
 from callboard.actors.metrics.aggregation.shard import ShardLimits, WindowSink
 from callboard.actors.metrics.aggregation.storage import ThreadStorage
+from callboard.actors.metrics.errors import QueryRefused
 from callboard.actors.metrics.points import (
     AppendPoints,
     MetricDataPoint,
@@ -14,7 +15,23 @@ from callboard.actors.metrics.points import (
     PointsAccepted,
     SourceKind,
 )
-from callboard.actors.metrics.ports import Extent, MetricsStorage, WindowReader
+from callboard.actors.metrics.ports import (
+    Evaluator,
+    Extent,
+    MetricsStorage,
+    Sample,
+    WindowReader,
+)
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.range_query import (
+    Function,
+    MetricsQuery,
+    QueryResult,
+    QuerySeries,
+    function_named,
+    run_query,
+)
+from callboard.actors.metrics.query.readers import CombinedReader, MemoryWindows
 from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
 from callboard.actors.metrics.recording.resets import CounterResets
@@ -33,15 +50,20 @@ __all__ = [
     "WINDOWS_NS",
     "AggregatedMetric",
     "AppendPoints",
+    "CombinedReader",
     "Counter",
     "CounterResets",
     "CustomWindow",
+    "Evaluator",
+    "ExpressionEvaluator",
     "Extent",
+    "Function",
     "Gauge",
     "Histogram",
     "IntakeLimits",
     "Matcher",
     "MatcherKind",
+    "MemoryWindows",
     "Meter",
     "MetricDataPoint",
     "MetricKind",
@@ -49,6 +71,7 @@ __all__ = [
     "MetricTags",
     "MetricsAggregator",
     "MetricsProcessor",
+    "MetricsQuery",
     "MetricsStorage",
     "NodeSource",
     "OtlpDecoder",
@@ -58,8 +81,12 @@ __all__ = [
     "PointSource",
     "PointsAccepted",
     "ProcessedPoints",
+    "QueryRefused",
+    "QueryResult",
+    "QuerySeries",
     "RecordingLimits",
     "RecordingOptions",
+    "Sample",
     "ScrapeTarget",
     "Scraper",
     "SeriesKey",
@@ -73,9 +100,11 @@ __all__ = [
     "WindowSettings",
     "WindowSink",
     "columns_of_points",
+    "function_named",
     "metrics_storage",
     "open_windows",
     "polled",
+    "run_query",
     "series_key",
     "targets_in",
 ]
