@@ -20,6 +20,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.metrics.series import MetricKind, series_key
 from callboard.runtime.telemetry.dashboards import dashboard, scrape_configuration
 from callboard.runtime.telemetry.exposition.figures import HostFigures
@@ -50,6 +51,14 @@ def queries() -> Iterator[tuple[str, str]]:
             yield panel["title"], target["expr"]
 
 
+def rules() -> Iterator[tuple[str, str]]:
+    """The name and the expressions of each default alert rule."""
+    for group in default_groups():
+        for rule in group.rules:
+            for expression in filter(None, (rule.expression, rule.keep_firing_while)):
+                yield rule.name, expression
+
+
 def filled(query: str) -> str:
     """A query as Grafana sends it, for all systems and hosts."""
     for variable, value in (("$__rate_interval", "1m"), ("$system", ".*"), ("$host", ".*")):
@@ -58,8 +67,9 @@ def filled(query: str) -> str:
 
 
 def test_every_query_names_metrics_that_exist() -> None:
-    found = [(title, name) for title, query in queries() for name in WORD.findall(query)]
-    assert len(found) > 50
+    asked = (*queries(), *rules())
+    found = [(title, name) for title, query in asked for name in WORD.findall(query)]
+    assert len(found) > 80
     assert [(title, name) for title, name in found if name not in EXPOSED] == []
     for variable in PAGE["templating"]["list"]:
         for name in WORD.findall(json.dumps(variable)):
@@ -78,7 +88,16 @@ def test_the_metrics_of_each_part_are_shown() -> None:
     for name in NODE:
         if "swap" not in name:
             assert exposed_name(name) in shown
-    for part in ("links", "journal", "states", "projection", "consumers", "cache", "exposition"):
+    for part in (
+        "links",
+        "journal",
+        "states",
+        "projection",
+        "consumers",
+        "cache",
+        "exposition",
+        "alerts",
+    ):
         assert any(part in name or "frames" in name for name in shown), part
 
 
@@ -121,14 +140,21 @@ async def ask(port: int, path: str) -> Any:
     return json.loads((await fetch(url, {}, bytes_max=10_000_000, timeout_s=10.0)).body)
 
 
+def labels_of(name: str) -> list[str]:
+    """The values of a metric's own label that queries and rules ask for, and another one."""
+    own = METRICS[name].label
+    asked = " ".join(query for _, query in (*queries(), *rules()))
+    return ["any", *re.findall(rf'\b{own}="([^"]+)"', asked)] if own else [""]
+
+
 async def show_all(host: NodeMember) -> None:
     """Show each metric, and let each counter grow."""
+    labels = {name: labels_of(name) for name in METRICS}
     while True:
         for name, metric in METRICS.items():
-            if metric.kind is Kind.COUNTER:
-                host.figures.count(name, 1.0, "any" if metric.label else "")
-            else:
-                host.figures.gauge(name, 1.0, "any" if metric.label else "")
+            give = host.figures.count if metric.kind is Kind.COUNTER else host.figures.gauge
+            for label in labels[name]:
+                give(name, 1.0, label)
         for name in RECORDED:
             is_counter = name.endswith("_total")
             kind = MetricKind.COUNTER if is_counter else MetricKind.OBSERVATION
@@ -139,9 +165,11 @@ async def show_all(host: NodeMember) -> None:
 
 async def unanswered(port: int) -> str:
     """The first query without a result, and why; empty when there is none."""
-    for title, query in queries():
+    for title, query in (*queries(), *rules()):
+        # A rule has no result while all is well; without its threshold it has one.
+        shown = re.sub(r" > [0-9.]+$", "", query)
         try:
-            answer = await ask(port, f"query?query={quote(filled(query))}")
+            answer = await ask(port, f"query?query={quote(filled(shown))}")
         except FetchFailed as error:  # It starts; or it refuses the query.
             return f"{title}: {query}: {error}"
         if answer["status"] != "success" or not answer["data"]["result"]:

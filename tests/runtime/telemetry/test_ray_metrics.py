@@ -114,7 +114,7 @@ def test_labels_are_the_system_and_the_host_and_one_of_a_closed_set() -> None:
     own = {metric.label for metric in METRICS.values() if metric.label}
     of_nodes = {"mode", "over", "state"}
     of_events = {"fault", "outcome", "reason", "projection", "group"}
-    assert own == {*of_nodes, *of_events, "tier", "way", "source"}
+    assert own == {*of_nodes, *of_events, "tier", "way", "source", "severity"}
 
 
 @pytest.mark.ray
