@@ -321,6 +321,7 @@ async def _show(
 ) -> None:
     """Take part in the endpoint of this node."""
     from ..telemetry.exposition.member import NodeMember  # As late as can be.
+    from ..telemetry.node_points import NodeSource
 
     ports = ports_of(settings.metrics_ports)
     assert environment.metrics_group is not None
@@ -335,4 +336,7 @@ async def _show(
         is_driver=host.slot == CONTROL_SLOT or is_driver_slot(host.slot),
         is_control=host.slot == CONTROL_SLOT,
     )
+    if settings.recording is not None:
+        node = await asyncio.to_thread(environment.node)
+        host.extension(Recorder).add_source(NodeSource(node, lambda: member.is_serving))
     await member.run()

@@ -22,6 +22,8 @@ from .node import read_node
 __all__ = ["NodeSource"]
 
 EVERY_S: Final = 15.0
+IDLE_S: Final = 1.0
+"""How soon a host measures its node after it has begun to serve."""
 
 
 class NodeSource:
@@ -51,9 +53,10 @@ class NodeSource:
     async def columns(self) -> AsyncIterator[PointColumns]:
         """The points of each reading."""
         while True:
-            if self._is_serving():
+            is_serving = self._is_serving()
+            if is_serving:
                 yield self._points_of(await asyncio.to_thread(self._read))
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(self._every_s if is_serving else min(self._every_s, IDLE_S))
 
     def _points_of(self, reading: Reading) -> PointColumns:
         received, now_ns = Received(IntakeLimits()), self._now_ns()

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
 import ray
 from prometheus_client.metrics_core import Metric
 
-from callboard import Agent
+from callboard import Agent, System
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.kernel.context import Context
 from callboard.jobs import Job, SubTask
@@ -63,9 +64,22 @@ def examples_of(metric: Metric) -> list[dict[str, str]]:
     return [dict(sample.exemplar.labels) for sample in metric.samples if sample.exemplar]
 
 
+async def cpus_in_windows(system: System) -> float:
+    """The processors of the node, from the windows of the system."""
+    async with asyncio.timeout(60.0):
+        while True:
+            found = await system.metrics.evaluator.instant("callboard_node_cpus", time.time_ns())
+            if found:
+                assert len(found) == 1, "each node is measured once"
+                return found[0].value
+            await asyncio.sleep(0.2)
+
+
 @pytest.mark.ray
 async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
-    async with start(hosts=2, standbys=1, name="exposed", metrics_s=0.2) as system:
+    async with start(
+        hosts=2, standbys=1, name="exposed", metrics_s=0.2, metrics="memory:"
+    ) as system:
         place = Place.of("exposed", RAY.metrics_group("exposed", False))  # type: ignore[misc]
         refs = [await system.spawn(Counter, name=f"counter-{n}") for n in range(4)]
         where = {ref: (await system.ask(Count(), to=ref)).host for ref in refs}
@@ -102,6 +116,8 @@ async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
             found for found in known_targets() if found["labels"]["callboard_system"] == "exposed"
         ]
         assert len(ours) == 1
+
+        assert await cpus_in_windows(system) == float(os.cpu_count() or 0)
 
         # A driver leaves it to a host.
         shown = await until(place, lambda shown: place.server() != os.getpid() and _is_whole(shown))
