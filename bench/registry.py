@@ -22,8 +22,8 @@ from bench.outcome import Params
 from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
-from bench.windows import expected_windows
 from bench.window_queries import expected_metrics_query
+from bench.windows import expected_windows
 
 __all__ = [
     "BENCHES",

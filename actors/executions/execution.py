@@ -286,7 +286,7 @@ class Execution(Generic[ResultT]):
             deadline_s=record.started_s + (job.timeout_s or NO_DEADLINE_S),
             unserved_grace_s=job.unserved_grace_s,
             random=self._random,
-            measures=StepMeasures(self._host.meter, job.name),
+            measures=StepMeasures(self._host.meter, job.name, record.id),
             on_turn=record.moved,
             on_trouble=record.troubled,
             step_key=step_keys(record.id, self._key_form),

@@ -29,9 +29,12 @@ class StepMeasures:
     `callboard_subtask_attempts_total` counts attempts by outcome: done, retried, failed, doubtful.
     """
 
-    def __init__(self, meter: Meter, job: str) -> None:
+    def __init__(self, meter: Meter, job: str, execution: str) -> None:
         self._meter: Final = meter
         self._job: Final = job
+        self._execution: Final = execution
+        self._slowest_s: Final[dict[type, float]] = {}
+        """By contract; each slower one is kept as an example."""
         self._took: Final[dict[type, tuple[Histogram, Counter]]] = {}
 
     def done(self, attempts: Sequence[Finished], now_s: float) -> None:
@@ -43,8 +46,12 @@ class StepMeasures:
             found = self._took.get(kind)
             if found is None:
                 found = self._took[kind] = self._bound(kind)
-            found[0].observe(now_s - attempt.sent_s)
+            took_s = now_s - attempt.sent_s
+            found[0].observe(took_s)
             found[1].add()
+            if took_s > self._slowest_s.get(kind, 0.0):
+                self._slowest_s[kind] = took_s
+                self._meter.exemplify(found[0], took_s, self._execution, attempt.sub_task.id)
 
     def _bound(self, kind: Any) -> tuple[Histogram, Counter]:
         tags = {"job": self._job, "step": kind.contract_name}

@@ -8,6 +8,7 @@ execution. An adapter carries the bytes (a socket, a Ray call, HTTP). It passes 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
@@ -21,7 +22,17 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.jobs.job import Job
 
-__all__ = ["COMMANDS", "METRICS", "QUERIES", "REQUESTS", "Ask", "Caller", "Exchange", "Executions"]
+__all__ = [
+    "ALERTS",
+    "COMMANDS",
+    "METRICS",
+    "QUERIES",
+    "REQUESTS",
+    "Ask",
+    "Caller",
+    "Exchange",
+    "Executions",
+]
 
 ReplyT = TypeVar("ReplyT")
 QUERIES: Final[tuple[type[Request[Any]], ...]] = (QuerySystem, QueryActor)
@@ -35,8 +46,10 @@ COMMANDS: Final[tuple[type[Request[Any]], ...]] = (
 """Requests for the process that runs executions."""
 METRICS: Final[tuple[type[Request[Any]], ...]] = (QueryMetrics, ListMetrics)
 """Requests for a process that reads the metrics of its system."""
+ALERTS: Final[tuple[type[Request[Any]], ...]] = (QueryAlerts, AddSilence, EndSilence)
+"""Requests for the alert manager of a system."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
-    request.contract_name: request for request in (*QUERIES, *COMMANDS, *METRICS)
+    request.contract_name: request for request in (*QUERIES, *COMMANDS, *METRICS, *ALERTS)
 }
 """All requests of the admin API, by the names of their contracts."""
 Exchange = Callable[[bytes], Awaitable[bytes]]

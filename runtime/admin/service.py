@@ -12,7 +12,7 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
-from .port import COMMANDS, METRICS, Ask, Caller
+from .port import ALERTS, COMMANDS, METRICS, Ask, Caller
 from .wire import decode_request, encode_error, encode_reply
 
 __all__ = ["AdminService"]
@@ -26,8 +26,8 @@ class AdminService:
     """Answers the requests of one process.
 
     `queries` asks the control plane of the system, `commands` the executions of this process,
-    `metrics` the windows of its system. A process without one of them leaves it out, and refuses
-    such requests.
+    `metrics` the windows of its system, and `alerts` its alert manager. A process without one of
+    them leaves it out, and refuses such requests.
     """
 
     def __init__(
@@ -36,10 +36,12 @@ class AdminService:
         queries: Ask | None = None,
         commands: Ask | None = None,
         metrics: Ask | None = None,
+        alerts: Ask | None = None,
     ) -> None:
         self._queries = queries
         self._commands = commands
         self._metrics = metrics
+        self._alerts = alerts
 
     async def handle(self, request: Request[Any], caller: Caller) -> Contract:
         """The reply to a request. Raises `UsageError` and other errors of Callboard."""
@@ -52,6 +54,14 @@ class AdminService:
                 )
             reply: Contract = await self._commands(request)
             return reply
+        if isinstance(request, ALERTS):
+            if self._alerts is None:
+                raise UsageError(
+                    "this process does not reach an alert manager.",
+                    advice="Name the store of the alerts: --store.",
+                )
+            alerts: Contract = await self._alerts(request)
+            return alerts
         if isinstance(request, METRICS):
             if self._metrics is None:
                 raise UsageError(

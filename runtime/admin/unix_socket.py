@@ -17,7 +17,6 @@ import os
 import pathlib
 import secrets
 import socket
-import tempfile
 from functools import partial
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from callboard.actors.kernel.inspection.metric_sources import Reading
 from callboard.messages.core.errors import CallboardError, MailboxFull
 
 from ..transport.connections import Listener, Refusal, Refusals, peer_of
+from ..transport.private_folder import own_folder, private_folder
 from .client import AdminClient
 from .port import Caller
 from .service import AdminService
@@ -53,13 +53,13 @@ class AdminSocket:
         self._refusals: Final = Refusals("the admin API")
         self._listener: Final = Listener(self._open, self._refusals)
         self._is_open = False
-        self._path = _folder() / f"{secrets.token_hex(4)}-{os.getpid()}{kind}"
+        self._path = private_folder() / f"{secrets.token_hex(4)}-{os.getpid()}{kind}"
         self._connections: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Listen. On a machine without Unix sockets this does nothing."""
         with contextlib.suppress(OSError, NotImplementedError):
-            _own_folder()
+            own_folder()
             bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 bound.bind(str(self._path))
@@ -115,7 +115,7 @@ class AdminSocket:
             task.cancel()  # The service is about to end.
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            _folder().rmdir()  # Only the last process succeeds.
+            private_folder().rmdir()  # Only the last process succeeds.
 
 
 def _turned_away() -> CallboardError:
@@ -140,27 +140,13 @@ def _caller(connection: socket.socket) -> Caller:
 # --- the folder -------------------------------------------------------------------------------
 
 
-def _folder() -> pathlib.Path:
-    return pathlib.Path(tempfile.gettempdir()) / f"callboard-{os.getuid()}"
-
-
-def _own_folder() -> pathlib.Path:
-    folder = _folder()
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"other users can enter {folder}")
-    return folder
-
-
 def admin_sockets(kind: str) -> list[pathlib.Path]:
     """The sockets of one kind of this user's living processes. Removes those of dead processes."""
     living = []
     with contextlib.suppress(OSError):
-        if not _folder().exists():
+        if not private_folder().exists():
             return []
-        for path in sorted(_own_folder().glob(f"*{kind}")):
+        for path in sorted(own_folder().glob(f"*{kind}")):
             pid = path.stem.rpartition("-")[2]
             if pid.isdigit() and _is_alive(int(pid)):
                 living.append(path)

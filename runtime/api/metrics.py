@@ -69,6 +69,7 @@ __all__ = [
     "SystemMetrics",
     "join_metrics",
     "metrics_url",
+    "near_slot_0",
     "open_windows",
     "shards_of",
     "start_metrics",
@@ -166,7 +167,7 @@ async def start_metrics(
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
             name=STORE_NAME,
-            placement=await _on_this_machine(system),
+            placement=await near_slot_0(system),
             restart=Restart.PERMANENT,
         )
         reader = RemoteStorage(store)
@@ -179,8 +180,8 @@ async def start_metrics(
     return SystemMetrics(system, host, url, shards, reader, (activator, keyed))
 
 
-async def _on_this_machine(system: Starts) -> Placement:
-    """The first host on the machine of this driver; any host when there is none."""
+async def near_slot_0(system: Starts) -> Placement:
+    """The first host on the machine of the control host; any host when there is none."""
     hosts = (await system.view(actors_max=0)).hosts
     here = [host.slot for host in hosts if host.slot > 0 and host.node == socket.gethostname()]
     return Placement(host=min(here)) if here else Placement()

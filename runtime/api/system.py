@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
+from callboard.actors.alerts.messages import ALERT_MANAGER
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.kernel.actor import Actor
 from callboard.actors.kernel.directory.subscriptions import contract_name_of
@@ -157,12 +158,16 @@ class System:
             service = AdminService(
                 queries=DriverSpawner(control).ask_root,
                 commands=commands.answer,
+                alerts=self._ask_alert_manager,
                 metrics=self._answer_metrics,
             )
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         return executions
+
+    async def _ask_alert_manager(self, request: Request[ReplyT]) -> ReplyT:
+        return await (await self.lookup(ALERT_MANAGER)).ask(request)
 
     async def _answer_metrics(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API, once the aggregators have started."""

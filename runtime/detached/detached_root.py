@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgpack
 
+from callboard.actors.alerts.messages import ALERT_MANAGER
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError, ClusterError
 from callboard.messages.ports import FrameCarrier
@@ -62,7 +63,7 @@ class DetachedRoot:
         """The attached drivers; None until the root is ready."""
         self._authority: RootAuthority | None = None
         self._engine: DetachedEngine | None = None
-        self._service: Final = AdminService(queries=self._ask)
+        self._service: Final = AdminService(queries=self._ask, alerts=self._ask_alert_manager)
         self._admin: AdminSocket | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._inherited: tuple[str, ...] = ()
@@ -227,6 +228,10 @@ class DetachedRoot:
     async def _ask(self, request: Request[ReplyT]) -> ReplyT:
         assert self.control is not None
         return await self.control.ask_root(request, QUERY_TIMEOUT_S)
+
+    async def _ask_alert_manager(self, request: Request[ReplyT]) -> ReplyT:
+        assert self.control is not None
+        return await (await self.control.host.lookup(ALERT_MANAGER)).ask(request)
 
     # --- attached drivers -------------------------------------------------------------------
 

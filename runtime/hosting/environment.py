@@ -43,6 +43,9 @@ class Environment:
     make_metrics: Callable[[str, str], MetricSink] | None = None
     """Makes the sink of one host's metrics, given the name of the system and the label of the
     host; None without metrics."""
+    metrics_group: Callable[[str, bool], str] | None = None
+    """A text that the processes of one system on one node have in common and no other system has,
+    given its name and whether it is detached; None for no endpoint with the node's metrics."""
 
 
 REAL: Final = Environment(

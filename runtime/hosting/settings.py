@@ -7,6 +7,7 @@ Code comes first. For a setting that the code leaves out, the environment counts
 cluster without a change.
 """
 
+import ipaddress
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,6 +91,12 @@ class Settings:
     names the blocked actor; 0 for never. With the engine `inline`, only the log names it."""
     metrics_s: float = 5.0
     """The interval at which each host publishes its metrics; 0 for never."""
+    metrics_address: str = "127.0.0.1"
+    """The address at which each node shows the metrics of its hosts to Prometheus. Everyone who
+    reaches it reads them."""
+    metrics_ports: str = "any"
+    """The ports for that: `any` (a free one), one, a range such as `9464-9499` of which the first
+    free one is taken, or `off`. The engine `inline` has no such endpoint."""
     recording: RecordingOptions | None = None
     """How each host records the points of `ctx.meter`, and brings them to the aggregators; None
     for the defaults, and without `metrics` to drop and count them."""
@@ -149,10 +156,7 @@ class Settings:
             _refuse("detached", self.detached, "False for the inline engine, which is one process")
         self._check_times()
         self._check_modules()
-        try:
-            ports_of(self.frame_ports)
-        except (ValueError, AttributeError):
-            _refuse("frame_ports", self.frame_ports, "any, off, or a range such as 11000-11999")
+        self._check_addresses()
         if not isinstance(self.metrics, str) or not self.metrics:
             _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
         if self.metrics != "off" and self.recording is None:
@@ -167,6 +171,17 @@ class Settings:
             _refuse("states", self.states, "off without a journal, which feeds the states")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
+
+    def _check_addresses(self) -> None:
+        for name in ("frame_ports", "metrics_ports"):
+            try:
+                ports_of(getattr(self, name))
+            except (ValueError, AttributeError):
+                _refuse(name, getattr(self, name), "any, off, or a range such as 11000-11999")
+        try:
+            ipaddress.ip_address(self.metrics_address)
+        except ValueError:
+            _refuse("metrics_address", self.metrics_address, "an IP address of the nodes")
 
     def _check_modules(self) -> None:
         paths = self.modules
@@ -268,6 +283,8 @@ class SettingsOptions(TypedDict, total=False):
     blocked_s: float | None
     blocked_s_max: float | None
     metrics_s: float | None
+    metrics_address: str | None
+    metrics_ports: str | None
     recording: RecordingOptions | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None

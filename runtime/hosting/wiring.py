@@ -27,7 +27,7 @@ from callboard.actors.metrics.recording.meter import HostMeter
 from callboard.actors.metrics.recording.sink import MeterSink
 from callboard.actors.pools.cell import PoolRecipe, Pools
 from callboard.actors.trees.extension import Trees
-from callboard.messages.control.control_plane import is_driver_slot
+from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import SupervisorSpec
 from callboard.messages.core.errors import ClusterError
@@ -40,9 +40,12 @@ from callboard.messages.ports import (
     SupervisorPort,
 )
 
+from ..telemetry.exposition.figures import HostFigures
+from ..telemetry.exposition.place import Place
 from ..telemetry.metrics import Publisher, Sinks
 from ..telemetry.names import METRICS, exposed_name
 from ..telemetry.vitals import process_vitals
+from ..transport.tcp import ports_of
 from .environment import REAL, Environment
 from .inventory import SHIP_ADVICE, Inventory
 from .settings import Settings
@@ -267,15 +270,27 @@ def make_host(
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
     )
-    if recording is not None:
-        host.extension(Recorder).begin(recording)
+    figures = _figures_for(settings, environment)
+    if figures is not None:
+        meter.on_example = figures.remember
+    if recording is not None or figures is not None:
+        taps = () if figures is None else (figures.record_columns,)
+        host.extension(Recorder).begin(recording, taps=taps)
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
         watchdog.start()
         has_sink = environment.make_metrics is not None or recording is not None
         if has_sink and settings.metrics_s:
-            host.run_task(_publish(host, settings, environment.make_metrics))
+            host.run_task(_publish(host, settings, environment, figures))
     return host, watchdog
+
+
+def _figures_for(settings: Settings, environment: Environment) -> HostFigures | None:
+    """What the host shows at the endpoint of its node; None without one."""
+    has_endpoint = environment.is_real and environment.metrics_group is not None
+    if not has_endpoint or not settings.metrics_s or ports_of(settings.metrics_ports) is None:
+        return None
+    return HostFigures()
 
 
 def _label_of(slot: int, name: str) -> str:
@@ -287,13 +302,42 @@ def _label_of(slot: int, name: str) -> str:
 
 
 async def _publish(
-    host: Host, settings: Settings, make_metrics: Callable[[str, str], MetricSink] | None
+    host: Host, settings: Settings, environment: Environment, figures: HostFigures | None
 ) -> None:
     """Publish the host's metrics, after a delay: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
     sinks: list[MetricSink] = []
-    if make_metrics is not None:
-        sinks.append(make_metrics(settings.name, _label_of(host.slot, host.name)))
+    if environment.make_metrics is not None:
+        sinks.append(environment.make_metrics(settings.name, _label_of(host.slot, host.name)))
     if settings.recording is not None:
         sinks.append(MeterSink(host.meter, exposed_name, lambda name: METRICS[name].label))
+    if figures is not None:
+        host.run_task(_show(host, settings, environment, figures))
+        sinks.append(figures)
     Publisher(host, Sinks(sinks), settings.metrics_s).start()
+
+
+async def _show(
+    host: Host, settings: Settings, environment: Environment, figures: HostFigures
+) -> None:
+    """Take part in the endpoint of this node."""
+    from ..telemetry.exposition.member import NodeMember  # As late as can be.
+    from ..telemetry.node_points import NodeSource
+
+    ports = ports_of(settings.metrics_ports)
+    assert environment.metrics_group is not None
+    assert ports is not None
+    member = NodeMember(
+        Place.of(settings.name, environment.metrics_group(settings.name, settings.detached)),
+        figures,
+        system=settings.name,
+        host=_label_of(host.slot, host.name),
+        address=settings.metrics_address,
+        ports=ports,
+        is_driver=host.slot == CONTROL_SLOT or is_driver_slot(host.slot),
+        is_control=host.slot == CONTROL_SLOT,
+    )
+    if settings.recording is not None:
+        node = await asyncio.to_thread(environment.node)
+        host.extension(Recorder).add_source(NodeSource(node, lambda: member.is_serving))
+    await member.run()

@@ -1,6 +1,7 @@
 """All metrics: name, kind, description, and the label of its own where it has one.
 
-Ray's exporter adds the prefix `ray_` to names, and the suffix `_total` to counters.
+Ray's exporter adds the prefix `ray_` to names, and the suffix `_total` to counters. The endpoint of
+a node adds the suffix only.
 """
 
 import enum
@@ -8,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["METRICS", "Kind", "Metric", "exposed_name"]
+__all__ = [
+    "EXPOSITION",
+    "HOST",
+    "METRICS",
+    "NODE",
+    "RECORDED",
+    "Kind",
+    "Metric",
+    "exposed_name",
+]
 
 
 @enum.unique
@@ -164,6 +174,30 @@ EXECUTIONS: Final = {
     "callboard_subtasks": Metric(GAUGE, "Sub-tasks of these that have not ended.", "status"),
 }
 
+ALERTS: Final = {
+    "callboard_alerts_firing": Metric(GAUGE, "Alerts that fire.", "severity"),
+    "callboard_alerts_rules_failing": Metric(GAUGE, "Alert rules that cannot be evaluated."),
+    "callboard_alerts_rules_without_data": Metric(
+        GAUGE, "Alert rules that name a metric that does not exist."
+    ),
+    "callboard_alerts_undelivered": Metric(GAUGE, "Notifications that are not delivered yet."),
+    "callboard_alerts_evaluations": Metric(COUNTER, "Evaluations of alert rules."),
+    "callboard_alerts_evaluation_failures": Metric(COUNTER, "Evaluations that failed."),
+    "callboard_alerts_evaluations_missed": Metric(
+        COUNTER, "Moments at which a group of rules was not evaluated: the one before took longer."
+    ),
+    "callboard_alerts_notifications": Metric(
+        COUNTER, "Notifications that were delivered, given up, or withdrawn.", "outcome"
+    ),
+    "callboard_alerts_attempts_failed": Metric(COUNTER, "Failed attempts to notify a receiver."),
+    "callboard_alerts_muted": Metric(
+        COUNTER, "Alerts that were kept from their receivers.", "reason"
+    ),
+    "callboard_alerts_store_failures": Metric(
+        COUNTER, "Times that the states of alerts could not be stored."
+    ),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -199,6 +233,72 @@ WINDOWS: Final = {
     "callboard_window_bytes": Metric(GAUGE, "Bytes of the windows of the largest shard."),
 }
 
+NODE: Final = {
+    "callboard_node_cpu_seconds": Metric(
+        COUNTER, "Seconds that the node's processors have spent since its start.", "mode"
+    ),
+    "callboard_node_cpus": Metric(GAUGE, "Processors of the node."),
+    "callboard_node_load": Metric(
+        GAUGE, "Processes that run or wait to, mean of some time.", "over"
+    ),
+    "callboard_node_memory_bytes": Metric(GAUGE, "Memory of the node.", "state"),
+    "callboard_node_swap_used_bytes": Metric(GAUGE, "Swap of the node that is in use."),
+    "callboard_node_shared_memory_bytes": Metric(
+        GAUGE, "Memory that processes share, as Ray's object store.", "state"
+    ),
+    "callboard_node_disk_bytes": Metric(
+        GAUGE, "The file system with the folder for temporary files.", "state"
+    ),
+    "callboard_node_disk_read_bytes": Metric(COUNTER, "Bytes that disks have read."),
+    "callboard_node_disk_written_bytes": Metric(COUNTER, "Bytes that disks have written."),
+    "callboard_node_network_received_bytes": Metric(
+        COUNTER, "Bytes that network interfaces have received, without loopback."
+    ),
+    "callboard_node_network_sent_bytes": Metric(
+        COUNTER, "Bytes that network interfaces have sent, without loopback."
+    ),
+    "callboard_node_network_errors": Metric(
+        COUNTER, "Packets with an error, and dropped ones, without loopback."
+    ),
+    "callboard_node_open_files": Metric(GAUGE, "Open files of all processes of the node."),
+    "callboard_node_open_files_max": Metric(GAUGE, "How many files the node can have open."),
+}
+"""Metrics of a node, taken once for all of its hosts. They have no label `host`."""
+
+EXPOSITION: Final = {
+    "callboard_exposition_hosts": Metric(
+        GAUGE, "Processes of the node that report their figures to its endpoint."
+    ),
+    "callboard_exposition_report_age_seconds": Metric(
+        GAUGE, "Time since a host's last report: it grows while its event loop is blocked."
+    ),
+    "callboard_exposition_scrapes": Metric(COUNTER, "Scrapes of the endpoint that were answered."),
+    "callboard_exposition_refused": Metric(
+        COUNTER, "Connections to the endpoint that got no metrics.", "reason"
+    ),
+    "callboard_exposition_dropped_series": Metric(
+        GAUGE, "Reported series that the endpoint left out.", "reason"
+    ),
+}
+"""Metrics of the endpoint of a node."""
+
+INTAKE: Final = {
+    "callboard_scrapes": Metric(COUNTER, "Pages of others that were read, or not.", "outcome"),
+    "callboard_scrape_samples_left_out": Metric(
+        COUNTER, "Samples of such pages that became no points.", "reason"
+    ),
+}
+
+RECORDED: Final[Mapping[str, str]] = {
+    "callboard_subtask_seconds": "Time from the sending of an attempt to its result.",
+    "callboard_subtask_attempts_total": "Attempts of sub-tasks, by outcome.",
+    "callboard_execution_seconds": "Time from the submission of an execution to its end.",
+    "callboard_agent_seconds": "Time of an agent's handler for a sub-task.",
+    "callboard_agent_failures_total": "Handlers for sub-tasks that raised.",
+}
+"""What Callboard records by its meter: its points have several tags. `_seconds` are measurements,
+`_total` are counters."""
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -208,8 +308,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     **EVENTS,
     **STATES,
     **EXECUTIONS,
+    **ALERTS,
     **RECORDING,
     **WINDOWS,
+    **NODE,
+    **EXPOSITION,
+    **INTAKE,
 }
 """All of them, by name."""
 

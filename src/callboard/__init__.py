@@ -7,6 +7,7 @@ The names that nearly every program needs are here; the others are in modules by
 
 | topic | what for |
 |---|---|
+| `callboard.alerts` | rules over metrics, receivers, silences |
 | `callboard.errors` | all errors |
 | `callboard.events` | logs, aggregates, projections, consumers |
 | `callboard.jobs` | plans, sub-tasks, retries |
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from callboard.runtime.api.system import System
     from callboard.runtime.hosting.settings import Settings, SettingsOptions
 
+    from . import alerts as alerts
     from . import errors as errors
     from . import events as events
     from . import jobs as jobs
@@ -94,6 +96,7 @@ __version__: Final = "0.1.0"
 """The release."""
 
 TOPICS: Final = (
+    "alerts",
     "errors",
     "events",
     "jobs",

@@ -51,6 +51,10 @@ from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, Se
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
 from callboard.runtime.api.metrics import SystemMetrics, open_windows
 from callboard.runtime.stores.choose import metrics_storage
+from callboard.runtime.telemetry.intake.otlp import OtlpDecoder, OtlpReceived
+from callboard.runtime.telemetry.intake.received import IntakeLimits
+from callboard.runtime.telemetry.intake.scraper import Scraper, ScrapeTarget, targets_in
+from callboard.runtime.telemetry.node_points import NodeSource
 
 __all__ = [
     "WINDOWS_NS",
@@ -67,6 +71,7 @@ __all__ = [
     "Function",
     "Gauge",
     "Histogram",
+    "IntakeLimits",
     "ListMetrics",
     "Matcher",
     "MatcherKind",
@@ -82,6 +87,9 @@ __all__ = [
     "MetricsProcessor",
     "MetricsQuery",
     "MetricsStorage",
+    "NodeSource",
+    "OtlpDecoder",
+    "OtlpReceived",
     "PointBatch",
     "PointColumns",
     "PointSource",
@@ -96,6 +104,8 @@ __all__ = [
     "RecordingLimits",
     "RecordingOptions",
     "Sample",
+    "ScrapeTarget",
+    "Scraper",
     "SeriesAnswered",
     "SeriesKey",
     "ShardLimits",
@@ -116,4 +126,5 @@ __all__ = [
     "polled",
     "run_query",
     "series_key",
+    "targets_in",
 ]

@@ -24,8 +24,8 @@ BANNED_NAMES: Final = frozenset(
     {"base", "common", "helper", "helpers", "manager", "managers", "misc", "util", "utils"}
 )
 BANNED_CLASSES: Final = re.compile(r"^_?Base[A-Z]|(Manager|Helper|Helpers|Util|Utils)$")
-# The data-flow document's own name, which is kept.
-GIVEN_CLASSES: Final = frozenset({"AgentStateManager"})
+# Names of the data-flow document, which are kept.
+GIVEN_CLASSES: Final = frozenset({"AgentStateManager", "AlertManager"})
 UNFINISHED: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 MACHINE: Final = re.compile(
     r"(?<![\w.~/-])/(?:work|root|opt|home|Users|tmp)/\w"

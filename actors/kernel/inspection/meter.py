@@ -72,6 +72,9 @@ class Meter(Protocol):
     def bind_gauge(self, name: str, /, **tags: str) -> Gauge:
         """The series of `gauge`, looked up once. Raises `UsageError`."""
 
+    def exemplify(self, of: Histogram, value: float, execution: str, step: str) -> None:
+        """Keep a measurement that was recorded as an example, with the step that it belongs to."""
+
     def record(
         self,
         instruments: Instrument | Sequence[Instrument],
@@ -143,6 +146,9 @@ class NoMeter:
     def bind_gauge(self, name: str, /, **tags: str) -> Gauge:
         """See `Meter`."""
         return self._nothing
+
+    def exemplify(self, of: Histogram, value: float, execution: str, step: str) -> None:
+        """See `Meter`."""
 
     def record(
         self,

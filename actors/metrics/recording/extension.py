@@ -113,13 +113,24 @@ class Recorder(Extension):
     def add_source(self, source: PointSource) -> Callable[[], None]:
         """Pull the points of a source, from now on; returns a function that ends this.
 
-        Raises `UsageError` on a host that records nothing, and for a name that is in use.
+        A source with a method `reading` is a metric source as well. Raises `UsageError` on a host
+        that records nothing, and for a name that is in use.
         """
         if self._collector is None:
             raise UsageError(
                 f"host {self._instance} records no metrics.", advice="Turn metrics on."
             )
-        return self._collector.add_source(source)
+        end = self._collector.add_source(source)
+        reading = getattr(source, "reading", None)
+        if reading is None:
+            return end
+        end_measuring = self._host.instruments.add(reading)
+
+        def end_both() -> None:
+            end()
+            end_measuring()
+
+        return end_both
 
     @handler
     async def flush(self, request: FlushRecording) -> RecordingFlushed:

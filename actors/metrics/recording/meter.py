@@ -15,14 +15,14 @@ import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from callboard.messages.core.errors import UsageError
 
-from ...kernel.inspection.meter import Instrument
+from ...kernel.inspection.meter import Histogram, Instrument
 from ..series import MetricKind, SeriesKey, series_key
 from .columns import NO_POINTS, PointColumns
 from .instruments import (
@@ -50,6 +50,8 @@ LOOKUPS_PER_SERIES: Final = 4
 """Lookups of one series that are remembered: its tags may come in several orders."""
 
 BoundT = TypeVar("BoundT", bound=Bound)
+OnExample: TypeAlias = Callable[[SeriesKey, float, float, str, str], None]
+"""What gets examples: series, value, seconds since 1970, execution and step."""
 
 
 class _Chunk(NamedTuple):
@@ -94,6 +96,7 @@ class HostMeter:
         self._has_warned = False
         self.on_pressure: Callable[[], None] | None = None
         """Called, in any thread, when half of the room is used."""
+        self.on_example: OnExample | None = None
         self.has_way: Callable[[], bool] = lambda: True
         """Whether points that are taken have room on their way."""
 
@@ -242,6 +245,11 @@ class HostMeter:
             return f"the host has {len(self._by_key):,} series"
         tag = max(values, key=lambda each: len(values[each]))
         return f"its tag {tag!r} has {len(values[tag]):,} values"
+
+    def exemplify(self, of: Histogram, value: float, execution: str, step: str) -> None:
+        """See `Meter`."""
+        if self.on_example is not None and isinstance(of, BoundHistogram):
+            self.on_example(of.key, value, self._now(), execution, step)
 
     # --- columns of points --------------------------------------------------------------------
 

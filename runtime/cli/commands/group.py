@@ -4,9 +4,11 @@ import click
 
 import callboard
 
+from .alerts import alerts
 from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
 from .metrics import metrics
+from .monitoring import prometheus
 from .running import run, sim
 from .systems import doctor, down, top, tree, why
 
@@ -24,6 +26,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store, metrics,
+    store, metrics, alerts, prometheus,
 ):  # fmt: skip
     group.add_command(declared)

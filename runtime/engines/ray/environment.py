@@ -24,5 +24,17 @@ def _node() -> str:
     return node_title(ray.get_runtime_context().get_node_id())
 
 
-RAY: Final[Environment] = dataclasses.replace(REAL, make_metrics=_make_metrics, node=_node)
+def _metrics_group(system: str, is_detached: bool) -> str:  # noqa: FBT001 - as its field calls it
+    import ray
+
+    context = ray.get_runtime_context()
+    # The name of a detached system is unique in its cluster, and many drivers' jobs have part in
+    # it. All processes of another system belong to the job of its driver.
+    job = "" if is_detached else context.get_job_id()
+    return f"{context.gcs_address} {job} {system}"
+
+
+RAY: Final[Environment] = dataclasses.replace(
+    REAL, make_metrics=_make_metrics, node=_node, metrics_group=_metrics_group
+)
 """The environment of this machine, with the name and the metrics of its Ray node."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ray.util.metrics import Counter, Gauge
 
-from ...telemetry.names import METRICS, Kind
+from ...telemetry.names import EXPOSITION, METRICS, NODE, Kind
 
 __all__ = ["TAG_KEYS", "RayMetrics"]
 
@@ -27,6 +27,7 @@ class RayMetrics:
                 tag_keys=(*TAG_KEYS, metric.label) if metric.label else TAG_KEYS,
             )
             for name, metric in METRICS.items()
+            if name not in NODE and name not in EXPOSITION  # Ray has its own of each node.
         }
 
     def gauge(self, name: str, value: float, label: str = "") -> None:

@@ -16,7 +16,7 @@ from callboard.runtime.api.inside import host_of, processes_of
 from callboard.runtime.api.start import start
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.telemetry.metrics import Publisher, figures_of
-from callboard.runtime.telemetry.names import METRICS, Kind
+from callboard.runtime.telemetry.names import METRICS, RECORDED, Kind
 from callboard.runtime.telemetry.vitals import process_vitals
 
 PAGE = Path(__file__).parents[3] / "docs" / "observing.md"
@@ -116,7 +116,10 @@ async def test_a_publisher_publishes_until_its_host_ends() -> None:
 
 def test_the_page_has_every_metric_and_no_other() -> None:
     shown = re.findall(r"^\| `(callboard_\w+)` \| (\w+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert dict(shown) == {name: metric.kind.value for name, metric in METRICS.items()}
+    assert dict(shown) == {
+        **{name: metric.kind.value for name, metric in METRICS.items()},
+        **{name: "counter" if name.endswith("_total") else "measurements" for name in RECORDED},
+    }
     assert {metric.kind for metric in METRICS.values()} == set(Kind)
 
 

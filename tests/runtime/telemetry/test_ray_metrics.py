@@ -112,17 +112,9 @@ def check_labels(metrics: list[Scraped]) -> None:
 def test_labels_are_the_system_and_the_host_and_one_of_a_closed_set() -> None:
     assert TAG_KEYS == ("system", "host")
     own = {metric.label for metric in METRICS.values() if metric.label}
-    assert own == {
-        "fault",
-        "tier",
-        "way",
-        "projection",
-        "group",
-        "source",
-        "reason",
-        "status",
-        "outcome",
-    }
+    of_nodes = {"mode", "over", "state"}
+    of_events = {"fault", "outcome", "reason", "projection", "group"}
+    assert own == {*of_nodes, *of_events, "tier", "way", "source", "severity", "status"}
 
 
 @pytest.mark.ray

@@ -1,0 +1,3 @@
+"""Exposition: one endpoint for each node, with the figures of all its hosts, for Prometheus."""
+
+__all__: list[str] = []

@@ -1,0 +1,67 @@
+"""Alerts: rules over metrics, the states of their alerts, receivers and silences."""
+
+from callboard.actors.alerts.actor import AlertManager
+from callboard.actors.alerts.default_rules import default_groups
+from callboard.actors.alerts.files import AlertFiles, rules_text
+from callboard.actors.alerts.grouping import Notification
+from callboard.actors.alerts.matching import matcher
+from callboard.actors.alerts.messages import (
+    ALERT_MANAGER,
+    AddSilence,
+    AlertChanged,
+    AlertsView,
+    AlertView,
+    EndSilence,
+    FollowAlerts,
+    Followed,
+    QueryAlerts,
+    RuleView,
+    SilenceAdded,
+    SilenceEnded,
+    SilenceView,
+)
+from callboard.actors.alerts.ports import KnowsMissing, Target, Undelivered
+from callboard.actors.alerts.routing import AlertRoute, Inhibition, NotificationPlan, Receiver
+from callboard.actors.alerts.rules import AlertRule, OnMissing, RuleGroup
+from callboard.actors.alerts.states import Alert, AlertState
+from callboard.actors.alerts.window_evaluator import WindowEvaluator
+from callboard.actors.alerts.yaml_fields import FilesRefused
+from callboard.runtime.api.alerts import alert_files, start_alerts
+
+__all__ = [
+    "ALERT_MANAGER",
+    "AddSilence",
+    "Alert",
+    "AlertChanged",
+    "AlertFiles",
+    "AlertManager",
+    "AlertRoute",
+    "AlertRule",
+    "AlertState",
+    "AlertView",
+    "AlertsView",
+    "EndSilence",
+    "FilesRefused",
+    "FollowAlerts",
+    "Followed",
+    "Inhibition",
+    "KnowsMissing",
+    "Notification",
+    "NotificationPlan",
+    "OnMissing",
+    "QueryAlerts",
+    "Receiver",
+    "RuleGroup",
+    "RuleView",
+    "SilenceAdded",
+    "SilenceEnded",
+    "SilenceView",
+    "Target",
+    "Undelivered",
+    "WindowEvaluator",
+    "alert_files",
+    "default_groups",
+    "matcher",
+    "rules_text",
+    "start_alerts",
+]

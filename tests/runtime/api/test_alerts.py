@@ -1,0 +1,127 @@
+"""`start_alerts`: what is refused at the start, and a system with alerts."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from callboard import Context, start
+from callboard.actors.alerts.files import AlertFiles
+from callboard.actors.alerts.messages import ALERT_MANAGER, AlertsView, QueryAlerts
+from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiver
+from callboard.actors.alerts.rules import AlertRule, RuleGroup
+from callboard.actors.alerts.states import Alert
+from callboard.actors.alerts.storage import read_rows
+from callboard.actors.alerts.yaml_fields import FilesRefused
+from callboard.actors.metrics.ports import Sample
+from callboard.messages.core.errors import NameTaken, SpecError, UsageError
+from callboard.runtime.api.alerts import alert_files, start_alerts
+from callboard.runtime.stores.choose import read_model_store
+from tests.runtime.delivery.http_server import until
+
+
+class High:
+    """Every expression is true."""
+
+    def check(self, expression: str) -> None:
+        """It knows everything."""
+
+    async def instant(self, expression: str, at_ns: int) -> tuple[Sample, ...]:
+        return (Sample((), 1.0),)
+
+
+def high(ctx: Context) -> Any:
+    return High()
+
+
+async def test_a_system_has_the_rules_of_callboard_and_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(
+        "groups: [{name: mine, interval: 1s, rules: [{alert: Mine, expr: x > 1}]}]\n"
+        "route: {receiver: log, group_wait: 0s}"
+    )
+    options: dict[str, Any] = {"store": str(tmp_path / "a.db"), "make_evaluator": high}
+    with caplog.at_level(logging.INFO, logger="callboard.alerts.log"):
+        async with start(engine="inline", hosts=1) as system:
+            ref = await start_alerts(system, alert_files([path]), **options)
+            with pytest.raises(NameTaken):
+                await start_alerts(system, **options)
+            await until(lambda: "FIRING Mine" in caplog.text)
+            assert await system.lookup(ALERT_MANAGER) == ref
+            view = await ref.ask(QueryAlerts())
+    assert {rule.group for rule in view.rules} == {"mine", "callboard"}
+    assert [alert.name for alert in view.alerts if alert.group == "mine"] == ["Mine"]
+
+
+RULES = """
+groups:
+  - name: mine
+    interval: 1s
+    rules:
+      - {alert: Gone, expr: absent(no_such_metric)}
+      - {alert: Nothing, expr: no_such_metric > 1}
+      - {alert: Fine, expr: "increase(done_total[5m]) > 1e9"}
+"""
+
+
+async def test_alerts_over_the_metrics_of_the_system_in_one_store(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(RULES)
+    store = tmp_path / "metrics.db"
+    async with start(engine="inline", hosts=1, metrics=str(store)) as system:
+        system.meter.count("done_total")
+        ref = await start_alerts(system, alert_files([path]), defaults=False)
+        seen: list[AlertsView] = []
+
+        async def is_evaluated() -> bool:
+            seen.append(await ref.ask(QueryAlerts()))
+            return all(rule.state != "unknown" for rule in seen[-1].rules)
+
+        async with asyncio.timeout(20.0):
+            while not await is_evaluated():
+                pass
+        view = seen[-1]
+    assert [alert.name for alert in view.alerts] == ["Gone"]
+    states = {rule.name: (rule.state, rule.missing) for rule in view.rules}
+    assert states["Nothing"] == ("no_data", ("no_such_metric",))
+    assert states["Gone"] == ("ok", ())
+    models = read_model_store(str(store))
+    models.open()
+    rows, damaged = read_rows(models)
+    models.close()
+    assert (damaged, [row.name for row in rows if isinstance(row, Alert)]) == ([], ["Gone"])
+
+
+async def test_a_system_without_metrics_has_no_alerts(tmp_path: Path) -> None:
+    async with start(engine="inline", hosts=1) as system:
+        with pytest.raises(UsageError, match="keeps no metrics"):
+            await start_alerts(system)
+
+
+async def test_what_is_refused_at_the_start(tmp_path: Path) -> None:
+    wrong = AlertFiles(
+        groups=(RuleGroup(name="g", rules=(AlertRule(name="A", expression="x +"),)),)
+    )
+    receivers = (Receiver("r", "webhook", "nowhere"),)
+    plan = NotificationPlan(receivers=receivers, route=AlertRoute(receiver="r"))
+    store = str(tmp_path / "a.db")
+    async with start(engine="inline", hosts=1) as system:
+        for files, url in ((wrong, store), (AlertFiles(plan=plan), store), (None, "odd://x")):
+            with pytest.raises(SpecError):
+                await start_alerts(system, files, store=url, make_evaluator=high)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        alert_files([tmp_path / "none.yml"])
+    path = tmp_path / "a.yml"
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(UsageError, match="UTF-8"):
+        alert_files([path])
+    path.write_text("groups: 3")
+    with pytest.raises(FilesRefused, match=r"a\.yml:1:"):
+        alert_files([path])
