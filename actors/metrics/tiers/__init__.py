@@ -1,0 +1,1 @@
+"""Tiers of metrics: closed windows as segments, their rules, and a reader over them."""

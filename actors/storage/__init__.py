@@ -1,0 +1,1 @@
+"""Storage tiers: segments in object stores, their catalogue, and moves that survive crashes."""

@@ -1,0 +1,1 @@
+"""Object stores: a local folder, and S3, GCS, Azure and memory by URL; segments as Parquet."""
