@@ -1,0 +1,118 @@
+"""The catalogue of segments in an SQLite file, and in memory."""
+
+import functools
+import re
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from callboard.actors.storage.hot import HotRows
+
+from ..catalogue import CATALOGUE_TABLES, SqlCatalogue, Transaction
+from .database import Database
+from .faults import translate_errors
+
+__all__ = ["MemoryCatalogue", "SqliteCatalogue"]
+
+ReturnT = TypeVar("ReturnT")
+PLACE: Final = re.compile(r"\$(\d+)(?:::\w+)?")
+
+
+@functools.lru_cache(maxsize=64)
+def of_sqlite(statement: str) -> str:
+    """The statement as SQLite reads it."""
+    return PLACE.sub(r"?\1", statement).replace("{s}", "")
+
+
+def _transaction(connection: sqlite3.Connection, others: Any) -> Transaction:
+    def rows(statement: str, *values: Any) -> Sequence[Sequence[Any]]:
+        return connection.execute(of_sqlite(statement), values).fetchall()
+
+    return Transaction(rows, others)
+
+
+class SqliteCatalogue(SqlCatalogue):
+    """A `Catalogue` in the file of the hot store. Several processes may share the file."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        owner: str,
+        hot: HotRows | None = None,
+        durability: str = "full",
+    ) -> None:
+        super().__init__(owner, hot)
+        self._database = Database(path, durability=durability)
+        self.name = self._database.name
+        self._writing = threading.Lock()
+
+    def open(self) -> None:
+        """See `EventStore.open`."""
+        self._database.open()
+
+    def close(self) -> None:
+        """See `EventStore.close`."""
+        self._database.close()
+
+    def _read(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
+        with translate_errors(self.name), self._database.reading() as reader:
+            reader.execute("BEGIN")
+            try:
+                return action(_transaction(reader, reader))
+            finally:
+                reader.execute("ROLLBACK")
+
+    def _write(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
+        database = self._database
+        with self._writing:
+            writer = database.begin()
+            try:
+                with translate_errors(self.name):
+                    result = action(_transaction(writer, writer))
+            except BaseException:
+                database.roll_back(writer)
+                raise
+            database.commit(writer)
+            return result
+
+
+class MemoryCatalogue(SqlCatalogue):
+    """A `Catalogue` in memory, next to a hot store in memory.
+
+    A reader waits for the end of a write: so the hot rows and the segments change for it at once.
+    """
+
+    name = "memory"
+
+    def __init__(self, *, owner: str, hot: HotRows | None = None) -> None:
+        super().__init__(owner, hot)
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        for statement in CATALOGUE_TABLES:
+            self._connection.execute(of_sqlite(statement))
+
+    def open(self) -> None:
+        """See `EventStore.open`. There is nothing to create."""
+
+    def close(self) -> None:
+        """See `EventStore.close`. The segments last as long as the object."""
+
+    def _read(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
+        with self._lock, translate_errors(self.name):
+            return action(_transaction(self._connection, None))
+
+    def _write(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
+        with self._lock, translate_errors(self.name):
+            self._connection.execute("BEGIN")
+            try:
+                result = action(_transaction(self._connection, None))
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+            return result
