@@ -5,13 +5,21 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from callboard.actors.metrics.ports import MetricsStorage
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.names import shown
 from callboard.messages.storage.blobs import BlobStore
 from callboard.messages.storage.events import EventStore
 from callboard.messages.storage.stores import ReadModelStore, StateStore
 
-__all__ = ["blob_store", "event_store", "path_of", "read_model_store", "state_store"]
+__all__ = [
+    "blob_store",
+    "event_store",
+    "metrics_storage",
+    "path_of",
+    "read_model_store",
+    "state_store",
+]
 
 POSTGRES: Final = ("postgresql", "postgres")
 KNOWN: Final = "Use a path, sqlite:///path, postgresql://user@host/database, or memory:."
@@ -46,6 +54,7 @@ class _Kind(NamedTuple):
     events: Callable[..., EventStore]
     states: Callable[..., StateStore]
     read_models: Callable[..., ReadModelStore]
+    windows: Callable[..., MetricsStorage]
     place: tuple[str | Path, ...]
     options: Mapping[str, Any]
 
@@ -54,22 +63,43 @@ def _kind(url: str, durability: str) -> _Kind:
     # Imported here, so that a driver loads only the store that it uses.
     path, options = path_of(url), {"durability": durability}
     if path is not None:
-        from .sqlite import SqliteEventStore, SqliteReadModelStore, SqliteStateStore
+        from . import sqlite
 
-        return _Kind(SqliteEventStore, SqliteStateStore, SqliteReadModelStore, (path,), options)
+        return _Kind(
+            sqlite.SqliteEventStore,
+            sqlite.SqliteStateStore,
+            sqlite.SqliteReadModelStore,
+            sqlite.SqliteMetricsStorage,
+            (path,),
+            options,
+        )
     if url.startswith("memory:"):
-        from .memory import MemoryEventStore, MemoryReadModelStore, MemoryStateStore
+        from . import memory, memory_windows
 
-        return _Kind(MemoryEventStore, MemoryStateStore, MemoryReadModelStore, (), {})
+        return _Kind(
+            memory.MemoryEventStore,
+            memory.MemoryStateStore,
+            memory.MemoryReadModelStore,
+            memory_windows.MemoryMetricsStorage,
+            (),
+            {},
+        )
     try:
-        from .postgres import PostgresEventStore, PostgresReadModelStore, PostgresStateStore
+        from . import postgres
     except ImportError as error:
         host = urlsplit(url).hostname or "the server"
         raise SpecError(
             f"a store on {host} needs the package psycopg ({error}).",
             advice="Install the extra: pip install 'callboard[postgres]'.",
         ) from error
-    return _Kind(PostgresEventStore, PostgresStateStore, PostgresReadModelStore, (url,), options)
+    return _Kind(
+        postgres.PostgresEventStore,
+        postgres.PostgresStateStore,
+        postgres.PostgresReadModelStore,
+        postgres.PostgresMetricsStorage,
+        (url,),
+        options,
+    )
 
 
 def event_store(url: str, *, durability: str = "full", reads_only: bool = False) -> EventStore:
@@ -93,6 +123,18 @@ def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
     """The store of read models at a URL, not yet opened. Raises `SpecError`."""
     kind = _kind(url, durability)
     return kind.read_models(*kind.place, **kind.options)
+
+
+def metrics_storage(
+    url: str, *, durability: str = "full", reads_only: bool = False
+) -> MetricsStorage:
+    """The hot store of metric windows at a URL, not yet opened. Raises `SpecError`.
+
+    With `reads_only` the store must exist. It is neither changed nor migrated.
+    """
+    kind = _kind(url, durability)
+    mode = {"reads_only": reads_only} if kind.options else {}
+    return kind.windows(*kind.place, **kind.options, **mode)
 
 
 def blob_store(place: str, url: str, *, durability: str = "full") -> BlobStore | None:

@@ -3,5 +3,11 @@
 from .events import PostgresEventStore
 from .read_models import PostgresReadModelStore
 from .states import PostgresStateStore
+from .windows import PostgresMetricsStorage
 
-__all__ = ["PostgresEventStore", "PostgresReadModelStore", "PostgresStateStore"]
+__all__ = [
+    "PostgresEventStore",
+    "PostgresMetricsStorage",
+    "PostgresReadModelStore",
+    "PostgresStateStore",
+]

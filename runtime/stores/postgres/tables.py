@@ -89,7 +89,43 @@ CREATE TABLE {s}.model_names (
 );
 """
 
-STEPS: Final = (FIRST,)
+WINDOWS: Final = """
+CREATE TABLE {s}.window_shards (
+  shard integer PRIMARY KEY,
+  fence bigint NOT NULL,
+  state bytea NOT NULL
+);
+
+CREATE TABLE {s}.window_log (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  shard integer NOT NULL,
+  data bytea NOT NULL
+);
+CREATE INDEX window_log_by_shard ON {s}.window_log (shard, id);
+
+CREATE TABLE {s}.window_series (
+  shard integer NOT NULL,
+  number integer NOT NULL,
+  name text COLLATE "C" NOT NULL,
+  PRIMARY KEY (shard, number)
+);
+
+CREATE TABLE {s}.window_blocks (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  width bigint NOT NULL,
+  period bigint NOT NULL,
+  shard integer NOT NULL,
+  band integer NOT NULL,
+  first_ns bigint NOT NULL,
+  until_ns bigint NOT NULL,
+  members integer NOT NULL,
+  data bytea NOT NULL
+);
+ALTER TABLE {s}.window_blocks ALTER COLUMN data SET STORAGE EXTERNAL;
+CREATE INDEX window_blocks_by_time ON {s}.window_blocks (width, period, shard, band);
+"""
+
+STEPS: Final = (FIRST, WINDOWS)
 """The step with index i leads from version i to i + 1."""
 
 OLDEST: Final = 0

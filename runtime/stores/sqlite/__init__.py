@@ -3,5 +3,11 @@
 from .events import SqliteEventStore
 from .read_models import SqliteReadModelStore
 from .states import SqliteStateStore
+from .windows import SqliteMetricsStorage
 
-__all__ = ["SqliteEventStore", "SqliteReadModelStore", "SqliteStateStore"]
+__all__ = [
+    "SqliteEventStore",
+    "SqliteMetricsStorage",
+    "SqliteReadModelStore",
+    "SqliteStateStore",
+]

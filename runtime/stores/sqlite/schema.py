@@ -7,6 +7,7 @@ transaction: a file is never between two versions.
 |---|---|
 | 1 | everything but the index by kind |
 | 2 | the index by kind, without which reading some kinds reads all events |
+| 3 | the windows of metrics |
 """
 
 import sqlite3
@@ -25,7 +26,7 @@ __all__ = ["APPLICATION_ID", "SCHEMA", "bring_forward", "check_tables", "create"
 APPLICATION_ID: Final = 0x43424F44
 """"CBOD" in the header of a file."""
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 OLDEST: Final = 1
 """The oldest version that is migrated on opening."""
 
@@ -50,8 +51,22 @@ VERSION_1: Final = (
     "CREATE TABLE meanings (name TEXT PRIMARY KEY, model TEXT) WITHOUT ROWID",
 )
 
+WINDOWS: Final = (
+    "CREATE TABLE window_shards (shard INTEGER PRIMARY KEY, fence INTEGER, state BLOB)",
+    "CREATE TABLE window_log (id INTEGER PRIMARY KEY, shard INTEGER, data BLOB)",
+    "CREATE INDEX window_log_by_shard ON window_log (shard, id)",
+    """CREATE TABLE window_series (
+        shard INTEGER, number INTEGER, name TEXT, PRIMARY KEY (shard, number)) WITHOUT ROWID""",
+    """CREATE TABLE window_blocks (
+        id INTEGER PRIMARY KEY, width INTEGER, period INTEGER, shard INTEGER, band INTEGER,
+        first_ns INTEGER, until_ns INTEGER, members INTEGER, data BLOB)""",
+    """CREATE INDEX window_blocks_by_time ON window_blocks (
+        width, period, shard, band, first_ns, until_ns, members)""",
+)
+
 STEPS: Final[Mapping[int, Sequence[str]]] = {
     1: ("CREATE INDEX events_by_kind ON events (kind, position)",),
+    2: WINDOWS,
 }
 """The statements that lead from each version to the next."""
 

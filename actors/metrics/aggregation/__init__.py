@@ -1,0 +1,1 @@
+"""Aggregators: shards of windows as supervised actors, their stores, and their newest windows."""

@@ -1,0 +1,3 @@
+"""Queries over windows: readers, ranges and steps, and the query language."""
+
+__all__: list[str] = []
