@@ -1,18 +1,10 @@
-"""What a move needs of a hot store: blocks of closed rows, a stamp of each, and their deletion."""
+"""What a catalogue needs of the hot rows in its database: a stamp of a block, and its deletion."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from .segments import Block
 
-__all__ = ["HotBlock", "HotRows"]
-
-
-class HotBlock(NamedTuple):
-    """What the hot store has of one start of a dataset and a part."""
-
-    part: int
-    start_ns: int
-    rows: int
+__all__ = ["HotRows"]
 
 
 class HotRows(Protocol):
@@ -30,5 +22,5 @@ class HotRows(Protocol):
         Such as the number of rows and the sum of their revisions.
         """
 
-    def delete(self, connection: Any, block: Block) -> None:
-        """Delete the rows of the block."""
+    def delete(self, connection: Any, block: Block, stamp: str) -> bool:
+        """Delete the rows of the block if they still have this stamp; gives whether they had."""

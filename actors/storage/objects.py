@@ -53,13 +53,13 @@ class ObjectStore(Protocol):
     def get(self, name: str) -> bytes:
         """The content of an object. Raises `ObjectMissing`."""
 
-    def range(self, name: str, start: int, size_bytes: int) -> bytes:
+    def read(self, name: str, start: int, size_bytes: int) -> bytes:
         """A part of an object, shorter at its end; none after it. Raises `ObjectMissing`."""
 
     def head(self, name: str) -> ObjectInfo | None:
         """The size and the time of an object; None when there is none."""
 
-    def list(self, prefix: str = "", *, after: str = "", limit: int = 1_000) -> list[ObjectInfo]:
+    def objects(self, prefix: str = "", *, after: str = "", limit: int = 1_000) -> list[ObjectInfo]:
         """Objects whose names begin with the prefix, sorted by name, those after `after`."""
 
     def delete(self, names: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def scrub(
     last_move = catalogue.last_move()
     segments = [each for each in catalogue.all_segments() if each.location == location]
     found = review(
-        objects(store, f"{catalogue.owner}/"),
+        all_objects(store, f"{catalogue.owner}/"),
         segments,
         open_moves,
         last_move,
@@ -88,11 +88,11 @@ def scrub(
     return Scrubbed(len(orphans), len(suspects), corrupt, recovered, found.foreign)
 
 
-def objects(store: ObjectStore, prefix: str) -> Iterator[ObjectInfo]:
+def all_objects(store: ObjectStore, prefix: str) -> Iterator[ObjectInfo]:
     """All objects with the prefix, read in pages."""
     after = ""
     while True:
-        page = store.list(prefix, after=after, limit=PAGE)
+        page = store.objects(prefix, after=after, limit=PAGE)
         yield from page
         if len(page) < PAGE:
             return

@@ -263,10 +263,8 @@ class SqlCatalogue(abc.ABC):
 
     def _take_sources(self, transaction: Transaction, move: Move) -> bool:
         if not move.sources:
-            if self._stamp(transaction, move.block) != move.stamp or self._hot is None:
-                return False
-            self._hot.delete(transaction.connection, move.block)
-            return True
+            hot, connection = self._hot, transaction.connection
+            return hot is not None and hot.delete(connection, move.block, move.stamp)
         found = _find(transaction, move.sources)
         live = [each for each in found if each.state is SegmentState.LIVE]
         if len(live) != len(move.sources):

@@ -1,4 +1,4 @@
-"""The catalogue of segments in an SQLite file, and in memory."""
+"""The catalogue of segments in an SQLite file."""
 
 import functools
 import re
@@ -14,7 +14,7 @@ from ..catalogue import CATALOGUE_TABLES, SqlCatalogue, Transaction
 from .database import Database
 from .faults import translate_errors
 
-__all__ = ["MemoryCatalogue", "SqliteCatalogue"]
+__all__ = ["SqliteCatalogue", "of_sqlite", "sqlite_transaction"]
 
 ReturnT = TypeVar("ReturnT")
 PLACE: Final = re.compile(r"\$(\d+)(?:::\w+)?")
@@ -26,7 +26,9 @@ def of_sqlite(statement: str) -> str:
     return PLACE.sub(r"?\1", statement).replace("{s}", "")
 
 
-def _transaction(connection: sqlite3.Connection, others: Any) -> Transaction:
+def sqlite_transaction(connection: sqlite3.Connection, others: Any) -> Transaction:
+    """A transaction on SQLite; `others` is the connection that the hot rows get."""
+
     def rows(statement: str, *values: Any) -> Sequence[Sequence[Any]]:
         return connection.execute(of_sqlite(statement), values).fetchall()
 
@@ -61,7 +63,7 @@ class SqliteCatalogue(SqlCatalogue):
         with translate_errors(self.name), self._database.reading() as reader:
             reader.execute("BEGIN")
             try:
-                return action(_transaction(reader, reader))
+                return action(sqlite_transaction(reader, reader))
             finally:
                 reader.execute("ROLLBACK")
 
@@ -71,48 +73,9 @@ class SqliteCatalogue(SqlCatalogue):
             writer = database.begin()
             try:
                 with translate_errors(self.name):
-                    result = action(_transaction(writer, writer))
+                    result = action(sqlite_transaction(writer, writer))
             except BaseException:
                 database.roll_back(writer)
                 raise
             database.commit(writer)
-            return result
-
-
-class MemoryCatalogue(SqlCatalogue):
-    """A `Catalogue` in memory, next to a hot store in memory.
-
-    A reader waits for the end of a write: so the hot rows and the segments change for it at once.
-    """
-
-    name = "memory"
-
-    def __init__(self, *, owner: str, hot: HotRows | None = None) -> None:
-        super().__init__(owner, hot)
-        self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False
-        )
-        for statement in CATALOGUE_TABLES:
-            self._connection.execute(of_sqlite(statement))
-
-    def open(self) -> None:
-        """See `EventStore.open`. There is nothing to create."""
-
-    def close(self) -> None:
-        """See `EventStore.close`. The segments last as long as the object."""
-
-    def _read(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
-        with self._lock, translate_errors(self.name):
-            return action(_transaction(self._connection, None))
-
-    def _write(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
-        with self._lock, translate_errors(self.name):
-            self._connection.execute("BEGIN")
-            try:
-                result = action(_transaction(self._connection, None))
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
             return result
