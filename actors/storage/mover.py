@@ -55,6 +55,8 @@ class Mover:
         self._wall_time = wall_time
         self.counts: Final[Counter[str]] = Counter()
         """What was done: moves by their last state, `redone`, `failed`, rows and bytes."""
+        self.refused: Final[dict[int, str]] = {}
+        """Why the rules refused deletions in the last round, by the numbers of the moves."""
 
     def round(self) -> list[Failure]:
         """Let all open moves go on as far as they can, within the limit of steps.
@@ -62,6 +64,7 @@ class Mover:
         Raises `WriterFenced`. Other errors end a move's turn, not the round.
         """
         failures: list[Failure] = []
+        self.refused.clear()
         steps = self._limits.steps
         for begun in self._catalogue.open_moves():
             move = begun
@@ -176,6 +179,7 @@ class Mover:
         refusal = self._content.refusal(move, sources)
         if refusal:
             self.counts["refused"] += 1
+            self.refused[move.number] = refusal
             return move.to(MoveState.ABANDONED, reason=refusal)
         return move.to(MoveState.VERIFIED, stamp=stamp)
 

@@ -129,31 +129,24 @@ def rows_not_held(fine: WindowRows, coarse: WindowRows) -> tuple[int, SeriesKey]
 
     A coarse window holds its fine ones when it has at least as many points as they have together.
     """
-    starts = fine.starts_ns // coarse.width_ns * coarse.width_ns
-    numbers = {key: number for number, key in enumerate(fine.series)}
-    held = _places(numbers, coarse)
-    wanted = np.rec.fromarrays([fine.series_index.astype(np.int64), starts])
+    number_of = {key: number for number, key in enumerate(fine.series)}
+    of_coarse = np.array([number_of.get(key, -1) for key in coarse.series], np.int64)
+    first = fine.starts_ns.min() // coarse.width_ns
+    stride = int(fine.starts_ns.max() // coarse.width_ns - first) + 1
+    wanted = fine.series_index * np.int64(stride) + (fine.starts_ns // coarse.width_ns - first)
     groups, inverse = np.unique(wanted, return_inverse=True)
-    points = np.bincount(inverse, weights=fine.counts.astype(np.float64), minlength=len(groups))
-    have = np.array(
-        [held.get((int(number), int(start)), -1) for number, start in groups.tolist()], np.float64
-    )
+    points = np.zeros(len(groups), np.int64)
+    np.add.at(points, inverse, fine.counts)
+    have = np.full(len(groups), -1, np.int64)
+    if len(coarse):
+        offered = coarse.starts_ns // coarse.width_ns - first
+        numbers = of_coarse[coarse.series_index]
+        usable = (numbers >= 0) & (offered >= 0) & (offered < stride)
+        keys = numbers[usable] * stride + offered[usable]
+        places = np.minimum(np.searchsorted(groups, keys), len(groups) - 1)
+        is_wanted = groups[places] == keys
+        have[places[is_wanted]] = coarse.counts[usable][is_wanted]
     lacking: npt.NDArray[np.bool_] = (have < points)[inverse]
     if not lacking.any():
         return 0, fine.series[0]
     return int(lacking.sum()), fine.series[fine.series_index[int(np.argmax(lacking))]]
-
-
-def _places(numbers: Mapping[SeriesKey, int], coarse: WindowRows) -> dict[tuple[int, int], int]:
-    """The points of coarse windows, by the number of the series and the start."""
-    of_series = [numbers.get(key, -1) for key in coarse.series]
-    return {
-        (of_series[index], start): count
-        for index, start, count in zip(
-            coarse.series_index.tolist(),
-            coarse.starts_ns.tolist(),
-            coarse.counts.tolist(),
-            strict=True,
-        )
-        if of_series[index] >= 0
-    }
