@@ -34,6 +34,12 @@ class HotWindows(Protocol):
     It has closed windows only. A correction may still change one.
     """
 
+    def open(self) -> None:
+        """See `EventStore.open`."""
+
+    def close(self) -> None:
+        """See `EventStore.close`."""
+
     def closed_before(self, width_ns: int, before_ns: int) -> Sequence[HotStretch]:
         """The stretches of each shard that ended by `before_ns`, the oldest first."""
 

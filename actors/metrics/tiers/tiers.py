@@ -87,7 +87,8 @@ class MetricTiers:
         """Why deletions wait, by the number of the move that was refused last."""
 
     def open(self) -> None:
-        """Open the catalogue and the object stores, and refuse the moves of earlier processes."""
+        """Open all stores, and refuse the moves of earlier processes."""
+        self._hot.open()
         self.catalogue.open()
         for store in self._stores.values():
             store.open()
@@ -99,6 +100,7 @@ class MetricTiers:
         for store in self._stores.values():
             store.close()
         self.catalogue.close()
+        self._hot.close()
 
     def plan(self) -> list[Move]:
         """The moves that are due now; nothing is recorded. `core.plan_lines` shows them."""
