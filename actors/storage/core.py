@@ -71,11 +71,12 @@ def next_step(move: Move, now: float, limits: MoveLimits) -> Step:
             assert_never(move.state)
 
 
-def conflict(one: Move, other: Move) -> bool:
-    """Whether two moves would take the same rows."""
-    if not one.sources and not other.sources:
-        return one.block.overlaps(other.block)
-    return not set(one.sources).isdisjoint(other.sources)
+def conflict(new: Move, under_way: Move) -> bool:
+    """Whether a new move would take the rows of one that is under way."""
+    if not new.sources and not under_way.sources:
+        has_taken = under_way.state is MoveState.SWITCHED
+        return not has_taken and new.block.overlaps(under_way.block)
+    return not set(new.sources).isdisjoint(under_way.sources)
 
 
 class Review(NamedTuple):
@@ -135,5 +136,3 @@ def review(
         elif segment.state is SegmentState.CORRUPT and is_there:
             found.append(segment)
     return Review(begun, orphans, missing, found, foreign)
-
-

@@ -85,9 +85,7 @@ def _problems(rule: LifecycleRule) -> list[str]:
     return problems
 
 
-def _roll_up_problems(
-    rule: LifecycleRule, by_dataset: Mapping[str, LifecycleRule]
-) -> list[str]:
+def _roll_up_problems(rule: LifecycleRule, by_dataset: Mapping[str, LifecycleRule]) -> list[str]:
     if not rule.roll_up:
         return []
     coarser = by_dataset.get(rule.roll_up)
@@ -97,8 +95,10 @@ def _roll_up_problems(
         rule.expires_s is None or rule.expires_s > coarser.expires_s
     ):
         return [
-            f"{shown(rule.id)} and {shown(coarser.id)}: the coarser rows would expire first, "
-            "and the finer ones then wait for ever"
+            (
+                f"{shown(rule.id)} and {shown(coarser.id)}: the coarser rows would expire first, "
+                "and the finer ones then wait for ever"
+            )
         ]
     return []
 

@@ -8,7 +8,7 @@ are never overwritten, and the catalogue refuses a process with an older fencing
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, assert_never
 
 from callboard.messages.core.errors import CallboardError, SpecError, StoreFailed

@@ -113,9 +113,7 @@ def segment_to_data(segment: Segment) -> dict[str, Any]:
 
 def segment_from_data(data: Mapping[str, Any]) -> Segment:
     """Read what `segment_to_data` has written."""
-    return Segment(
-        **{**data, "block": Block(*data["block"]), "state": SegmentState(data["state"])}
-    )
+    return Segment(**{**data, "block": Block(*data["block"]), "state": SegmentState(data["state"])})
 
 
 def move_to_text(move: Move) -> str:

@@ -22,7 +22,7 @@ from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import SpecError
 
 from ..objects.choose import DATA_EXTRA, object_store, window_format
-from ..stores.choose import tiered_stores
+from ..stores.tiered import tiered_stores
 
 __all__ = ["open_tiers", "tiers_spec"]
 

@@ -24,6 +24,7 @@ __all__ = ["LocalObjectStore"]
 INCOMING: Final = ".incoming"
 """No name of an object begins with a dot."""
 UNFINISHED_S: Final = 86_400.0
+PUT_TRIES: Final = 5
 FILE: Final = 0o600
 FOLDER: Final = 0o700
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -63,17 +64,17 @@ class LocalObjectStore:
             if path.is_file():
                 self._sync_folder(path.parent)
                 return False
-            self._make(path.parent)
             self._make(self._folder / INCOMING)
             number = f"{os.getpid()}-{threading.get_ident()}-{next(self._numbers)}"
             begun = self._folder / INCOMING / number
             try:
                 self._write(begun, data)
-                is_new = self._publish(begun, path)
+                for _ in range(PUT_TRIES - 1):
+                    with contextlib.suppress(FileNotFoundError):  # `delete` took the folder.
+                        return self._publish(begun, path)
+                return self._publish(begun, path)
             finally:
                 begun.unlink(missing_ok=True)
-            self._sync_folder(path.parent)
-        return is_new
 
     def _write(self, path: Path, data: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -85,9 +86,12 @@ class LocalObjectStore:
                 os.fsync(file.fileno())
 
     def _publish(self, begun: Path, path: Path) -> bool:
+        self._make(path.parent)
         try:
             os.link(begun, path)
         except FileExistsError:
+            if not path.is_file():
+                raise  # A folder, in which other objects are.
             return False
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
@@ -96,6 +100,7 @@ class LocalObjectStore:
             if path.is_file():
                 return False
             begun.replace(path)
+        self._sync_folder(path.parent)
         return True
 
     def get(self, name: str) -> bytes:
@@ -167,6 +172,14 @@ class LocalObjectStore:
             for folder in {path.parent for path in paths}:
                 with contextlib.suppress(*NOTHING_THERE):
                     self._sync_folder(folder)
+                self._remove_empty(folder)
+
+    def _remove_empty(self, folder: Path) -> None:
+        """Remove folders without objects, so that their names are free."""
+        with contextlib.suppress(OSError):
+            while folder != self._folder:
+                folder.rmdir()
+                folder = folder.parent
 
     def copy(self, source: str, target: str) -> bool:
         """See `ObjectStore.copy`."""

@@ -11,6 +11,7 @@ memory, and is interrupted at its deadline.
 
 import collections
 import contextlib
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -81,7 +82,7 @@ class ParquetWindows:
                 "enable_external_access = false",
                 "lock_configuration = true",
             ):
-                duck.execute(f"SET {setting}")
+                duck.execute(f"SET {setting}").fetchall()
             self._duck = duck
         return self._duck
 
@@ -93,8 +94,10 @@ class ParquetWindows:
             timer = threading.Timer(self._deadline_s, duck.interrupt)
             timer.daemon = True
             timer.start()
+            is_done = False
             try:
                 yield duck
+                is_done = True
             except duckdb.InterruptException as error:
                 raise StoreUnavailable(
                     f"DuckDB has not read a segment in {self._deadline_s:g} s.",
@@ -107,10 +110,13 @@ class ParquetWindows:
                     advice="Ask for a shorter time or fewer series.",
                     may_have_run=False,
                 ) from error
-            except duckdb.Error as error:
+            except (duckdb.Error, ValueError) as error:  # Also of bytes that are no text.
                 raise _damaged(str(error)) from error
             finally:
                 timer.cancel()
+                if not is_done:  # The next call gets a connection without unfinished results.
+                    self._duck = None
+                    duck.close()
 
     def _new_path(self) -> Path:
         self._number += 1
@@ -134,14 +140,16 @@ class ParquetWindows:
             duck.register("window_series", series)
             try:
                 duck.execute(
-                    "COPY (SELECT s.kind, s.name, s.tags, r.* REPLACE ("  # noqa: S608 - our own path
-                    "CASE WHEN isnan(r.last) THEN NULL ELSE r.last END AS last) "
+                    "COPY (SELECT s.kind, s.name::VARCHAR AS name, "  # noqa: S608 - our own path
+                    "s.tags::VARCHAR AS tags, r.* REPLACE ("
+                    "CASE WHEN isnan(r.last) THEN NULL ELSE r.last END AS last, "
+                    "r.keys::BLOB AS keys, r.counts::BLOB AS counts) "
                     "FROM window_rows r JOIN window_series s ON s.number = r.series "
                     "ORDER BY r.series, r.start_ns) "
                     f"TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, "
                     f"COMPRESSION_LEVEL {level:d}, ROW_GROUP_SIZE {GROUP_ROWS}, "
                     "PARQUET_VERSION v2)"
-                )
+                ).fetchall()
                 return path.read_bytes()
             finally:
                 duck.unregister("window_rows")
@@ -159,10 +167,10 @@ class ParquetWindows:
                     "sum(start_ns % 2 + count + revision + flags + bins + series), "
                     "sum(coalesce(last, 0) + sum + min + max), "
                     f"sum(kind + length(name) + length(tags)) FROM {_table(path)}"
-                ).fetchone()
+                ).fetchall()
             finally:
                 path.unlink(missing_ok=True)
-        return 0 if found is None else int(found[0])
+        return int(found[0][0])
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -261,16 +269,21 @@ class ParquetWindows:
 
 def _sorted(rows: WindowRows) -> WindowRows:
     """Rows by series and start, with the series sorted and only those that have rows."""
-    order = np.argsort(np.array([*rows.series, ("",)], object)[:-1], kind="stable")
-    ranks = np.empty(len(order), np.int64)
+    order = sorted(range(len(rows.series)), key=rows.series.__getitem__)
+    ranks = np.empty(len(order), np.int32)
     ranks[order] = np.arange(len(order))
-    return take_rows(rows, np.lexsort((rows.starts_ns, ranks[rows.series_index])))
+    ranked = dataclasses.replace(
+        rows,
+        series=tuple(rows.series[place] for place in order),
+        series_index=ranks[rows.series_index],
+    )
+    return take_rows(ranked, np.lexsort((ranked.starts_ns, ranked.series_index)))
 
 
 def _columns_of(rows: WindowRows) -> dict[str, npt.NDArray[Any]]:
     offsets, keys, counts = rows.sketches
     bins = np.diff(offsets)
-    steps = np.diff(keys.astype(np.int64), prepend=0)
+    steps = np.diff(keys, prepend=0).astype(np.int64)
     firsts = offsets[:-1][bins > 0]
     steps[firsts] = keys[firsts]
     return {

@@ -34,8 +34,10 @@ MEMORY: Final = "memory"
 
 
 class RemoteObjectStore:
-    """An `ObjectStore` behind a URL. Credentials come from the environment, as the cloud's own
-    programs read them; `options` are obstore's, such as `endpoint`.
+    """An `ObjectStore` behind a URL.
+
+    Credentials come from the environment, as the cloud's own programs read them. `options` are
+    obstore's, such as `endpoint`.
     """
 
     def __init__(self, url: str, **options: Any) -> None:

@@ -3,6 +3,7 @@
 All numbers of a column are written and read at once, with numpy.
 """
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
@@ -43,7 +44,7 @@ def encode_numbers(values: Ints, offsets: Ints) -> npt.NDArray[np.object_]:
     cuts = np.concatenate(([0], ends))[offsets].tolist()
     content = data.tobytes()
     rows = np.empty(len(offsets) - 1, object)
-    rows[:] = [content[begin:end] for begin, end in zip(cuts, cuts[1:], strict=False)]
+    rows[:] = [content[begin:end] for begin, end in itertools.pairwise(cuts)]
     return rows
 
 

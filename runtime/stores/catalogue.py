@@ -187,7 +187,8 @@ class SqlCatalogue(abc.ABC):
         """See `Catalogue.suspects`."""
         rows = self._read(
             lambda transaction: transaction.rows(
-                "SELECT name, since FROM {s}suspects WHERE owner = $1::text AND location = $2::text",
+                "SELECT name, since FROM {s}suspects "
+                "WHERE owner = $1::text AND location = $2::text",
                 self.owner,
                 location,
             )
@@ -198,7 +199,7 @@ class SqlCatalogue(abc.ABC):
 
     def claim(self, fence: int) -> None:
         """See `Catalogue.claim`."""
-        self._fenced(fence, lambda transaction: None)
+        self._fenced(fence, lambda _: None)
 
     def plan(self, fence: int, moves: Sequence[Move]) -> list[Move]:
         """See `Catalogue.plan`."""
@@ -270,9 +271,7 @@ class SqlCatalogue(abc.ABC):
         if len(live) != len(move.sources):
             return False
         for name in move.sources:
-            transaction.rows(
-                "UPDATE {s}segments SET state = 'retired' WHERE name = $1::text", name
-            )
+            transaction.rows("UPDATE {s}segments SET state = 'retired' WHERE name = $1::text", name)
         return True
 
     def _insert(self, transaction: Transaction, segment: Segment) -> None:
@@ -386,6 +385,4 @@ def _find(transaction: Transaction, names: Sequence[str]) -> list[Segment]:
 def _segment(row: Sequence[Any]) -> Segment:
     name, digest, dataset, part, from_ns, to_ns, rows, size_bytes, location, state = row
     block = Block(dataset, int(part), int(from_ns), int(to_ns))
-    return Segment(
-        name, digest, block, int(rows), int(size_bytes), location, SegmentState(state)
-    )
+    return Segment(name, digest, block, int(rows), int(size_bytes), location, SegmentState(state))

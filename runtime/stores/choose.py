@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from callboard.actors.metrics.ports import MetricsStorage
-from callboard.actors.metrics.tiers.ports import HotWindows
-from callboard.actors.metrics.tiers.rules import OWNER
-from callboard.actors.storage.catalogue import Catalogue
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.names import shown
 from callboard.messages.storage.blobs import BlobStore
@@ -120,39 +117,6 @@ def state_store(url: str, *, durability: str = "full") -> StateStore:
     """The store of states at a URL, not yet opened. Raises `SpecError`."""
     kind = _kind(url, durability)
     return kind.states(*kind.place, **kind.options)
-
-
-def tiered_stores(url: str, *, durability: str = "full") -> tuple[HotWindows, Catalogue]:
-    """The hot store of metrics at a URL and the catalogue in it, not yet opened.
-
-    Raises `SpecError`. A store in memory belongs to the two that are returned.
-    """
-    path = path_of(url)
-    if path is not None:
-        from .sqlite.catalogue import SqliteCatalogue
-        from .sqlite.hot_windows import SqliteHotWindows
-        from .sqlite.windows import SqliteMetricsStorage
-
-        return (
-            SqliteMetricsStorage(path, durability=durability),
-            SqliteCatalogue(path, owner=OWNER, hot=SqliteHotWindows(), durability=durability),
-        )
-    if url.startswith("memory:"):
-        from .memory_catalogue import MemoryCatalogue, MemoryHotWindows
-        from .memory_windows import MemoryMetricsStorage
-
-        storage = MemoryMetricsStorage()
-        return storage, MemoryCatalogue(owner=OWNER, hot=MemoryHotWindows(storage))
-    _kind(url, durability)  # Raises `SpecError` without the package.
-    from .postgres.catalogue import PostgresCatalogue
-    from .postgres.hot_windows import PostgresHotWindows
-    from .postgres.windows import PostgresMetricsStorage
-
-    hot = PostgresMetricsStorage(url, durability=cast("Durability", durability))
-    taken = PostgresHotWindows(hot.connections.place.schema)
-    return hot, PostgresCatalogue(
-        url, owner=OWNER, hot=taken, durability=cast("Durability", durability)
-    )
 
 
 def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:

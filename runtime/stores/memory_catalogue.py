@@ -72,6 +72,4 @@ class MemoryHotWindows:
     def delete(self, connection: None, block: Block, stamp: str) -> bool:
         """See `HotRows.delete`."""
         width_ns = width_of(block.dataset)
-        return self._storage.drop_unchanged(
-            block.part, width_ns, block.from_ns, block.to_ns, stamp
-        )
+        return self._storage.drop_unchanged(block.part, width_ns, block.from_ns, block.to_ns, stamp)

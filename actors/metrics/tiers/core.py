@@ -1,9 +1,9 @@
 """Which windows move next: a pure function of rules, hot stretches, segments and the time.
 
-| what | when | move |
+| what | when | where to |
 |---|---|---|
 | a hot stretch | its last window is older than `hot_s` | into a segment |
-| small segments of one span, or such that overlap | the span has left the hot store | into one segment |
+| small segments of one span | the span has left the hot store | into one segment |
 | a segment, or a hot stretch | its last window is older than `expires_s` | away |
 
 An expired one only goes when the coarser windows hold it; the mover checks that on the rows.
@@ -76,9 +76,7 @@ def _before(now_ns: int, age_s: float | None) -> int:
     return -(2**63) if age_s is None else now_ns - int(age_s * SECOND_NS)
 
 
-def _hot_moves(
-    rule: LifecycleRule, stretches: Sequence[HotStretch], now_ns: int
-) -> Iterable[Move]:
+def _hot_moves(rule: LifecycleRule, stretches: Sequence[HotStretch], now_ns: int) -> Iterable[Move]:
     cold, expired = _before(now_ns, rule.hot_s), _before(now_ns, rule.expires_s)
     for each in stretches:
         block = Block(rule.dataset, each.shard, each.from_ns, each.to_ns)

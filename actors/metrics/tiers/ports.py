@@ -21,11 +21,11 @@ class HotStretch(Protocol):
 
     @property
     def from_ns(self) -> int:
-        """The stretch has the windows that begin from here on, …"""
+        """The stretch has the windows that begin from here on."""
 
     @property
     def to_ns(self) -> int:
-        """… and before here."""
+        """The stretch has the windows that begin before here."""
 
 
 class HotWindows(Protocol):

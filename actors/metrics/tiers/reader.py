@@ -1,7 +1,7 @@
 """A reader of the windows in segments.
 
-It asks the catalogue for each query, and then has a lease on the files (`catalogue.LEASE_S`). When a
-file is gone all the same (the query was slow, and a move is over), it asks once more.
+It asks the catalogue for each query, and then has a lease on the files (`catalogue.LEASE_S`). When
+a file is gone all the same (the query was slow, and a move is over), it asks once more.
 """
 
 import time

@@ -1,8 +1,8 @@
 """The tiers of metrics as an actor: a round of moves every minute, a scrub every hour.
 
 One of them moves the windows of a metrics store. A supervisor restarts it like any actor, and its
-fencing token keeps an earlier one from moving any more. All that it knows is in the catalogue: after
-a kill it goes on with the moves that are under way.
+fencing token keeps an earlier one from moving any more. All that it knows is in the catalogue:
+after a kill it goes on with the moves that are under way.
 """
 
 import logging

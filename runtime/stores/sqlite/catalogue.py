@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from callboard.actors.storage.hot import HotRows
 
-from ..catalogue import CATALOGUE_TABLES, SqlCatalogue, Transaction
+from ..catalogue import SqlCatalogue, Transaction
 from .database import Database
 from .faults import translate_errors
 

@@ -130,9 +130,11 @@ def read_all(hot: PlainHot, catalogue: Catalogue, store: ObjectStore) -> Rows:
     Fails when a row is in two places in the same revision.
     """
     parts = [dict(hot.rows)]
-    for segment in catalogue.segments(DATASET):
-        if segment.state is SegmentState.LIVE:
-            parts.append(decoded(store.get(segment.name)))
+    parts += [
+        decoded(store.get(segment.name))
+        for segment in catalogue.segments(DATASET)
+        if segment.state is SegmentState.LIVE
+    ]
     copies = [item for part in parts for item in part.items()]
     assert len(set(copies)) == len(copies), "a row is in two places"
     return merged(parts)

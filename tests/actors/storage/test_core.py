@@ -67,12 +67,11 @@ def test_no_way_leads_back_from_the_switch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "step"), [(100.0, Step.WAIT), (159.9, Step.WAIT), (160.0, Step.DELETE), (0.0, Step.WAIT)]
+    ("now", "step"),
+    [(100.0, Step.WAIT), (159.9, Step.WAIT), (160.0, Step.DELETE), (0.0, Step.WAIT)],
 )
 def test_sources_outlast_the_leases_also_when_the_clock_goes_back(now: float, step: Step) -> None:
-    move = Move(
-        MoveKind.MERGE, BLOCK, ("a",), "there", state=MoveState.SWITCHED, switched_at=100.0
-    )
+    move = Move(MoveKind.MERGE, BLOCK, ("a",), "there", state=MoveState.SWITCHED, switched_at=100.0)
     assert next_step(move, now, LIMITS) is step
     assert next_step(dataclasses.replace(move, sources=()), now, LIMITS) is Step.DELETE
 

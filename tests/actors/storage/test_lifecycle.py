@@ -19,11 +19,13 @@ from callboard.messages.core.errors import SpecError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(("Rules", "ID", "Filter", "Prefix", "Transitions", "Days", "Status")),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(("Rules", "ID", "Filter", "Prefix", "Transitions", "Days", "Status")),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=12,
 )
@@ -76,7 +78,7 @@ def test_a_wrong_rule_is_named(path: tuple[str, ...], value: Any, text: str) -> 
         rules_from_data(data)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_named_at_once() -> None:
     wrong = (
         LifecycleRule("one", "", 0.0),
         LifecycleRule("two", "metrics/60s", -1.0),

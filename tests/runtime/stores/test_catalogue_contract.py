@@ -15,8 +15,8 @@ from callboard.actors.storage.moves import Move, MoveKind, MoveState
 from callboard.actors.storage.segments import Block, Segment, SegmentState
 from callboard.messages.core.errors import SpecError
 from callboard.messages.storage.errors import WriterFenced
-from callboard.runtime.stores.choose import tiered_stores
 from callboard.runtime.stores.memory_catalogue import MemoryCatalogue
+from callboard.runtime.stores.tiered import tiered_stores
 from tests.runtime.objects.window_rows import MINUTE_NS, many_rows
 
 HOUR_NS = 60 * MINUTE_NS
