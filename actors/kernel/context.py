@@ -22,6 +22,7 @@ from .asks import Ask
 from .cell_port import CellPort
 from .directory.registry import Directory
 from .directory.subscriptions import Subscriptions, contract_name_of
+from .inspection.meter import Meter
 from .inspection.metric_sources import Instruments, Source
 from .monitors.monitors import Monitors, Watch
 from .spawnable import Spawnable
@@ -79,6 +80,10 @@ class ContextHost(Protocol):
     def instruments(self) -> Instruments:
         """The metric sources of its actors."""
 
+    @property
+    def meter(self) -> Meter:
+        """The meter of its actors."""
+
     def now(self) -> float:
         """Its time in seconds."""
 
@@ -130,6 +135,14 @@ class Context:
     def host_name(self) -> str:
         """The name of the host that runs the actor."""
         return self._host.name
+
+    @property
+    def meter(self) -> Meter:
+        """The meter of this host: `ctx.meter.count("orders_total", kind="book")`.
+
+        Any thread may use it, and actors may keep it, and the instruments that it binds.
+        """
+        return self._host.meter
 
     @property
     def cancelled(self) -> threading.Event:

@@ -14,6 +14,7 @@ from callboard.messages.core.contract import Contract, Request
 from .series import MetricKind, SeriesKey, series_key
 
 __all__ = [
+    "SOURCE_ENDED_NS",
     "AppendPoints",
     "MetricDataPoint",
     "MetricSource",
@@ -23,6 +24,8 @@ __all__ = [
     "SourceKind",
 ]
 
+SOURCE_ENDED_NS: Final = 2**63 - 1
+"""The watermark of a source that sends nothing more: it holds nothing back."""
 OWN_TAGS: Final = ("service", "instance", "environment", "region")
 
 

@@ -6,7 +6,15 @@ from typing import NamedTuple, Protocol
 from .rows import WindowRows
 from .series import Matcher, SeriesKey
 
-__all__ = ["Evaluator", "Extent", "MetricsStorage", "Sample", "ShardState", "WindowReader"]
+__all__ = [
+    "Evaluator",
+    "Extent",
+    "HotStorage",
+    "MetricsStorage",
+    "Sample",
+    "ShardState",
+    "WindowReader",
+]
 
 
 class Extent(NamedTuple):
@@ -91,6 +99,16 @@ class MetricsStorage(Protocol):
 
     def close(self) -> None:
         """See `EventStore.close`."""
+
+
+class HotStorage(MetricsStorage, Protocol):
+    """A hot store that keeps itself small."""
+
+    def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
+        """Join blocks of windows that began long enough before `before_ns`; gives how many went.
+
+        It stops after about `blocks_max` blocks. Readers see the same windows as before.
+        """
 
 
 class Sample(NamedTuple):

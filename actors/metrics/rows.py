@@ -99,9 +99,13 @@ class WindowRows:
             SketchColumns(np.zeros(1, np.int64), none(np.int32), none(np.int64)),
         )
 
+    def quantiles(self, q: float) -> npt.NDArray[np.float64]:
+        """The quantile `q` (0 to 1) of each window, within its minimum and maximum."""
+        return np.clip(self.sketches.quantiles(q), self.minima, self.maxima)
+
     def metrics(self) -> Iterator[AggregatedMetric]:
         """Its rows, one by one; for tests, printing, and few of them."""
-        p95, p99 = self.sketches.quantiles(0.95), self.sketches.quantiles(0.99)
+        p95, p99 = self.quantiles(0.95), self.quantiles(0.99)
         for row in range(len(self)):
             yield AggregatedMetric(
                 self.series[self.series_index[row]],

@@ -20,6 +20,7 @@ from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.kernel.actor import Actor
 from callboard.actors.kernel.directory.subscriptions import contract_name_of
 from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.inspection.meter import Meter
 from callboard.actors.kernel.monitors.monitors import Watch
 from callboard.actors.kernel.props import props_of
 from callboard.actors.kernel.spawnable import Spawnable
@@ -59,6 +60,7 @@ from . import notices
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
+from .metrics import SystemMetrics, metrics_url, shards_of, start_metrics
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
 
@@ -102,6 +104,7 @@ class System:
         self._driver: asyncio.Task[Any] | None = None
         self._journal: OpenJournal | None = None
         self._executions: Submits | None = None
+        self._metrics: SystemMetrics | None = None
         spreads = settings.engine != "inline" and self._environment.is_real
         self._imports = ImportCheck() if spreads else None
 
@@ -111,6 +114,15 @@ class System:
         """Start the system, or attach to it. `start` and `attach` call this."""
         self._driver = asyncio.current_task()
         self._executions = await (self._attach() if self.settings.detached else self._bring_up())
+        url = "" if self._joins else metrics_url(self.settings, self._journal)
+        if url:
+            self._metrics = await start_metrics(
+                self,
+                self._host,
+                url,
+                shards=shards_of(self.settings),
+                durability=self.settings.durability,
+            )
         await self._executions.prepare()
 
     async def _attach(self) -> Submits:
@@ -146,6 +158,8 @@ class System:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""
         if self._executions is not None:
             await self._executions.leave()
+        if self._metrics is not None:
+            await self._metrics.close(ends=not self.settings.detached)
         if self._connection is not None:
             await self._connection.stop(timeout_s)
         if self._admin is not None:  # Last, so that a slow stop can be inspected.
@@ -384,6 +398,11 @@ class System:
         """
         return notices.offers_of(self._host, contract_name_of(contract))
 
+    @property
+    def meter(self) -> Meter:
+        """The meter of this driver; see `Context.meter`."""
+        return self._host.meter
+
     # --- executions -----------------------------------------------------------------------------
 
     def submit(
@@ -431,6 +450,17 @@ class System:
     def states(self) -> SystemStates:
         """The states of executions, fed from the journal. `UsageError` without `states`."""
         return self._submits().states
+
+    @property
+    def metrics(self) -> SystemMetrics:
+        """The metrics of the system. `UsageError` without the setting `metrics`."""
+        self._running()
+        if self._metrics is None:
+            raise UsageError(
+                "this system keeps no metrics.",
+                advice="Start it with metrics='auto', or with a path or a URL.",
+            )
+        return self._metrics
 
     # --- views ------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`. `callboard run` sets all but
-the last from its options, so one driver runs on this machine and on a cluster without a change.
+`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`.
+`callboard run` sets most of them from its options, so one driver runs on this machine and on a
+cluster without a change.
 """
 
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, TypedDict
 
+from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
 from callboard.messages.core.errors import SpecError
@@ -35,6 +37,7 @@ FROM_ENVIRONMENT: Final = {
     "address": "CALLBOARD_ADDRESS",
     "name": "CALLBOARD_NAME",
     "journal": "CALLBOARD_JOURNAL",
+    "metrics": "CALLBOARD_METRICS",
     "modules": "CALLBOARD_MODULES",
     "frame_ports": "CALLBOARD_FRAME_PORTS",
 }
@@ -87,6 +90,9 @@ class Settings:
     names the blocked actor; 0 for never. With the engine `inline`, only the log names it."""
     metrics_s: float = 5.0
     """The interval at which each host publishes its metrics; 0 for never."""
+    recording: RecordingOptions | None = None
+    """How each host records the points of `ctx.meter`, and brings them to the aggregators; None
+    for the defaults, and without `metrics` to drop and count them."""
     heartbeat_s: float = 1.0
     """The interval of heartbeats, and the time for the answer to one."""
     heartbeats_missed_max: int = 5
@@ -119,6 +125,10 @@ class Settings:
     journal (a file of its own), or `off`."""
     states_cache: str = ""
     """A Redis URL for the second tier of the cache of states; empty for none."""
+    metrics: str = "off"
+    """The store for windows of metrics: a path or a URL as for the journal, `auto` (with a journal
+    in a file, a file next to it; else in memory), or `off`. All parts of the system record into
+    it, and actors by `ctx.meter`."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -143,7 +153,11 @@ class Settings:
             ports_of(self.frame_ports)
         except (ValueError, AttributeError):
             _refuse("frame_ports", self.frame_ports, "any, off, or a range such as 11000-11999")
-        for name in ("journal", "journal_node", "blobs", "states", "states_cache"):
+        if not isinstance(self.metrics, str) or not self.metrics:
+            _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
+        if self.metrics != "off" and self.recording is None:
+            object.__setattr__(self, "recording", RecordingOptions())
+        for name in ("journal", "journal_node", "blobs", "states", "states_cache", "metrics"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
         if not isinstance(self.blobs, str) or not self.blobs:
@@ -254,6 +268,7 @@ class SettingsOptions(TypedDict, total=False):
     blocked_s: float | None
     blocked_s_max: float | None
     metrics_s: float | None
+    recording: RecordingOptions | None
     heartbeat_s: float | None
     heartbeats_missed_max: int | None
     lease_s: float | None
@@ -265,6 +280,7 @@ class SettingsOptions(TypedDict, total=False):
     blobs: str | None
     states: str | None
     states_cache: str | None
+    metrics: str | None
     durability: str | None
 
 
@@ -336,6 +352,8 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
         return TRUTHS[text.lower()]
     if kind in {Limits, SupervisorSpec}:
         _refuse(name, text, f"a {kind.__name__}, which only code can give")
+    if name == "recording":
+        _refuse(name, text, "a RecordingOptions, which only code can give")
     return text
 
 

@@ -22,6 +22,9 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.metrics.recording.extension import Recorder
+from callboard.actors.metrics.recording.meter import HostMeter
+from callboard.actors.metrics.recording.sink import MeterSink
 from callboard.actors.pools.cell import PoolRecipe, Pools
 from callboard.actors.trees.extension import Trees
 from callboard.messages.control.control_plane import is_driver_slot
@@ -37,7 +40,8 @@ from callboard.messages.ports import (
     SupervisorPort,
 )
 
-from ..telemetry.metrics import Publisher
+from ..telemetry.metrics import Publisher, Sinks
+from ..telemetry.names import METRICS, exposed_name
 from ..telemetry.vitals import process_vitals
 from .environment import REAL, Environment
 from .inventory import SHIP_ADVICE, Inventory
@@ -236,6 +240,15 @@ def make_host(
     def inventory(_: RoleHost[Cell]) -> Extension:
         return Inventory(environment.node)
 
+    recording = settings.recording
+    meter = HostMeter(environment.wall_time, *(() if recording is None else (recording.limits,)))
+
+    def recorder(host: RoleHost[Cell]) -> Extension:
+        # Of two incarnations no two have the same name, whatever becomes of numbers and clocks.
+        source = f"{settings.name}/{slot}/{epoch}/{environment.new_id()[:12]}"
+        wall_time, instance = environment.wall_time, _label_of(slot, name)
+        return Recorder(host, meter, name=source, instance=instance, wall_time=wall_time)
+
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
         environment.make_pickler or partial(CloudPickler, node=environment.node)
     )
@@ -249,22 +262,37 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, inventory),
+        extensions=(Pools, _trees, inventory, recorder),
         vitals=process_vitals if environment.is_real else no_vitals,
+        meter=meter,
     )
+    if recording is not None:
+        host.extension(Recorder).begin(recording)
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
         watchdog.start()
-        if environment.make_metrics is not None and settings.metrics_s:
+        has_sink = environment.make_metrics is not None or recording is not None
+        if has_sink and settings.metrics_s:
             host.run_task(_publish(host, settings, environment.make_metrics))
     return host, watchdog
 
 
+def _label_of(slot: int, name: str) -> str:
+    """The host's name in labels: that of each attached driver is its own, and has no place there.
+
+    Names without bound must not become labels.
+    """
+    return "attached-driver" if is_driver_slot(slot) else name
+
+
 async def _publish(
-    host: Host, settings: Settings, make_metrics: Callable[[str, str], MetricSink]
+    host: Host, settings: Settings, make_metrics: Callable[[str, str], MetricSink] | None
 ) -> None:
     """Publish the host's metrics, after a delay: a host that takes over has more urgent work."""
     await asyncio.sleep(min(METRICS_DELAY_S, settings.metrics_s))
-    # Each attached driver has a name of its own; names without bound must not become labels.
-    label = "attached-driver" if is_driver_slot(host.slot) else host.name
-    Publisher(host, make_metrics(settings.name, label), settings.metrics_s).start()
+    sinks: list[MetricSink] = []
+    if make_metrics is not None:
+        sinks.append(make_metrics(settings.name, _label_of(host.slot, host.name)))
+    if settings.recording is not None:
+        sinks.append(MeterSink(host.meter, exposed_name, lambda name: METRICS[name].label))
+    Publisher(host, Sinks(sinks), settings.metrics_s).start()

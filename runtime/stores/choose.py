@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from callboard.actors.metrics.ports import MetricsStorage
+from callboard.actors.metrics.ports import HotStorage
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.names import shown
 from callboard.messages.storage.blobs import BlobStore
@@ -54,7 +54,7 @@ class _Kind(NamedTuple):
     events: Callable[..., EventStore]
     states: Callable[..., StateStore]
     read_models: Callable[..., ReadModelStore]
-    windows: Callable[..., MetricsStorage]
+    windows: Callable[..., HotStorage]
     place: tuple[str | Path, ...]
     options: Mapping[str, Any]
 
@@ -125,9 +125,7 @@ def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
     return kind.read_models(*kind.place, **kind.options)
 
 
-def metrics_storage(
-    url: str, *, durability: str = "full", reads_only: bool = False
-) -> MetricsStorage:
+def metrics_storage(url: str, *, durability: str = "full", reads_only: bool = False) -> HotStorage:
     """The hot store of metric windows at a URL, not yet opened. Raises `SpecError`.
 
     With `reads_only` the store must exist. It is neither changed nor migrated.

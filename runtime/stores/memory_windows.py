@@ -20,6 +20,8 @@ __all__ = ["MemoryMetricsStorage"]
 class _Shard:
     def __init__(self) -> None:
         self.fence = 0
+        self.changed = 0
+        """The number of its last commit."""
         self.state = b""
         self.log: list[bytes] = []
         self.rows: Final[dict[tuple[int, int], WindowRows]] = {}
@@ -33,6 +35,7 @@ class MemoryMetricsStorage:
 
     def __init__(self) -> None:
         self._shards: Final[dict[int, _Shard]] = {}
+        self._commits = 0
         self._lock: Final = threading.RLock()
 
     def open(self) -> None:
@@ -68,6 +71,8 @@ class MemoryMetricsStorage:
                 kept.log.clear()
             elif log:
                 kept.log.append(log)
+            self._commits += 1
+            kept.changed = self._commits
             for rows in windows:
                 periods = rows.starts_ns // period_ns(rows.width_ns)
                 for period in np.unique(periods).tolist():
@@ -154,17 +159,27 @@ class MemoryMetricsStorage:
         with self._lock:
             return self._rows((), width_ns, from_ns, to_ns, shard)
 
+    def stamp_windows(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> str:
+        """A text that changes with each change of these stretches; empty without windows."""
+        with self._lock:
+            places = self._places(shard, width_ns, from_ns, to_ns)
+            return f"{len(places)}.{self._shards[shard].changed}" if places else ""
+
+    def _places(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> list[tuple[int, int]]:
+        rows = self._shards[shard].rows if shard in self._shards else {}
+        length = period_ns(width_ns)
+        return [
+            (width, period)
+            for width, period in rows
+            if width == width_ns and from_ns <= period * length < to_ns
+        ]
+
     def drop_windows(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> int:
         """Delete whole stretches of a shard; gives how many."""
         with self._lock:
-            rows = self._shards[shard].rows if shard in self._shards else {}
-            gone = [
-                place
-                for place in rows
-                if place[0] == width_ns and from_ns <= place[1] * period_ns(width_ns) < to_ns
-            ]
+            gone = self._places(shard, width_ns, from_ns, to_ns)
             for place in gone:
-                del rows[place]
+                del self._shards[shard].rows[place]
             return len(gone)
 
     def stamp(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> str:

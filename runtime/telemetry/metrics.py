@@ -7,6 +7,7 @@ label with a closed set of values. No label names an actor or an execution.
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from callboard.actors.kernel.host.host import Host
@@ -16,7 +17,7 @@ from callboard.messages.ports import MetricSink
 
 from .names import METRICS, Kind
 
-__all__ = ["Publisher", "figures_of"]
+__all__ = ["Publisher", "Sinks", "figures_of"]
 
 LOGGER: Final = logging.getLogger("callboard.metrics")
 
@@ -45,6 +46,31 @@ async def figures_of(host: Host) -> dict[str, float]:
         "callboard_bytes_received": sum(link.bytes_in for link in links),
     }
     return {name: value for name, value in figures.items() if value is not None}
+
+
+class Sinks:
+    """Several sinks as one: each gets every figure. One that raises keeps none from the others."""
+
+    def __init__(self, sinks: Sequence[MetricSink]) -> None:
+        self._sinks: Final = tuple(sinks)
+
+    def gauge(self, name: str, value: float, label: str = "") -> None:
+        """See `MetricSink`."""
+        self._give(lambda sink: sink.gauge(name, value, label))
+
+    def count(self, name: str, increase: float, label: str = "") -> None:
+        """See `MetricSink`."""
+        self._give(lambda sink: sink.count(name, increase, label))
+
+    def _give(self, give: Callable[[MetricSink], None]) -> None:
+        failure: Exception | None = None
+        for sink in self._sinks:
+            try:
+                give(sink)
+            except Exception as error:  # noqa: BLE001 - raised below
+                failure = error
+        if failure is not None:
+            raise failure
 
 
 class Publisher:

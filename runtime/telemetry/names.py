@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["METRICS", "Kind", "Metric"]
+__all__ = ["METRICS", "Kind", "Metric", "exposed_name"]
 
 
 @enum.unique
@@ -178,6 +178,41 @@ TIERS: Final = {
     "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
 }
 
+RECORDING: Final = {
+    "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
+    "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
+    "callboard_points_dropped": Metric(
+        COUNTER, "Points that were dropped on their way to the aggregators.", "reason"
+    ),
+    "callboard_points_waiting": Metric(GAUGE, "Points that no aggregator has stored yet."),
+    "callboard_point_batches_repeated": Metric(COUNTER, "Batches that were sent again."),
+    "callboard_point_source_failures": Metric(COUNTER, "Failures of sources of points."),
+    "callboard_series_recorded": Metric(GAUGE, "Series of the host's meter."),
+}
+
+WINDOWS: Final = {
+    "callboard_window_points": Metric(
+        COUNTER, "Points that have reached an aggregator, by what became of them.", "outcome"
+    ),
+    "callboard_window_commits": Metric(COUNTER, "Commits of aggregators."),
+    "callboard_window_log_bytes": Metric(COUNTER, "Bytes of changes that were committed."),
+    "callboard_window_states": Metric(COUNTER, "Commits of a whole state of a shard."),
+    "callboard_window_state_bytes": Metric(COUNTER, "Bytes of these states."),
+    "callboard_window_retries": Metric(COUNTER, "Commits of aggregators that were repeated."),
+    "callboard_window_restores": Metric(
+        COUNTER, "Times that a shard went back to its store, after a commit of unknown outcome."
+    ),
+    "callboard_window_closed": Metric(COUNTER, "Windows that have closed, or were corrected."),
+    "callboard_window_late_discarded": Metric(
+        COUNTER, "Late points that can no longer be read, because newer ones took their room."
+    ),
+    "callboard_window_series": Metric(GAUGE, "Series of the largest shard of the host."),
+    "callboard_window_waiting_points": Metric(
+        GAUGE, "Points of a shard that its store has not taken yet."
+    ),
+    "callboard_window_bytes": Metric(GAUGE, "Bytes of the windows of the largest shard."),
+}
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -187,5 +222,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     **EVENTS,
     **STATES,
     **TIERS,
+    **RECORDING,
+    **WINDOWS,
 }
 """All of them, by name."""
+
+
+def exposed_name(name: str) -> str:
+    """The name of a metric's samples at the endpoint of a node, as queries have to use it."""
+    return f"{name}_total" if METRICS[name].kind is Kind.COUNTER else name

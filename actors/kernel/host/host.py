@@ -51,6 +51,7 @@ from ..directory.registry import Directory
 from ..directory.routing import Load
 from ..directory.subscriptions import Subscriptions
 from ..dispatcher import Dispatcher
+from ..inspection.meter import Meter, NoMeter
 from ..inspection.meters import Meters, Vitals, no_vitals
 from ..inspection.metric_sources import Instruments
 from ..interrupts import is_interrupt
@@ -105,6 +106,7 @@ class Host:
         on_failed: Callable[[Exit], None] | None = None,
         extensions: Sequence[MakeExtension] = (),
         vitals: Callable[[], Vitals] = no_vitals,
+        meter: Meter | None = None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -134,6 +136,7 @@ class Host:
         self.circles: Final[Circles] = Circles(self)
         self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
+        self.meter: Final[Meter] = NoMeter() if meter is None else meter
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(

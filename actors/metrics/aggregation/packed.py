@@ -32,12 +32,13 @@ __all__ = [
 Column: TypeAlias = npt.NDArray[Any]
 
 VERSION: Final = 1
-HEAD: Final = struct.Struct("<BIQ")
-"""The version, the number of rows, and the number of bins."""
+HEAD: Final = struct.Struct("<BIQQ")
+"""The version, the number of rows, the number of bins, and the unit of the starts."""
 PACKED_BYTES_MAX: Final = 2**30
 """The most bytes that packed rows may expand to: damaged bytes must not take all memory."""
 WIDTH_HEAD: Final = struct.Struct("<qqI")
 """The width, the first start, and the bytes of the list of series."""
+WIDE: Final = 7
 FLOAT: Final = 8
 SAME: Final = 9
 """The code of a column of whole numbers that are all equal."""
@@ -47,7 +48,7 @@ TYPES: Final = {
     1: np.dtype("<u1"),
     2: np.dtype("<u2"),
     4: np.dtype("<u4"),
-    7: np.dtype("<i8"),
+    WIDE: np.dtype("<i8"),
     FLOAT: np.dtype("<f8"),
 }
 FAST, SMALL = 1, 6
@@ -63,11 +64,8 @@ def _whole(values: Column, out: list[bytes]) -> None:
     if least == most:
         out.append(struct.pack("<Bq", SAME, least))
         return
-    if least < 0 or most >= 2**32:
-        code = 7
-    else:
-        code = 1 if most < 2**8 else 2 if most < 2**16 else 4
-    _shuffled(code, values, out)
+    fitting = (code for code in (1, 2, 4) if least >= 0 and most < 2 ** (8 * code))
+    _shuffled(next(fitting, WIDE), values, out)
 
 
 def _floats(values: Column, out: list[bytes]) -> None:
@@ -145,8 +143,11 @@ def pack_rows(
 ) -> bytes:
     """Pack rows without their series; `numbers` has a number for each of `rows.series`.
 
-    `base_ns` is a start at or before all starts. The reader has to know it, and the width.
+    `base_ns` is a time at or before all starts. The reader has to know it, and the width.
     """
+    after_base = rows.starts_ns - base_ns
+    # Sliding windows begin more often than once in a width.
+    unit_ns = max(1, int(np.gcd.reduce(after_base))) if len(rows) else 1
     of_row = numbers[rows.series_index]
     order = np.lexsort((rows.starts_ns, of_row))
     bins = np.diff(rows.sketches.offsets)[order]
@@ -158,10 +159,10 @@ def pack_rows(
     steps = np.diff(keys, prepend=keys[:1])
     inner = np.ones(len(keys), bool)
     inner[first[full]] = False
-    out = [HEAD.pack(VERSION, len(rows), len(keys))]
+    out = [HEAD.pack(VERSION, len(rows), len(keys), unit_ns)]
     of_row = of_row[order]
     _whole(np.diff(of_row, prepend=of_row[:1] * 0), out)
-    _whole((rows.starts_ns[order] - base_ns) // rows.width_ns, out)
+    _whole(after_base[order] // unit_ns, out)
     for each in (rows.counts, rows.revisions, rows.flags):
         _whole(each[order].astype(np.int64), out)
     for values in (rows.sums, rows.minima, rows.maxima, rows.last):
@@ -180,14 +181,16 @@ def unpack_rows(
     content = _expanded(data)
     if len(content) < HEAD.size:
         raise _damaged("they are too short")
-    version, count, bin_count = HEAD.unpack_from(content)
+    version, count, bin_count, unit_ns = HEAD.unpack_from(content)
     if version != VERSION:
         raise _damaged(f"their version is {version}, and this release knows {VERSION}")
     if count + bin_count > PACKED_BYTES_MAX // 16:
         raise _damaged(f"they claim {count:,} rows and {bin_count:,} bins")
+    if unit_ns >= 2**63:
+        raise _damaged("the unit of their starts is too large")
     reader = _Reader(content)
     numbers = np.cumsum(reader.whole(count))
-    starts = base_ns + reader.whole(count) * width_ns
+    starts = base_ns + reader.whole(count) * np.int64(unit_ns)
     counts, revisions, flags = (reader.whole(count) for _ in range(3))
     sums, minima, maxima, last = (reader.floats(count) for _ in range(4))
     bins = reader.whole(count)

@@ -28,7 +28,7 @@ from .place import Durability, PostgresTimeouts
 from .row_store import RowStore
 from .tables import check_tables, statement
 
-__all__ = ["PostgresMetricsStorage", "drop_windows"]
+__all__ = ["PostgresMetricsStorage", "drop_windows", "stamp_windows"]
 
 ReturnT = TypeVar("ReturnT")
 BLOCKS_AT_ONCE: Final = 64
@@ -36,6 +36,10 @@ SNAPSHOT: Final = b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 DROP: Final = (
     "DELETE FROM {s}.window_blocks "
     "WHERE width = $1 AND period >= $2 AND period < $3 AND shard = $4 RETURNING 1"
+)
+STAMP: Final = (
+    "SELECT count(*), max(id) FROM {s}.window_blocks "
+    "WHERE width = $1 AND period >= $2 AND period < $3 AND shard = $4"
 )
 
 
@@ -357,6 +361,17 @@ class PostgresMetricsStorage(RowStore):
             data = dict(connection.rows(self.sql["data"], numbers))
             for number, block in some:
                 yield block._replace(data=data[number])
+
+
+def stamp_windows(
+    connection: StoreConnection, schema: str, shard: int, width_ns: int, from_ns: int, to_ns: int
+) -> str:
+    """A text that changes with each change of these stretches; empty when they have no windows."""
+    period = period_ns(width_ns)
+    ((count, newest),) = connection.rows(
+        statement(STAMP, schema), width_ns, from_ns // period, to_ns // period, shard
+    )
+    return f"{count}.{newest}" if count else ""
 
 
 def drop_windows(

@@ -28,7 +28,7 @@ from ..window_blocks import (
 from .database import Database
 from .faults import translate_errors
 
-__all__ = ["SqliteMetricsStorage", "drop_windows"]
+__all__ = ["SqliteMetricsStorage", "drop_windows", "stamp_windows"]
 
 BLOCKS_AT_ONCE: Final = 64
 BANDS_NAMED_MAX: Final = 200
@@ -247,6 +247,19 @@ class SqliteMetricsStorage:
             finally:
                 if reader.in_transaction:
                     reader.execute("COMMIT")
+
+
+def stamp_windows(
+    connection: sqlite3.Connection, shard: int, width_ns: int, from_ns: int, to_ns: int
+) -> str:
+    """A text that changes with each change of these stretches; empty when they have no windows."""
+    period = period_ns(width_ns)
+    count, newest = connection.execute(
+        "SELECT count(*), max(id) FROM window_blocks "
+        "WHERE width = ? AND period >= ? AND period < ? AND shard = ?",
+        (width_ns, from_ns // period, to_ns // period, shard),
+    ).fetchone()
+    return f"{count}.{newest}" if count else ""
 
 
 def drop_windows(

@@ -1,0 +1,273 @@
+"""The collector of a host: from its meter and its sources to the aggregators.
+
+    meter --flush--> stages --> split by shard --> `Outgoing` --asks--> aggregators
+    sources --pull------^
+
+The shell around `core.py`: it has the timers, the asks, and the loop over user sources. A flush
+begins at a whole multiple of `flush_s`, or when half of the meter's room is used.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, Protocol
+
+from callboard.messages.core.errors import AskError, CallboardError, HandlerFailed, UsageError
+
+from ..points import PointBatch, PointsAccepted, SourceKind
+from .columns import PointColumns, checked_columns
+from .core import Send
+from .meter import HostMeter
+from .options import RecordingOptions
+from .routes import Route
+from .sources import PointSource
+
+__all__ = ["Collector", "ShardSender"]
+
+LOGGER: Final = logging.getLogger("callboard.metrics")
+PART_POINTS: Final = 262_144
+"""Points that pass the stages in one turn of the event loop: some 20 ms of work."""
+SOURCES_MAX: Final = 64
+SOURCE_PAUSE_S: Final = 5.0
+"""The pause before a source that has failed begins again."""
+ROOM_WAIT_S: Final = 3_600.0
+"""How long a source waits for room before its wait begins again."""
+
+
+class ShardSender(Protocol):
+    """The way to the aggregators."""
+
+    async def append(self, shard: int, batch: PointBatch) -> PointsAccepted:
+        """Bring a batch to its shard; the answer comes when it is durable.
+
+        Raises `HandlerFailed` and other errors that are no `AskError` when the shard has failed
+        with this batch, and an `AskError` when it could not be asked.
+        """
+
+
+class Tasks(Protocol):
+    """The host, for its collector."""
+
+    def start_task(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a coroutine in the background of the host."""
+
+
+class Collector:
+    """Collects the points of one host, and brings them to the aggregators."""
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        meter: HostMeter,
+        sender: ShardSender,
+        options: RecordingOptions,
+        *,
+        name: str,
+        instance: str,
+        kind: SourceKind = SourceKind.SERVICE,
+        wall_time: Callable[[], float] = time.time,
+    ) -> None:
+        """`name` is unique for this incarnation of the host; `instance` is the host's name."""
+        self._tasks: Final = tasks
+        self._meter: Final = meter
+        self._sender: Final = sender
+        self._options: Final = options
+        self._name: Final = name
+        self._instance: Final = instance
+        self._wall_time: Final = wall_time
+        self._loop: Final = asyncio.get_running_loop()
+        self._own: Final = Route(kind, name, instance, options)
+        self._routes: Final[dict[str, Route]] = {}
+        """Of user sources, by their names."""
+        self._pressure: Final = asyncio.Event()
+        self._changed: Final = asyncio.Event()
+        """Set when an answer has come, and briefly for each."""
+        self._running: list[asyncio.Task[None]] = []
+        self._asks: Final[set[asyncio.Task[None]]] = set()
+        self._has_warned = False
+        self.source_failures = 0
+
+    # --- the loop -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Record, and flush, from now on."""
+        self._meter.on_pressure = self._press
+        self._meter.has_way = lambda: self._own.outgoing.has_room
+        self._meter.start()
+        self._running.append(self._tasks.start_task(self._run()))
+
+    def _press(self) -> None:
+        self._loop.call_soon_threadsafe(self._pressure.set)
+
+    async def _run(self) -> None:
+        while True:
+            await self._until_due()
+            await self.flush()
+
+    async def _until_due(self) -> None:
+        """Wait for the next flush, or for a moment at which something is to be sent again."""
+        every_s, now_s = self._options.flush_s, self._wall_time()
+        # At a whole multiple of the interval, so that few seconds lie in two flushes.
+        flush_s = (now_s // every_s + 1.0) * every_s - now_s
+        again_s = min(route.outgoing.next_s(self._loop.time()) for route in self._all_routes())
+        wait_s = max(0.0, min(flush_s, again_s - self._loop.time()))
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._pressure.wait()
+        except TimeoutError:
+            pass
+        self._pressure.clear()
+
+    async def flush(self) -> None:
+        """Take what the meter has, and send what is due."""
+        now_s = self._wall_time()
+        columns = self._meter.take()
+        for begin in range(0, columns.points, PART_POINTS):
+            if begin:
+                await asyncio.sleep(0)
+            part = columns
+            if columns.points > PART_POINTS:
+                end = begin + PART_POINTS
+                part = PointColumns(columns.series, *(each[begin:end] for each in columns[1:]))
+                part = part.compact()
+            self._own.give(part, int(now_s * 1e9))
+            self._pump(self._own)
+        self._own.outgoing.advance(int(now_s * 1e9))
+        for route in self._all_routes():
+            self._pump(route)
+        self._meter.room_changed()
+
+    def _all_routes(self) -> tuple[Route, ...]:
+        return self._own, *self._routes.values()
+
+    def _pump(self, route: Route) -> None:
+        for send in tuple(route.outgoing.due(self._loop.time())):
+            self._begin_ask(route, send)
+
+    def _begin_ask(self, route: Route, send: Send) -> None:
+        task = self._tasks.start_task(self._ask(route, send))
+        self._asks.add(task)
+        task.add_done_callback(self._asks.discard)
+
+    async def _ask(self, route: Route, send: Send) -> None:
+        outgoing = route.outgoing
+        try:
+            answer = await self._sender.append(send.shard, send.batch)
+        except CallboardError as error:
+            is_refusal = isinstance(error, HandlerFailed) or not isinstance(error, AskError)
+            outgoing.fail(send, self._loop.time(), is_refusal=is_refusal)
+            if not self._has_warned:
+                LOGGER.warning(
+                    "shard %d of metrics has not taken points of %s, which are sent again: %s",
+                    send.shard, self._name, error,
+                )  # fmt: skip
+            self._has_warned = True
+            self._pressure.set()  # The loop sets its timer again.
+            return
+        self._has_warned = False
+        outgoing.accept(send, answer, self._loop.time())
+        self._pump(route)
+        self._changed.set()
+        self._changed.clear()
+        self._meter.room_changed()
+
+    # --- user sources -------------------------------------------------------------------------
+
+    def add_source(self, source: PointSource) -> Callable[[], None]:
+        """Pull from a source from now on; returns a function that ends this.
+
+        Raises `UsageError` for a name that is in use, and for too many sources.
+        """
+        if source.name in self._routes or len(self._routes) >= SOURCES_MAX:
+            raise UsageError(
+                f"source {source.name!r} cannot be added to {self._instance}: the name is in use, "
+                f"or there are {SOURCES_MAX} sources.",
+                advice="Give each source a name of its own.",
+            )
+        route = Route(source.kind, f"{self._name}/{source.name}", self._instance, self._options)
+        self._routes[source.name] = route
+        task = self._tasks.start_task(self._pull(source, route))
+        self._running.append(task)
+
+        def end() -> None:
+            task.cancel()
+            self._routes.pop(source.name, None)
+
+        return end
+
+    async def _pull(self, source: PointSource, route: Route) -> None:
+        newest_ns = 0
+        while True:
+            try:
+                async for columns in source.columns():
+                    newest_ns = self._take(route, columns, newest_ns)
+                    while not route.outgoing.has_room:
+                        self._changed.clear()
+                        await asyncio.wait_for(self._changed.wait(), ROOM_WAIT_S)
+            except Exception as error:  # noqa: BLE001 - a source is a user's
+                self.source_failures += 1
+                LOGGER.warning("source %s of metrics begins again: %r", source.name, error)
+                await asyncio.sleep(SOURCE_PAUSE_S)
+            else:
+                return
+
+    def _take(self, route: Route, columns: PointColumns, newest_ns: int) -> int:
+        now_ns, columns = int(self._wall_time() * 1e9), checked_columns(columns)
+        for begin in range(0, columns.points, PART_POINTS):
+            end = begin + PART_POINTS
+            part = PointColumns(columns.series, *(each[begin:end] for each in columns[1:]))
+            route.give(part, now_ns)
+        if columns.points:
+            newest_ns = max(newest_ns, min(now_ns, int(columns.times_ns.max())))
+            route.outgoing.advance(newest_ns)
+        self._pump(route)
+        return newest_ns
+
+    # --- the end ------------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> int:
+        """Flush, and wait until all is accepted or the time is over; gives what is left."""
+        until_s = self._loop.time() + timeout_s
+        await self.flush()
+        while (left := sum(route.outgoing.kept for route in self._all_routes())) and (
+            wait_s := until_s - self._loop.time()
+        ) > 0.0:
+            if self._asks:
+                await asyncio.wait(self._asks, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                again_s = min(
+                    route.outgoing.next_s(self._loop.time()) for route in self._all_routes()
+                )
+                await asyncio.sleep(max(0.0, min(wait_s, again_s - self._loop.time())))
+            for route in self._all_routes():
+                self._pump(route)
+        return left
+
+    def stop(self) -> None:
+        """Record nothing from now on."""
+        self._meter.stop()
+        for task in (*self._running, *self._asks):
+            task.cancel()
+
+    # --- figures ------------------------------------------------------------------------------
+
+    def statistics(self) -> Mapping[str, float]:
+        """The figures of this host's recording, by name."""
+        outgoing = [route.outgoing for route in self._all_routes()]
+        figures = dict(self._meter.statistics())
+        figures["accepted"] = float(sum(each.accepted for each in outgoing))
+        figures["kept"] = float(sum(each.kept for each in outgoing))
+        figures["unsent_bytes"] = float(sum(each.unsent_bytes for each in outgoing))
+        figures["retries"] = float(sum(each.retries for each in outgoing))
+        figures["source_failures"] = float(self.source_failures)
+        for each in outgoing:
+            for reason, count in each.dropped.items():
+                name = f"dropped_{reason}"
+                figures[name] = figures.get(name, 0.0) + count
+        for route in self._all_routes():
+            for stage, account in route.stages.accounts.items():
+                for reason, count in account.dropped.items():
+                    name = f"dropped_{stage}_{reason}"
+                    figures[name] = figures.get(name, 0.0) + count
+        return figures

@@ -1,0 +1,1 @@
+"""The core of a shard of metric windows: plain state and functions, without a loop or a clock."""

@@ -1,0 +1,285 @@
+"""Metrics of a system: aggregators on its hosts, the store of their windows, and their reader.
+
+    async with callboard.start(metrics="auto") as system:
+        rows = await system.metrics.reader.windows(...)
+
+A store in a file is kept by one actor on the machine of the file. Aggregators on any host commit
+through it. They use a server (PostgreSQL) directly.
+"""
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, ClassVar, Final, Protocol, TypeVar
+
+from callboard.actors.kernel.actor import Actor, OnError, Overflow, handler
+from callboard.actors.kernel.cell import Recipe
+from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.props import props
+from callboard.actors.kernel.spawnable import Spawnable
+from callboard.actors.metrics.aggregation.actor import MetricsAggregator, ShardKeeper, ShardStore
+from callboard.actors.metrics.aggregation.messages import (
+    FollowWindows,
+    LateRead,
+    ReadLate,
+    ReadShard,
+    ShardRead,
+    WindowsClosed,
+)
+from callboard.actors.metrics.aggregation.packed import unpack_windows
+from callboard.actors.metrics.aggregation.reader import AggregatorsReader, SystemReader
+from callboard.actors.metrics.aggregation.shard import ShardLimits
+from callboard.actors.metrics.aggregation.storage import (
+    RemoteStorage,
+    ShardStorage,
+    ThreadStorage,
+)
+from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
+from callboard.actors.metrics.ports import WindowReader
+from callboard.actors.metrics.recording.extension import FlushRecording, RecordingFlushed
+from callboard.actors.metrics.recording.options import RecordingOptions
+from callboard.actors.metrics.rows import WindowRows
+from callboard.actors.metrics.windows.settings import DEFAULT_SETTINGS, WindowSettings
+from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.placement import Placement
+from callboard.messages.control.spec import Restart
+from callboard.messages.control.views import CallboardView
+from callboard.messages.core.contract import Request
+from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Address, Ref
+
+from ..executions.journals import OpenJournal
+from ..hosting.settings import Settings
+from ..stores.choose import metrics_storage, path_of
+from .keyed import KeyedActors
+
+__all__ = ["SystemMetrics", "metrics_url", "open_windows", "shards_of", "start_metrics"]
+
+ReplyT = TypeVar("ReplyT")
+OFF, AUTO, MEMORY = "off", "auto", "memory:"
+NEVER_S: Final = 1e9
+"""Aggregators are not passivated: their windows have to close."""
+STORE_NAME: Final = "metrics-store"
+FOLLOW_SHARE: Final = 0.4
+"""A follower asks again after this share of its time."""
+RETRY_S: Final = 1.0
+FLUSH_S: Final = 10.0
+CLOSE_FLUSH_S: Final = 3.0
+
+
+class Starts(Protocol):
+    """What the start of metrics needs of a `System`."""
+
+    async def spawn(
+        self,
+        actor: Spawnable[Any],
+        *,
+        name: str | None = None,
+        placement: Placement | None = None,
+        restart: Restart = Restart.TRANSIENT,
+    ) -> Ref[Any]:
+        """See `System.spawn`."""
+
+    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0) -> Any:
+        """See `System.keyed`."""
+
+    def ask(
+        self,
+        request: Request[ReplyT],
+        to: Ref[Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Awaitable[ReplyT]:
+        """See `System.ask`."""
+
+    async def stop(self, actor: Ref[Any]) -> None:
+        """See `System.stop`."""
+
+    async def view(self, actors_max: int = 50) -> CallboardView:
+        """See `System.view`."""
+
+
+def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
+    """The store of the metrics of a system; empty for none."""
+    if settings.metrics == OFF:
+        return ""
+    if settings.metrics != AUTO:
+        return settings.metrics
+    path = None
+    if journal is not None:
+        url = journal.journal.store.name
+        path = path_of(url.removeprefix("sqlite ")) if url.startswith("sqlite ") else None
+    elif settings.journal not in (OFF, AUTO):
+        path = path_of(settings.journal)
+    return MEMORY if path is None else str(path.with_name(path.name + ".metrics").absolute())
+
+
+def shards_of(settings: Settings) -> int:
+    """The number of aggregators of a system."""
+    return (settings.recording or RecordingOptions()).shards
+
+
+async def start_metrics(
+    system: Starts,
+    host: Host,
+    url: str,
+    *,
+    shards: int = 4,
+    settings: WindowSettings = DEFAULT_SETTINGS,
+    limits: ShardLimits | None = None,
+    durability: str = "full",
+) -> "SystemMetrics":
+    """Start the aggregators of a system, and return its metrics for the driver.
+
+    `url` names the store of the windows. A file has to be on the machine of slot 0.
+
+    Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
+    """
+    make_store = functools.partial(metrics_storage, url, durability=durability)
+    make_store()  # Refuse a wrong URL here, not on a host.
+    store: ShardStore = make_store
+    reader: ShardStorage
+    if path_of(url) is not None or url.startswith(MEMORY):
+        store = await system.spawn(
+            props(MetricsStoreActor, make_store),
+            name=STORE_NAME,
+            placement=await _beside_slot_0(system),
+            restart=Restart.PERMANENT,
+        )
+        reader = RemoteStorage(store)
+    else:
+        reader = ThreadStorage(make_store())
+        await reader.open()
+    made = props(MetricsAggregator, store, settings, limits)
+    keyed = await system.keyed(made, idle_s=NEVER_S)
+    keeper = await system.spawn(props(ShardKeeper, shards), restart=Restart.PERMANENT)
+    return SystemMetrics(system, host, url, shards, reader, (keeper, keyed))
+
+
+async def _beside_slot_0(system: Starts) -> Placement:
+    """The first host on the machine of the control host; any host when there is none."""
+    hosts = (await system.view(actors_max=0)).hosts
+    node = next((host.node for host in hosts if host.slot == 0), "")
+    found = [host.slot for host in hosts if host.slot > 0 and host.node == node]
+    return Placement(host=min(found)) if found else Placement()
+
+
+class SystemMetrics:
+    """The metrics of a running system, for its driver."""
+
+    def __init__(
+        self,
+        system: Starts,
+        host: Host,
+        url: str,
+        shards: int,
+        storage: ShardStorage,
+        parts: tuple[Ref[Any], KeyedActors[MetricsAggregator]],
+    ) -> None:
+        """Use the setting `metrics`, or `start_metrics`, which call this."""
+        self.url: Final = url
+        """The store of the windows."""
+        self.shards: Final = shards
+        self.storage: Final = storage
+        """The stored windows."""
+        self.aggregators: Final = AggregatorsReader(system.ask, shards)
+        """The windows in the memory of the aggregators."""
+        self._system = system
+        self._host = host
+        self._keeper, self._keyed = parts
+
+    @property
+    def reader(self) -> WindowReader:
+        """All windows of the system, the newest ones too."""
+        return SystemReader(self.aggregators, self.storage)
+
+    async def figures(self) -> list[ShardRead]:
+        """The figures of each aggregator, by shard."""
+        asks = (self._system.ask(ReadShard(shard=shard)) for shard in range(self.shards))
+        return list(await asyncio.gather(*asks))
+
+    async def late(self, limit: int = 1_000) -> list[LateRead]:
+        """The newest points of each shard that came too late for their windows."""
+        asks = (
+            self._system.ask(ReadLate(shard=shard, limit=limit)) for shard in range(self.shards)
+        )
+        return list(await asyncio.gather(*asks))
+
+    @contextlib.asynccontextmanager
+    async def following(self, subscriber: Callable[[WindowRows], None]) -> AsyncIterator[None]:
+        """Call `subscriber` with windows as they close, until the end of `async with`.
+
+        A slow driver, or an aggregator that moves, may miss some: read them from the store.
+        """
+        listener = await self._host.spawn(Recipe(_Listener, (subscriber,)), None)
+        ref = self._host.ref(Address(self._host.slot, listener.id))
+        tasks = [asyncio.ensure_future(self._follow(shard, ref)) for shard in range(self.shards)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, shard: int, follower: Ref[Any]) -> None:
+        while True:
+            wait_s = RETRY_S
+            with contextlib.suppress(CallboardError):
+                followed = await self._system.ask(FollowWindows(shard=shard, follower=follower))
+                wait_s = FOLLOW_SHARE * followed.for_s
+            await asyncio.sleep(wait_s)
+
+    async def flush(self, timeout_s: float = FLUSH_S) -> int:
+        """Bring all recorded points to the aggregators; gives how many are left after the time."""
+        hosts = (self._host.slot, *self._host.directory.hosts)
+        asks = [
+            self._host.ask(Address(slot, CONTROL_CELL), FlushRecording(timeout_s=timeout_s), None)
+            for slot in dict.fromkeys(hosts)
+        ]
+        answers = await asyncio.gather(*asks, return_exceptions=True)
+        return sum(answer.left for answer in answers if isinstance(answer, RecordingFlushed))
+
+    async def close(self, *, ends: bool) -> None:
+        """Close what this driver has opened.
+
+        With `ends`, when the system ends with it: bring all points to the aggregators, and stop
+        them while their store still runs.
+        """
+        if ends:
+            with contextlib.suppress(CallboardError):
+                await self.flush(CLOSE_FLUSH_S)
+                await self._system.stop(self._keeper)
+                await self._keyed.stop()
+        if isinstance(self.storage, ThreadStorage):
+            await self.storage.close()
+
+
+class _Listener(Actor):
+    """Receives closed windows for a driver."""
+
+    overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
+    on_error: ClassVar[OnError] = OnError.RESUME
+
+    def __init__(self, subscriber: Callable[[WindowRows], None]) -> None:
+        self._subscriber = subscriber
+
+    @handler
+    async def closed(self, message: WindowsClosed) -> None:
+        """Hand windows to the subscriber."""
+        self._subscriber(unpack_windows(message.data))
+
+
+@contextlib.asynccontextmanager
+async def open_windows(url: str) -> AsyncIterator[WindowReader]:
+    """Read the stored windows at a URL, with or without a system that writes them.
+
+    The store must exist, and stays unchanged. Raises `SpecError` for a URL that names no store,
+    and the errors of the store when it opens.
+    """
+    storage = ThreadStorage(metrics_storage(url, reads_only=True))
+    await storage.open()
+    try:
+        yield storage
+    finally:
+        await storage.close()
