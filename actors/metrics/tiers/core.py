@@ -3,7 +3,7 @@
 | what | when | where to |
 |---|---|---|
 | a hot stretch | its last window is older than `hot_s` | into a segment |
-| small segments of one span | the span has left the hot store | into one segment |
+| segments of one span | there are 4 of them, or 8 while more come | into one segment |
 | a segment, or a hot stretch | its last window is older than `expires_s` | away |
 
 An expired one only goes when the coarser windows hold it; the mover checks that on the rows.
@@ -39,7 +39,7 @@ class PlanLimits:
     """A merge makes no larger segment; its rows are in memory meanwhile, some 500 bytes each."""
     merged_segments: int = 32
     small_segments: int = 4
-    """So many small segments of a span are merged into one."""
+    """So many segments of a span are merged into one; twice as many while its time goes on."""
 
     def __post_init__(self) -> None:
         if min(self.moves, self.merged_rows, self.merged_segments, self.small_segments) < 2:
@@ -109,14 +109,15 @@ def _segment_moves(
 
     staying = [each for each in live if each.block.to_ns > expired]
     for (_, span), group in groupby(sorted(staying, key=place), key=place):
-        if (span + 1) * span_ns <= cold:
-            chosen = _to_merge(sorted(group, key=lambda each: each.rows), limits)
-            if chosen:
-                yield _merge(rule, chosen)
+        is_over = (span + 1) * span_ns <= cold
+        least = limits.small_segments * (1 if is_over else 2)
+        chosen = _to_merge(sorted(group, key=lambda each: each.rows), least, limits)
+        if chosen:
+            yield _merge(rule, chosen)
 
 
-def _to_merge(group: Sequence[Segment], limits: PlanLimits) -> list[Segment]:
-    """The smallest segments of a span, as many as fit; none when there are too few."""
+def _to_merge(group: Sequence[Segment], least: int, limits: PlanLimits) -> list[Segment]:
+    """The smallest segments of a span, as many as fit; none when there are fewer than `least`."""
     chosen: list[Segment] = []
     rows = 0
     for segment in group:
@@ -124,7 +125,7 @@ def _to_merge(group: Sequence[Segment], limits: PlanLimits) -> list[Segment]:
         if rows > limits.merged_rows or len(chosen) == limits.merged_segments:
             break
         chosen.append(segment)
-    return chosen if len(chosen) >= limits.small_segments else []
+    return chosen if len(chosen) >= least else []
 
 
 def _merge(rule: LifecycleRule, chosen: Sequence[Segment]) -> Move:
