@@ -18,7 +18,7 @@ from callboard.actors.kernel.cell import Recipe
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.props import props
 from callboard.actors.kernel.spawnable import Spawnable
-from callboard.actors.metrics.aggregation.actor import MetricsAggregator, ShardKeeper, ShardStore
+from callboard.actors.metrics.aggregation.actor import MetricsAggregator, ShardActivator, ShardStore
 from callboard.actors.metrics.aggregation.messages import (
     FollowWindows,
     LateRead,
@@ -144,7 +144,7 @@ async def start_metrics(
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
             name=STORE_NAME,
-            placement=await _beside_slot_0(system),
+            placement=await _near_slot_0(system),
             restart=Restart.PERMANENT,
         )
         reader = RemoteStorage(store)
@@ -153,11 +153,11 @@ async def start_metrics(
         await reader.open()
     made = props(MetricsAggregator, store, settings, limits)
     keyed = await system.keyed(made, idle_s=NEVER_S)
-    keeper = await system.spawn(props(ShardKeeper, shards), restart=Restart.PERMANENT)
-    return SystemMetrics(system, host, url, shards, reader, (keeper, keyed))
+    activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
+    return SystemMetrics(system, host, url, shards, reader, (activator, keyed))
 
 
-async def _beside_slot_0(system: Starts) -> Placement:
+async def _near_slot_0(system: Starts) -> Placement:
     """The first host on the machine of the control host; any host when there is none."""
     hosts = (await system.view(actors_max=0)).hosts
     node = next((host.node for host in hosts if host.slot == 0), "")
@@ -187,7 +187,7 @@ class SystemMetrics:
         """The windows in the memory of the aggregators."""
         self._system = system
         self._host = host
-        self._keeper, self._keyed = parts
+        self._activator, self._keyed = parts
 
     @property
     def reader(self) -> WindowReader:
@@ -249,7 +249,7 @@ class SystemMetrics:
         if ends:
             with contextlib.suppress(CallboardError):
                 await self.flush(CLOSE_FLUSH_S)
-                await self._system.stop(self._keeper)
+                await self._system.stop(self._activator)
                 await self._keyed.stop()
         if isinstance(self.storage, ThreadStorage):
             await self.storage.close()

@@ -35,7 +35,7 @@ __all__ = [
     "read_series",
 ]
 
-BAND: Final = 16
+BAND: Final = 8
 """Series of one block. More compress a little better; a query of one series reads them all."""
 MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
@@ -274,7 +274,7 @@ def read_series(
 ) -> tuple[SeriesKey, ...]:
     """The chosen series that have a window in this time.
 
-    The truth beside a block says whether all of it lies in the time, so that its members say
+    The truth after a block says whether all of it lies in the time, so that its members say
     enough; `data` of the others is read. Raises `UsageError` for more than `limit`.
     """
     found: set[SeriesKey] = set()

@@ -44,7 +44,7 @@ from .packed import pack_windows, series_text
 from .shard import Shard, ShardLimits
 from .storage import RemoteStorage, ShardStorage, ThreadStorage
 
-__all__ = ["MetricsAggregator", "ShardKeeper", "ShardStore"]
+__all__ = ["MetricsAggregator", "ShardActivator", "ShardStore"]
 
 ShardStore = Ref[Any] | Callable[[], HotStorage]
 """A reference to a `MetricsStoreActor`, or a function that makes the store on an aggregator's host.
@@ -233,7 +233,7 @@ class MetricsAggregator(KeyedActor):
                 follower.tell(message)
 
 
-class ShardKeeper(Actor):
+class ShardActivator(Actor):
     """Keeps the aggregators of all shards active: their windows close also without new points."""
 
     on_error: ClassVar[OnError] = OnError.RESUME

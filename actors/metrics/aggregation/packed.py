@@ -44,7 +44,7 @@ SAME: Final = 9
 """The code of a column of whole numbers that are all equal."""
 ABSENT: Final = 10
 """The code of a column of floats that are all NaN."""
-TYPES: Final = {
+TYPES: Final[dict[int, np.dtype[Any]]] = {
     1: np.dtype("<u1"),
     2: np.dtype("<u2"),
     4: np.dtype("<u4"),
@@ -119,7 +119,8 @@ class _Reader:
     def _values(self, code: int, count: int) -> Column:
         kind = TYPES[code]
         parts = np.frombuffer(self._take(count * kind.itemsize), np.uint8)
-        return np.ascontiguousarray(parts.reshape(kind.itemsize, count).T).view(kind).reshape(-1)
+        values: Column = np.ascontiguousarray(parts.reshape(kind.itemsize, count).T).view(kind)
+        return values.reshape(-1)
 
     def end(self) -> None:
         """Check that nothing follows."""
@@ -241,7 +242,8 @@ def _bins_of(
     """The places of the bins of these rows, in their order."""
     total = int(bins.sum())
     ends = np.cumsum(bins)
-    return np.arange(total) + np.repeat(offsets[:-1][rows] - (ends - bins), bins)
+    places: npt.NDArray[np.int64] = np.repeat(offsets[:-1][rows] - (ends - bins), bins)
+    return places + np.arange(total)
 
 
 def _folded(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -224,7 +224,7 @@ class PostgresMetricsStorage(RowStore):
 
             def pack(connection: StoreConnection, place: tuple[Any, ...] = place) -> int:
                 with connection.transaction():
-                    found = [Block(*row) for row in connection.rows(self.sql["take"], *place)]
+                    found = [Block._make(row) for row in connection.rows(self.sql["take"], *place)]
                     if found:
                         self._insert(connection, [packed_block(found)])
                     return len(found) - 1
@@ -341,7 +341,7 @@ class PostgresMetricsStorage(RowStore):
             None if places is None else integers([place[0] for place in places]),
             None if places is None else integers([place[1] for place in places]),
         )
-        found = ((row[0], Block(*row[1:], b"")) for row in rows)
+        found = ((row[0], Block._make((*row[1:], b""))) for row in rows)
         if bands is None:
             return list(found)
         masks = {place: bands.mask(*place) for place in bands.wanted}

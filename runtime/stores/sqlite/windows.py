@@ -141,7 +141,7 @@ class SqliteMetricsStorage:
                 ).fetchall()
                 if len(found) > 1:
                     _delete(writer, [row[0] for row in found])
-                    _insert(writer, [packed_block([Block(*row[1:]) for row in found])])
+                    _insert(writer, [packed_block([Block._make(row[1:]) for row in found])])
                     gone += len(found) - 1
         return gone
 
@@ -339,7 +339,7 @@ def _listed(
         f"SELECT id, {COLUMNS} FROM window_blocks WHERE {where} ORDER BY id",  # noqa: S608 - names and marks only
         values,
     )
-    found = ((row[0], Block(*row[1:], b"")) for row in rows)
+    found = ((row[0], Block._make((*row[1:], b""))) for row in rows)
     if bands is None:
         return list(found)
     masks = {place: bands.mask(*place) for place in bands.wanted}

@@ -25,6 +25,7 @@ EVERY = {
     "CALLBOARD_ADDRESS": "192.0.2.10:6379",
     "CALLBOARD_NAME": "theirs",
     "CALLBOARD_JOURNAL": "/journals/theirs.db",
+    "CALLBOARD_METRICS": "/metrics/theirs.db",
     "CALLBOARD_MODULES": os.pathsep.join(("/code/shop", "/code/prices.py")),
     "CALLBOARD_FRAME_PORTS": "11000-11999",
 }
@@ -36,6 +37,8 @@ def test_the_environment_says_what_the_code_leaves_open() -> None:
     assert (settings.address, settings.name) == ("192.0.2.10:6379", "theirs")
     assert settings.modules == ("/code/shop", "/code/prices.py")
     assert settings.frame_ports == "11000-11999"
+    assert settings.metrics == "/metrics/theirs.db"
+    assert settings.recording is not None
     assert set(EVERY) == set(FROM_ENVIRONMENT.values())
 
 

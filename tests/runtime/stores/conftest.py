@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 
 import pytest
 
+from callboard.actors.metrics.ports import HotStorage
 from callboard.messages.storage.events import EventStore
 from callboard.messages.storage.stores import ReadModelStore, StateStore
 from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore, MemoryStateStore
@@ -55,7 +56,7 @@ def store(open_store: OpenStore) -> EventStore:
     return made
 
 
-Kept = TypeVar("Kept", StateStore, ReadModelStore)
+Kept = TypeVar("Kept", StateStore, ReadModelStore, HotStorage)
 
 
 def opening(make: Callable[[], Kept]) -> Iterator[Callable[[], Kept]]:

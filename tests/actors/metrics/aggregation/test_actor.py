@@ -199,22 +199,22 @@ async def followed(system: System) -> None:
         await asyncio.sleep(0)
 
 
-async def test_closed_windows_are_told_to_followers(system: System) -> None:
+async def test_followers_get_closed_windows(system: System) -> None:
     clock = Clock.start()
     made = await aggregators(system, await store_actor(system, "memory:"), clock)
     storage = RemoteStorage(made.refs[0])  # Not asked here.
     metrics = SystemMetrics(system, host_of(system), "memory:", 1, storage, (made.refs[0], made))
     seen: list[WindowRows] = []
-    told = asyncio.Event()
+    given = asyncio.Event()
 
     def subscriber(rows: WindowRows) -> None:
         seen.append(rows)
-        told.set()
+        given.set()
 
     await system.ask(AppendPoints(shard=0, batch=batch_of([1, 2])))
     async with asyncio.timeout(20.0), metrics.following(subscriber):
         await followed(system)
         clock.pass_s(3_600)
         await system.ask(AppendPoints(shard=0, batch=batch_of([3_599], sequence=2)))
-        await told.wait()
+        await given.wait()
     assert {rows.width_ns for rows in seen} >= {MINUTE_NS}

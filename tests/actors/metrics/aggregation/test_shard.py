@@ -187,7 +187,7 @@ async def test_the_state_replaces_a_log_that_has_grown(opened: Opened) -> None:
     assert int(again.windows_in((), MINUTE_NS, *ALWAYS).counts.sum()) == 30
 
 
-async def test_windows_close_by_the_timer_and_are_told_when_they_are_stored(
+async def test_windows_close_by_the_timer_and_go_to_sinks_when_they_are_stored(
     opened: Opened,
 ) -> None:
     shard = await opened.shard()
