@@ -60,7 +60,10 @@ class ObjectStore(Protocol):
         """The size and the time of an object; None when there is none."""
 
     def objects(self, prefix: str = "", *, after: str = "", limit: int = 1_000) -> list[ObjectInfo]:
-        """Objects whose names begin with the prefix, sorted by name, those after `after`."""
+        """Objects whose names begin with the prefix, sorted by name.
+
+        With `after`, the name of an object, those behind it.
+        """
 
     def delete(self, names: Sequence[str]) -> None:
         """Delete these objects; one that does not exist is no error."""

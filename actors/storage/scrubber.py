@@ -16,7 +16,7 @@ from .segments import SegmentState, digest_of
 __all__ = ["Scrubbed", "scrub"]
 
 LOGGER: Final = logging.getLogger("callboard.storage")
-PAGE: Final = 1_000
+PAGE: Final = 100_000
 
 
 class Scrubbed(NamedTuple):

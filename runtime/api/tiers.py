@@ -1,8 +1,16 @@
-"""The tiers of metrics by the URLs of their stores: to move windows, and to read what has moved."""
+"""The tiers of metrics by the URLs of their stores: to move windows, and to read what has moved.
 
+await start_tiers(system, "metrics.db", "s3://bucket/metrics")
+
+async with open_archive("metrics.db", "s3://bucket/metrics") as archive:
+    reader = CombinedReader([hot, archive])
+"""
+
+import asyncio
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn
 
 from callboard.actors.kernel.props import props
@@ -10,7 +18,8 @@ from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import SeriesKey
 from callboard.actors.metrics.tiers.core import PlanLimits
 from callboard.actors.metrics.tiers.ports import WindowFormat
-from callboard.actors.metrics.tiers.rules import DEFAULT_RULES
+from callboard.actors.metrics.tiers.reader import SegmentReader
+from callboard.actors.metrics.tiers.rules import DEFAULT_RULES, width_of
 from callboard.actors.metrics.tiers.tiers import MetricTiers
 from callboard.actors.metrics.tiers.worker import TierActor, TierTimes
 from callboard.actors.storage.core import MoveLimits
@@ -20,11 +29,13 @@ from callboard.actors.trees.spec import ActorSpec
 from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import SpecError
+from callboard.messages.core.ref import Ref
 
 from ..objects.choose import DATA_EXTRA, object_store, window_format
 from ..stores.tiered import tiered_stores
+from .system import System
 
-__all__ = ["open_tiers", "tiers_spec"]
+__all__ = ["open_archive", "open_tiers", "start_tiers", "tiers_spec"]
 
 NAME = "metric-tiers"
 
@@ -51,15 +62,12 @@ def open_tiers(
     """
     hot, catalogue = tiered_stores(store, durability=durability)
     form: WindowFormat
-    stores: dict[str, ObjectStore] = {}
     if objects:
         form = window_format()
-        for location in {rule.location for rule in rules}:
-            url = location if ":" in location or "/" in location else objects
-            stores[location] = object_store(url, durability=durability, **(options or {}))
     else:
         form = _NoSegments()
         rules = [dataclasses.replace(rule, location="") for rule in rules]
+    stores = _object_stores(objects, rules, durability, options)
     return MetricTiers(
         hot,
         catalogue,
@@ -70,6 +78,72 @@ def open_tiers(
         plan_limits=plan_limits,
         move_limits=move_limits,
     )
+
+
+def _object_stores(
+    objects: str,
+    rules: Sequence[LifecycleRule],
+    durability: str,
+    options: dict[str, Any] | None,
+) -> dict[str, ObjectStore]:
+    """The object stores by the locations that the rules name."""
+    found = {}
+    for location in {rule.location for rule in rules} - {""}:
+        url = location if ":" in location or "/" in location else objects
+        found[location] = object_store(url, durability=durability, **(options or {}))
+    return found
+
+
+@contextlib.asynccontextmanager
+async def open_archive(
+    store: str,
+    objects: str,
+    *,
+    rules: Sequence[LifecycleRule] = DEFAULT_RULES,
+    options: dict[str, Any] | None = None,
+) -> AsyncIterator[SegmentReader]:
+    """A reader of the windows in segments; the end of `async with` closes it.
+
+    It changes nothing, and needs no running system. Put it last in a `CombinedReader`. Raises
+    `SpecError`, and the stores' errors when they do not open.
+    """
+    _, catalogue = tiered_stores(store, reads_only=True)
+    form = window_format()
+    stores = _object_stores(objects, rules, "off", options)
+    widths = [width_of(rule.dataset) for rule in rules]
+    reader = SegmentReader(catalogue, stores, form, widths_ns=widths)
+    try:
+        await asyncio.to_thread(catalogue.open)
+        yield reader
+    finally:
+        await reader.close()
+        form.close()
+        for each in stores.values():
+            each.close()
+        catalogue.close()
+
+
+async def start_tiers(
+    system: System,
+    store: str,
+    objects: str = "",
+    *,
+    rules: Sequence[LifecycleRule] = DEFAULT_RULES,
+    times: TierTimes | None = None,
+    durability: str = "full",
+    options: dict[str, Any] | None = None,
+    name: str = NAME,
+    host: int | str | None = None,
+) -> Ref[Any]:
+    """Start the tiers of a metrics store as a supervised actor; see `tiers_spec`.
+
+    It answers `QueryTiers` and `RunTiers`. Raises `SpecError`, `NameTaken`, and `ActorStartFailed`
+    when a store does not open.
+    """
+    spec = tiers_spec(
+        store, objects, rules=rules, times=times, durability=durability, options=options, name=name
+    )
+    return await system.spawn(spec.actor, name=name, host=host, restart=Restart.PERMANENT)
 
 
 def tiers_spec(

@@ -11,10 +11,13 @@ from .choose import metrics_storage, path_of
 __all__ = ["tiered_stores"]
 
 
-def tiered_stores(url: str, *, durability: str = "full") -> tuple[HotWindows, Catalogue]:
+def tiered_stores(
+    url: str, *, durability: str = "full", reads_only: bool = False
+) -> tuple[HotWindows, Catalogue]:
     """The hot store of metrics at a URL and the catalogue in it, not yet opened.
 
-    Raises `SpecError`. A store in memory belongs to the two that are returned.
+    Raises `SpecError`. A store in memory belongs to the two that are returned. With `reads_only`
+    a file must exist, and stays unchanged.
     """
     path = path_of(url)
     if path is not None:
@@ -23,8 +26,14 @@ def tiered_stores(url: str, *, durability: str = "full") -> tuple[HotWindows, Ca
         from .sqlite.windows import SqliteMetricsStorage
 
         return (
-            SqliteMetricsStorage(path, durability=durability),
-            SqliteCatalogue(path, owner=OWNER, hot=SqliteHotWindows(), durability=durability),
+            SqliteMetricsStorage(path, durability=durability, reads_only=reads_only),
+            SqliteCatalogue(
+                path,
+                owner=OWNER,
+                hot=SqliteHotWindows(),
+                durability=durability,
+                reads_only=reads_only,
+            ),
         )
     if url.startswith("memory:"):
         from .memory_catalogue import MemoryCatalogue, MemoryHotWindows

@@ -45,9 +45,10 @@ class SqliteCatalogue(SqlCatalogue):
         owner: str,
         hot: HotRows | None = None,
         durability: str = "full",
+        reads_only: bool = False,
     ) -> None:
         super().__init__(owner, hot)
-        self._database = Database(path, durability=durability)
+        self._database = Database(path, durability=durability, reads_only=reads_only)
         self.name = self._database.name
         self._writing = threading.Lock()
 

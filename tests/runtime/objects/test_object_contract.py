@@ -1,5 +1,6 @@
 """The contract of every object store: a dict whose values never change."""
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from callboard.messages.core.errors import SpecError, UsageError
 from callboard.runtime.objects.choose import object_store
 from tests.thoroughness import examples, sharing_fixtures
 
-NAMES = ("a", "a.b", "a/b", "a/b/c", "ab/c", "b-1/0", "z")
+PLACES = itertools.count(1)
+NAMES = ("a", "a0.b", "a/b", "a/b/c", "ab/c", "b-1/0", "z")
 BAD = (
     "",
     "/a",
@@ -51,9 +53,10 @@ def is_possible(name: str, model: dict[str, bytes]) -> bool:
 def test_a_store_is_a_dict_whose_values_never_change(
     objects: ObjectStore, steps: list[tuple[str, str, object]]
 ) -> None:
-    objects.delete([each.name for each in objects.objects()])
+    place = f"e{next(PLACES)}/"  # The last example's names may be folders of the server.
     model: dict[str, bytes] = {}
-    for step, name, value in steps:
+    for step, plain, value in steps:
+        name = place + plain
         if step == "delete":
             objects.delete([name])
             model.pop(name, None)
@@ -61,25 +64,17 @@ def test_a_store_is_a_dict_whose_values_never_change(
             assert isinstance(value, bytes)
             assert objects.put(name, value) == (name not in model)
             model.setdefault(name, value)
-        elif step == "copy" and isinstance(value, str) and is_possible(value, model):
+        elif step == "copy" and isinstance(value, str) and is_possible(place + value, model):
+            target = place + value
             if name in model:
-                assert objects.copy(name, value) == (value not in model)
-                model.setdefault(value, model[name])
+                assert objects.copy(name, target) == (target not in model)
+                model.setdefault(target, model[name])
             else:
                 with pytest.raises(ObjectMissing):
-                    objects.copy(name, value)
-    listed = objects.objects()
-    assert [(each.name, each.size_bytes) for each in listed] == [
-        (name, len(model[name])) for name in sorted(model)
-    ]
-    for prefix in ("a", "a/", "a/b/", "b-", "zz"):
-        wanted = sorted(name for name in model if name.startswith(prefix))
-        assert [each.name for each in objects.objects(prefix)] == wanted
-        assert [each.name for each in objects.objects(prefix, after="a/b")] == [
-            name for name in wanted if name > "a/b"
-        ]
-        assert [each.name for each in objects.objects(prefix, limit=1)] == wanted[:1]
-    for name in NAMES:
+                    objects.copy(name, target)
+    check_lists(objects, place, model)
+    for plain in NAMES:
+        name = place + plain
         head = objects.head(name)
         assert (None if head is None else head.size_bytes) == (
             len(model[name]) if name in model else None
@@ -93,6 +88,21 @@ def test_a_store_is_a_dict_whose_values_never_change(
                 objects.get(name)
             with pytest.raises(ObjectMissing):
                 objects.read(name, 0, 1)
+
+
+def check_lists(objects: ObjectStore, place: str, model: dict[str, bytes]) -> None:
+    listed = objects.objects(place)
+    assert [(each.name, each.size_bytes) for each in listed] == [
+        (name, len(model[name])) for name in sorted(model)
+    ]
+    for prefix in ("a", "a/", "a/b/", "b-", "zz"):
+        wanted = sorted(name for name in model if name.startswith(place + prefix))
+        assert [each.name for each in objects.objects(place + prefix)] == wanted
+        for after in wanted:
+            found = objects.objects(place + prefix, after=after)
+            assert [each.name for each in found] == [name for name in wanted if name > after]
+        found = objects.objects(place + prefix, limit=1)
+        assert [each.name for each in found] == wanted[:1]
 
 
 @pytest.mark.parametrize("name", BAD)
