@@ -34,7 +34,9 @@ class LifecycleRule:
     """What happens to the rows of one dataset as they grow older."""
 
     id: str
+    """Its name, for people and for errors."""
     dataset: str
+    """The rows that it is about."""
     hot_s: float
     """The age at which rows leave the hot store for segments."""
     expires_s: float | None = None
@@ -46,6 +48,7 @@ class LifecycleRule:
     location: str = SEGMENTS
     """The object store of the segments."""
     is_enabled: bool = True
+    """Whether it has an effect."""
 
 
 def check_rules(rules: Sequence[LifecycleRule]) -> None:

@@ -25,7 +25,9 @@ class ObjectInfo(NamedTuple):
     """An object in the listing of its store."""
 
     name: str
+    """Its name in the store."""
     size_bytes: int
+    """The size of its content."""
     modified_at: float
     """When it was written, in seconds since 1970, by the clock of the store."""
 

@@ -47,7 +47,7 @@ def tiered_stores(
     from .postgres.windows import PostgresMetricsStorage
 
     # `Connections` refuses a wrong durability.
-    lasting: Any = durability
-    hot = PostgresMetricsStorage(url, durability=lasting)
+    checked_later: Any = durability
+    hot = PostgresMetricsStorage(url, durability=checked_later)
     taken = PostgresHotWindows(hot.connections.place.schema)
-    return hot, PostgresCatalogue(url, owner=OWNER, hot=taken, durability=lasting)
+    return hot, PostgresCatalogue(url, owner=OWNER, hot=taken, durability=checked_later)

@@ -14,16 +14,25 @@ from callboard.actors.metrics.points import (
     SourceKind,
 )
 from callboard.actors.metrics.ports import Extent, MetricsStorage, WindowReader
+from callboard.actors.metrics.query.readers import CombinedReader
 from callboard.actors.metrics.rows import WINDOWS_NS, AggregatedMetric, WindowFlag, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
+from callboard.actors.metrics.tiers.core import PlanLimits, plan_lines
+from callboard.actors.metrics.tiers.reader import SegmentReader
+from callboard.actors.metrics.tiers.rules import DEFAULT_RULES
+from callboard.actors.metrics.tiers.tiers import MetricTiers, TierRound
+from callboard.actors.metrics.tiers.worker import QueryTiers, RunTiers, TiersView, TierTimes
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
 from callboard.runtime.api.metrics import SystemMetrics, open_windows
+from callboard.runtime.api.tiers import open_archive, open_tiers, start_tiers, tiers_spec
 from callboard.runtime.stores.choose import metrics_storage
 
 __all__ = [
+    "DEFAULT_RULES",
     "WINDOWS_NS",
     "AggregatedMetric",
     "AppendPoints",
+    "CombinedReader",
     "CustomWindow",
     "Extent",
     "Matcher",
@@ -32,23 +41,36 @@ __all__ = [
     "MetricKind",
     "MetricSource",
     "MetricTags",
+    "MetricTiers",
     "MetricsAggregator",
     "MetricsProcessor",
     "MetricsStorage",
+    "PlanLimits",
     "PointBatch",
     "PointsAccepted",
     "ProcessedPoints",
+    "QueryTiers",
+    "RunTiers",
+    "SegmentReader",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
     "SystemMetrics",
     "ThreadStorage",
+    "TierRound",
+    "TierTimes",
+    "TiersView",
     "WindowFlag",
     "WindowReader",
     "WindowRows",
     "WindowSettings",
     "WindowSink",
     "metrics_storage",
+    "open_archive",
+    "open_tiers",
     "open_windows",
+    "plan_lines",
     "series_key",
+    "start_tiers",
+    "tiers_spec",
 ]

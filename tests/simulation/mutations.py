@@ -38,6 +38,7 @@ from callboard.supervisors.sequence import Sequence
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
+from .tier_mutations import TIERS
 
 __all__ = ["MUTATIONS"]
 
@@ -386,6 +387,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         **DETACHED,
         **LEASES,
+        **TIERS,
     }
 )  # fmt: skip
 """The defects by name."""

@@ -14,7 +14,7 @@ from ...storage.moves import Move
 from ...storage.objects import ObjectStore
 from ...storage.segments import Segment, SegmentState, digest_of
 from ..query.columns import combine_rows
-from ..rows import WindowRows
+from ..rows import WindowFlag, WindowRows
 from ..series import SeriesKey
 from .ports import Fetch, HotWindows, WindowFormat
 from .rules import width_of
@@ -127,7 +127,8 @@ def _given(data: bytes) -> Callable[[], bytes]:
 def rows_not_held(fine: WindowRows, coarse: WindowRows) -> tuple[int, SeriesKey]:
     """How many fine windows are in no coarse one, and a series of them.
 
-    A coarse window holds its fine ones when it has at least as many points as they have together.
+    A coarse window holds its fine ones when it is closed, and has at least as many points as they
+    have together.
     """
     number_of = {key: number for number, key in enumerate(fine.series)}
     of_coarse = np.array([number_of.get(key, -1) for key in coarse.series], np.int64)
@@ -142,6 +143,7 @@ def rows_not_held(fine: WindowRows, coarse: WindowRows) -> tuple[int, SeriesKey]
         offered = coarse.starts_ns // coarse.width_ns - first
         numbers = of_coarse[coarse.series_index]
         usable = (numbers >= 0) & (offered >= 0) & (offered < stride)
+        usable &= (coarse.flags & WindowFlag.OPEN) == 0
         keys = numbers[usable] * stride + offered[usable]
         places = np.minimum(np.searchsorted(groups, keys), len(groups) - 1)
         is_wanted = groups[places] == keys

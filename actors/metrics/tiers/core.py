@@ -35,9 +35,11 @@ class PlanLimits:
     """What one round plans at most."""
 
     moves: int = 64
+    """New moves; the oldest windows come first."""
     merged_rows: int = 200_000
     """A merge makes no larger segment; its rows are in memory meanwhile, some 500 bytes each."""
     merged_segments: int = 32
+    """The most segments that one merge takes."""
     small_segments: int = 4
     """So many segments of a span are merged into one; twice as many while its time goes on."""
 

@@ -36,12 +36,17 @@ class TierRound:
     """What one round has done, and what stands still."""
 
     planned: int
+    """New moves."""
     switched: int
+    """Moves whose rows are in their new place."""
     deleted: int
+    """Moves that have come to their end."""
     refused: int
     """Deletions that wait, because coarser windows do not hold the finer ones yet."""
     failures: tuple[Failure, ...]
+    """Moves that could not go on; they are tried again in the next round."""
     open_moves: int
+    """Moves that are under way."""
 
 
 class MetricTiers:

@@ -35,7 +35,9 @@ class TierTimes:
     """How often the tiers work."""
 
     round_s: float = 60.0
+    """The time between two rounds of moves."""
     scrub_s: float = 3_600.0
+    """The time between two scrubs."""
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.round_s <= self.scrub_s:
@@ -49,7 +51,9 @@ class TiersView(Contract, name="callboard.tiers.view"):
     """What the tiers have done since the start of this incarnation, and what stands still."""
 
     rounds: int
+    """Rounds of moves."""
     scrubs: int
+    """Comparisons of the object stores with the catalogue."""
     switched: int
     """Moves whose rows are in their new place."""
     rows: int
@@ -75,12 +79,14 @@ class QueryTiers(Request[TiersView], name="callboard.tiers.query"):
     """Ask the tiers for their figures."""
 
     with_plan: bool = False
+    """Whether the answer says what the next round would begin."""
 
 
 class RunTiers(Request[TiersView], name="callboard.tiers.run"):
     """Do a round now, and a scrub with `scrub`."""
 
     scrub: bool = False
+    """Whether to compare the object stores with the catalogue after the round."""
 
 
 class TierTick(Contract, name="callboard.tiers.tick"):

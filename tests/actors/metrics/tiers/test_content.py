@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callboard.actors.metrics.query.columns import take_rows
-from callboard.actors.metrics.rows import WindowRows
+from callboard.actors.metrics.rows import WindowFlag, WindowRows
 from callboard.actors.metrics.tiers.content import rows_not_held
 from tests.runtime.objects.window_rows import MINUTE_NS, many_rows
 
@@ -36,13 +36,18 @@ def test_coarser_windows_with_all_points_hold_the_finer_ones(
 
 
 @given(series=st.integers(1, 4), windows=st.integers(1, 30), data=st.data())
-def test_a_coarser_window_that_lacks_a_point_or_is_missing_refuses(
+def test_a_coarser_window_that_lacks_a_point_or_is_open_or_missing_refuses(
     series: int, windows: int, data: st.DataObject
 ) -> None:
     fine = many_rows(series, windows, 3)
     coarse = coarse_of(fine)
     place = data.draw(st.integers(0, len(coarse) - 1))
-    if data.draw(st.booleans()):
+    what = data.draw(st.sampled_from(("lacks a point", "is open", "is missing")))
+    if what == "is open":
+        flags = coarse.flags.copy()
+        flags[place] = WindowFlag.OPEN
+        lacking = dataclasses.replace(coarse, flags=flags)
+    elif what == "lacks a point":
         counts = coarse.counts.copy()
         counts[place] -= 1
         lacking = dataclasses.replace(coarse, counts=counts)
