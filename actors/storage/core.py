@@ -25,11 +25,13 @@ class MoveLimits:
     """How often a move may begin again before it is given up."""
     steps: int = 200
     """The most steps of one round."""
+    failures: int = 3
+    """After so many failures a round ends."""
     orphan_s: float = 3_600.0
     """The least time between the two looks after which a file is removed."""
 
     def __post_init__(self) -> None:
-        if self.lease_s < 0 or self.orphan_s < 0 or self.tries < 1 or self.steps < 1:
+        if self.lease_s < 0 or self.orphan_s < 0 or min(self.tries, self.steps, self.failures) < 1:
             raise SpecError(
                 f"{self} has a time below 0, or a number below 1.",
                 advice="Give times of 0 s or more, and numbers of 1 or more.",

@@ -78,6 +78,8 @@ class Mover:
                 self.counts["failed"] += 1
                 failures.append(Failure(move, error))
                 LOGGER.warning("move %d of %s: %s", move.number, move.block, error)
+                if len(failures) >= self._limits.failures:
+                    break  # The store is away: each further move would wait for it as well.
         return failures
 
     def next_step(self, move: Move) -> Step:

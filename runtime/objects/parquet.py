@@ -13,8 +13,6 @@ import collections
 import contextlib
 import dataclasses
 import json
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,6 +30,7 @@ from callboard.actors.metrics.tiers.ports import Fetch
 from callboard.messages.core.errors import StoreFailed
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
 
+from .scratch import ScratchFolder
 from .varint import decode_numbers, encode_numbers, folded, unfolded
 
 __all__ = ["ParquetWindows"]
@@ -58,7 +57,8 @@ class ParquetWindows:
     """A `WindowFormat`. Threads take turns."""
 
     def __init__(self, *, deadline_s: float = DEADLINE_S, cache_bytes: int = CACHE_BYTES) -> None:
-        self._folder: Final = Path(tempfile.mkdtemp(prefix="callboard-segments-"))
+        self._scratch: Final = ScratchFolder()
+        self._folder: Final = self._scratch.path
         self._deadline_s = deadline_s
         self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
@@ -112,6 +112,12 @@ class ParquetWindows:
                 ) from error
             except (duckdb.Error, ValueError) as error:  # Also of bytes that are no text.
                 raise _damaged(str(error)) from error
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"the temporary files of segments in {self._folder}: {error.strerror}.",
+                    advice="Make room there, or set TMPDIR to another folder.",
+                    may_have_run=False,
+                ) from error
             finally:
                 timer.cancel()
                 if not is_done:  # The next call gets a connection without unfinished results.
@@ -178,8 +184,7 @@ class ParquetWindows:
         self, name: str, fetch: Fetch, matchers: Sequence[Matcher], from_ns: int, to_ns: int
     ) -> set[SeriesKey]:
         """See `WindowFormat.series`."""
-        path = self._file(name, fetch)
-        with self._running() as duck:
+        with self._reading(name, fetch) as (duck, path):
             listed = self._listed_of(duck, name, path)
             chosen = _matching(listed, matchers)
             if not len(chosen):
@@ -203,8 +208,7 @@ class ParquetWindows:
         limit: int,
     ) -> WindowRows:
         """See `WindowFormat.read`."""
-        path = self._file(name, fetch)
-        with self._running() as duck:
+        with self._reading(name, fetch) as (duck, path):
             listed = self._listed_of(duck, name, path)
             chosen = _matching(listed, matchers)
             if not len(chosen):
@@ -234,25 +238,29 @@ class ParquetWindows:
             self._listed.move_to_end(name)
         return listed
 
-    def _file(self, name: str, fetch: Fetch) -> Path:
-        """The segment as a file that DuckDB can read."""
-        with self._lock:
+    @contextlib.contextmanager
+    def _reading(self, name: str, fetch: Fetch) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        """DuckDB, and the segment as a file that it can read."""
+        # Read from its store before the threads take turns.
+        data = None if name in self._files else fetch()
+        with self._running() as duck:
             path = self._files.get(name)
-            if path is not None:
-                self._files.move_to_end(name)
-                return path
-        data = fetch()
-        with self._lock:
-            path = self._new_path()
-            path.write_bytes(data)
-            self._files[name] = path
-            sizes = {each: file.stat().st_size for each, file in self._files.items()}
-            total = sum(sizes.values())
-            while total > self._cache_bytes and len(self._files) > 1:
-                oldest, file = self._files.popitem(last=False)
-                total -= sizes[oldest]
-                file.unlink(missing_ok=True)
-            return path
+            if path is None:
+                path = self._keep(name, fetch() if data is None else data)
+            self._files.move_to_end(name)
+            yield duck, path
+
+    def _keep(self, name: str, data: bytes) -> Path:
+        path = self._new_path()
+        path.write_bytes(data)
+        self._files[name] = path
+        sizes = {each: file.stat().st_size for each, file in self._files.items()}
+        total = sum(sizes.values())
+        while total > self._cache_bytes and len(self._files) > 1:
+            oldest, file = self._files.popitem(last=False)
+            total -= sizes[oldest]
+            file.unlink(missing_ok=True)
+        return path
 
     def close(self) -> None:
         """See `WindowFormat.close`."""
@@ -261,7 +269,7 @@ class ParquetWindows:
                 self._duck.close()
                 self._duck = None
             self._files.clear()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._scratch.remove()
 
 
 # --- rows and columns ----------------------------------------------------------------------------

@@ -92,7 +92,9 @@ def test_the_name_of_a_segment_says_its_move() -> None:
         assert move_of(other) is None
 
 
-@pytest.mark.parametrize("wrong", [{"lease_s": -1.0}, {"tries": 0}, {"steps": 0}, {"orphan_s": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"lease_s": -1.0}, {"tries": 0}, {"steps": 0}, {"failures": 0}, {"orphan_s": -1}]
+)
 def test_wrong_limits_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SpecError):
         MoveLimits(**wrong)  # type: ignore[arg-type]

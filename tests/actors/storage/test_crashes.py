@@ -329,3 +329,12 @@ def test_a_storm_of_moves_crashes_and_old_processes_keeps_each_row_once() -> Non
         crashes += storm.crashes
     assert moves > examples(400) * 4
     assert crashes > examples(400)
+
+
+def test_a_round_ends_early_when_a_store_is_away() -> None:
+    world = World()
+    world.add(*range(40))
+    blocks = [Block(DATASET, 0, begin, begin + 5) for begin in range(0, 40, 5)]
+    world.catalogue.plan(0, [Move(MoveKind.STORE, block, location="away") for block in blocks])
+    assert len(world.process(Crashes()).round()) == LIMITS.failures
+    world.check()
