@@ -19,8 +19,10 @@ from bench import workload
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
+from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, SEPARATOR, expected_savina
+from bench.window_queries import expected_metrics_query
 
 __all__ = [
     "BENCHES",
@@ -165,6 +167,9 @@ LANGGRAPH_SQLITE = _module("aiosqlite", "langgraph-checkpoint-sqlite")
 DBOS = _module("dbos", "dbos")
 EVENTSOURCING = _module("eventsourcing", "eventsourcing")
 AUTOGEN = _module("autogen_core", "autogen-core")
+PROMETHEUS = Requirement(
+    "module", "prometheus_client", "pip install callboard", "prometheus-client"
+)
 MONARCH = Requirement("module", "monarch", "pip install 'callboard[monarch]'", "torchmonarch")
 ERLC = Requirement("program", "erlc", "install Erlang/OTP (on Debian: erlang-base)")
 ERL = Requirement("program", "erl", "install Erlang/OTP (on Debian: erlang-base)")
@@ -395,6 +400,33 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
+OBSERVE = Bench(
+    name="observe",
+    question="What does it cost to record one measurement where it is made?",
+    ours=_ours({"calls": 1_000_000, "columns": 200}, {"calls": 1_000, "columns": 2}),
+    peers=(_peer("prometheus", PROMETHEUS, {"calls": 1_000_000}, {"calls": 1_000}),),
+    expected_check=expected_observe,
+)
+
+INGEST = Bench(
+    name="ingest",
+    question="How many points a second get from agents on hosts into durable windows?",
+    ours=_ours(
+        {"points": 20_000_000, "warm_up": 200_000, "hosts": 2, "shards": "1-2-4"},
+        {"points": 20_000, "warm_up": 2_000, "hosts": 1, "shards": "2"},
+    ),
+    peers=(
+        _peer(
+            "bytewax",
+            _module("bytewax", "bytewax"),
+            {"points": 1_000_000, "warm_up": 0, "hosts": 1},
+            {"points": 5_000, "warm_up": 0, "hosts": 1},
+        ),
+    ),
+    expected_check=expected_ingest,
+    timeout_s=300.0,
+)
+
 STORES = ("sqlite", "postgres")
 
 STATE = Bench(
@@ -532,6 +564,27 @@ SCALE = Bench(
     timeout_s=3_600.0,
 )
 
+METRICS_QUERY_SMOKE = {"series": 30, "days": 2, "many": 3, "few": 2}
+METRICS_QUERY_FULL = {"series": 1_000, "days": 30, "many": 30, "few": 10}
+
+METRICS_QUERY = Bench(
+    name="metrics_query",
+    question="How fast are a month of one series, and the top 10 of 1,000 series over a day?",
+    ours=_ours(METRICS_QUERY_FULL, METRICS_QUERY_SMOKE),
+    peers=(
+        Side(
+            "duckdb",
+            "bench.peers.duckdb_queries",
+            METRICS_QUERY_FULL,
+            METRICS_QUERY_SMOKE,
+            (Requirement("module", "duckdb", "pip install 'callboard[data]'", "duckdb"),),
+        ),
+    ),
+    expected_check=expected_metrics_query,
+    timeout_s=300.0,
+    stores=STORES,
+)
+
 BENCHES: tuple[Bench, ...] = (
     ASK,
     LARGE,
@@ -550,8 +603,11 @@ BENCHES: tuple[Bench, ...] = (
     RESUME,
     APPEND,
     PROJECT,
+    METRICS_QUERY,
     NODES,
     SCALE,
+    OBSERVE,
+    INGEST,
 )
 
 

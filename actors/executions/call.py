@@ -28,6 +28,8 @@ class CallOwner(Protocol):
     """Executors with an outcome since its last turn."""
     reports: list[DoneReport]
     """Sub-task, attempt and result of each success since its last turn."""
+    finished: list["TaskCall"]
+    """The attempts with a success since its last turn."""
 
     @property
     def asks(self) -> dict[int, Any]:
@@ -118,6 +120,7 @@ class TaskCall:
         if not self.is_cancelled:
             del run.calls[task_id]
         run.reports.append((task_id, self.attempt, message))
+        run.finished.append(self)
         if not run.is_woken:
             run.wake()
 

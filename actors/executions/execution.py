@@ -34,6 +34,7 @@ from .handle import ExecutionHandle
 from .history.fold import ExecutionHistory
 from .history.recorder import Recorder
 from .history.replay import Replay
+from .measures import StepMeasures
 from .parts import check_all, part_failed, sub_task_failed
 from .preparation import Preparation, gather_sub_tasks
 from .record import ExecutionRecord, ExecutionStatistics
@@ -285,6 +286,7 @@ class Execution(Generic[ResultT]):
             deadline_s=record.started_s + (job.timeout_s or NO_DEADLINE_S),
             unserved_grace_s=job.unserved_grace_s,
             random=self._random,
+            measures=StepMeasures(self._host.meter, job.name),
             on_turn=record.moved,
             on_trouble=record.troubled,
             step_key=step_keys(record.id, self._key_form),

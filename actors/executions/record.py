@@ -153,6 +153,10 @@ class ExecutionRecord:
         self.status = to
         self._transitions.append(change)
         self.stream.note(change)
+        if to not in {ExecutionStatus.PENDING, ExecutionStatus.RUNNING}:
+            self._host.meter.observe(
+                "callboard_execution_seconds", self._elapsed_s(), job=self.job, outcome=str(to)
+            )
 
     def moved(self) -> None:
         """Note that sub-tasks have started or ended."""

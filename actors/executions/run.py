@@ -47,6 +47,7 @@ from ..scheduler.effects import (
 from .call import TaskCall
 from .executors import Executor, Executors
 from .history.turn import keep_results, record_effect
+from .measures import StepMeasures
 
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
@@ -84,6 +85,7 @@ class PlanRun:
         deadline_s: float,
         unserved_grace_s: float,
         random: Callable[[], float],
+        measures: StepMeasures,
         on_turn: Callable[[], None],
         on_trouble: Callable[[str, int, CallboardError], None],
         step_key: Callable[[str], str],
@@ -99,6 +101,7 @@ class PlanRun:
         self._deadline_s = deadline_s
         self._unserved_grace_s = unserved_grace_s
         self._random = random
+        self._measures = measures
         self._on_turn = on_turn
         self._on_trouble = on_trouble
         self._recorder = recorder
@@ -119,6 +122,7 @@ class PlanRun:
         self.asks: Final[dict[int, Any]] = host.pending
         self.calls: Final[dict[str, TaskCall]] = {}
         self.reports: list[DoneReport] = []
+        self.finished: list[TaskCall] = []
         self.touched: list[Executor] = []
         self.is_woken = False
         self._failed: list[tuple[TaskCall, CallboardError]] = []
@@ -216,6 +220,9 @@ class PlanRun:
 
     def _turn_unless_broken(self) -> None:
         core, now = self.core, self._host.now()
+        if self.finished:
+            finished, self.finished = self.finished, []
+            self._measures.done(finished, now)
         self._report(now)
         due = core.next_deadline()
         if due is not None and due <= now:
@@ -299,8 +306,10 @@ class PlanRun:
             case CancelAttempt(task_id, attempt, _):
                 self._stop_attempt(task_id, attempt)
             case TaskFailed(task_id, error, _):
+                self._measures.not_done("failed", self.core.sub_task(task_id))
                 self._on_trouble(task_id, 0, error)
             case TaskRetried(task_id, attempt, error, _):
+                self._measures.not_done("retried", self.core.sub_task(task_id))
                 self._on_trouble(task_id, attempt, error)
             case TaskDoubtful():
                 self._doubt(effect)
@@ -353,6 +362,7 @@ class PlanRun:
 
     def _doubt(self, effect: TaskDoubtful) -> None:
         task_id, attempt, error = effect
+        self._measures.not_done("doubtful", self.core.sub_task(task_id))
         self._on_trouble(task_id, attempt, error)
         decision = self._in_doubt(self.core.sub_task(task_id), error)
         self.decide(task_id, decision, "policy")

@@ -41,6 +41,7 @@ from .failures import (
     wrong_reply_error,
 )
 from .inspection.meters import Activity
+from .inspection.steps import StepMeter
 from .interrupts import is_interrupt
 from .isolation import FRESH_VARIABLES, WorkerTask, fresh_context, holders_of
 from .lifecycle.mailbox_policy import apply_restart_policy
@@ -80,6 +81,8 @@ class Dispatcher:
         """Messages handled since the start."""
         self.activity: Activity | None = None
         """Counts the messages that each actor handles; None while no view asks for it."""
+        self.steps: StepMeter | None = None
+        """Measures the steps of executions; None while the host records nothing."""
         self.stashes: Final = Stashes()
         self.redelivery: Final = Redelivery(host.name)
         self._idle: list[Worker] = []
@@ -312,18 +315,13 @@ class Worker:
     async def _serve(  # noqa: C901, PLR0912, PLR0915 - as above
         self, cell: Cell, take: Callable[[], Any]
     ) -> bool:
-        """One turn of a cell: up to a batch of the messages that `take` returns.
-
-        Returns whether the worker is as new, so that it may handle more.
-        """
+        """One turn of a cell: a batch of messages. Returns whether the worker is as new."""
         context, task = self.context, self.task
         assert task is not None
         task.changed = None
         holders = holders_of(task)
-        actor = cell.actor
-        behaviour = cell.behaviour
-        handlers = behaviour.handlers
-        dispatcher = self._dispatcher
+        actor, behaviour, dispatcher = cell.actor, cell.behaviour, self._dispatcher
+        handlers, steps = behaviour.handlers, dispatcher.steps
         left = BATCH_MESSAGES
         while left and cell.actor is actor:
             item = take()
@@ -343,6 +341,7 @@ class Worker:
                     item.fail(missing_handler_error(cell, message))
                     continue
                 item.worker = self
+                began_s = steps.now() if steps is not None and item.step else 0.0
                 try:
                     if row.is_plain:
                         result = await row.function(actor, message)
@@ -353,6 +352,8 @@ class Worker:
                 except BaseException as error:  # noqa: BLE001 - `_handle_failure` sorts it
                     self._handle_failure(cell, actor, item, error)
                 else:
+                    if steps is not None and began_s:
+                        steps.took(behaviour.actor, message, began_s)
                     if not item.done:
                         item.done = True
                         item.sink.reply(item.correlation, result)
@@ -444,6 +445,9 @@ class Worker:
             self._dispatcher.stashes.put(cell, item)
             return
         message = item.message if type(item) is Ask else item
+        steps = self._dispatcher.steps
+        if steps is not None and type(item) is Ask and item.step:
+            steps.failed(cell.behaviour.actor, message)
         failure = failure_of(cell, message, error)
         restarts = failure is not error and cell.behaviour.restarts_on_error
         retried = None

@@ -24,6 +24,7 @@ from .dead_letters import DeadLetters
 from .deadlines import Deadlines
 from .directory.registry import Directory
 from .inspection.meters import Meters
+from .inspection.steps import StepMeter
 from .lifecycle.fences import Fences
 from .monitors.monitors import LinkPort, Monitors
 from .redelivery import Redelivery
@@ -326,6 +327,9 @@ class CellDispatcher(Protocol[CellT]):
     @property
     def handled(self) -> int:
         """Messages handled since the start."""
+
+    steps: StepMeter | None
+    """Measures the steps of executions; None while the host records nothing."""
 
     @property
     def runs(self) -> MutableMapping["asyncio.Task[Any]", Run[CellT]]:

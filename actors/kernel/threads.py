@@ -35,10 +35,18 @@ NAMED_MAX: Final = 5
 
 
 class ThreadRunner:
-    """Runs calls in at most `threads` threads, in their order. It belongs to one event loop."""
+    """Runs calls in at most `threads` threads, in their order. It belongs to one event loop.
 
-    def __init__(self, name: str, threads: int = 1) -> None:
-        self._threads = concurrent.futures.ThreadPoolExecutor(threads, f"callboard-{name}")
+    For calls that `may_hang` there are as many threads as calls, in no order, and the process does
+    not wait for them when it ends.
+    """
+
+    def __init__(self, name: str, threads: int = 1, *, may_hang: bool = False) -> None:
+        self._threads: concurrent.futures.Executor = (
+            _DaemonThreads(f"callboard-{name}", threads)
+            if may_hang
+            else concurrent.futures.ThreadPoolExecutor(threads, f"callboard-{name}")
+        )
 
     def call(self, function: Callable[..., ReturnT], *args: Any) -> "asyncio.Future[ReturnT]":
         """Run the function in a thread. A cancellation does not end a call that has begun.
@@ -58,7 +66,10 @@ class ThreadRunner:
 
     def close(self) -> None:
         """Accept no more calls; the calls under way run to their end."""
-        self._threads.shutdown(wait=False)
+        if isinstance(self._threads, _DaemonThreads):
+            self._threads.close()
+        else:
+            self._threads.shutdown(wait=False)
 
 
 def _contained(function: Callable[..., ReturnT], *args: Any) -> ReturnT:

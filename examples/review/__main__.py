@@ -30,6 +30,8 @@ from .tree import SourceTree, scan_tree, standard_library
 if TYPE_CHECKING:
     from callboard import SettingsOptions
 
+    from .measured import Measured
+
 __all__ = ["main"]
 
 NAME: Final = "review"
@@ -90,6 +92,7 @@ def review(
     tree = scan_tree(path or standard_library())
     folder = prepare_output(out)
     stopwatch.lap("scan_s")
+    measured: Measured | None = None
     if sequential:
         report = _review_in_a_loop(tree, folder, stopwatch, silent=as_json)
     else:
@@ -98,15 +101,18 @@ def review(
             "engine": engine or "ray",
             "hosts": hosts,
             "address": address,
+            "metrics": "auto",
             "modules": [PACKAGE] if address or os.environ.get("CALLBOARD_ADDRESS") else None,
         }
-        report = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)
+        report, measured = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)
     timings = stopwatch.read()
     if as_json:
         click.echo(summary_line(report, timings))
     else:
         written = [folder / name for name in REPORT_NAMES]
         print_summary(Console(), report, timings=timings, written=written)
+        if measured is not None:
+            measured.print_to(Console())
 
 
 def _review_in_a_loop(
@@ -131,18 +137,20 @@ def _review_with_agents(
     options: "SettingsOptions",
     *,
     silent: bool,
-) -> Report:
+) -> "tuple[Report, Measured]":
     # Imported here, because `--help` and `--sequential` need neither Ray nor the runtime.
     from callboard import System, run
 
+    from .measured import measured_in
     from .orchestrator import review_tree
     from .progress import choose_view
 
     view = choose_view(Console(stderr=True), silent=silent)
 
-    async def whole(system: System) -> Report:
+    async def whole(system: System) -> tuple[Report, Measured]:
         stopwatch.lap("start_s")
-        return await review_tree(system, tree, folder, stopwatch.read, view)
+        report = await review_tree(system, tree, folder, stopwatch.read, view)
+        return report, await measured_in(system)
 
     with view:
         view.say("starting" if options["engine"] == "inline" else "starting Ray")

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
+from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
 from callboard.messages.control.views import QueryActor, QuerySystem
 from callboard.messages.core.contract import Request
 from callboard.messages.jobs.commands import (
@@ -20,7 +21,7 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.jobs.job import Job
 
-__all__ = ["COMMANDS", "QUERIES", "REQUESTS", "Ask", "Caller", "Exchange", "Executions"]
+__all__ = ["COMMANDS", "METRICS", "QUERIES", "REQUESTS", "Ask", "Caller", "Exchange", "Executions"]
 
 ReplyT = TypeVar("ReplyT")
 QUERIES: Final[tuple[type[Request[Any]], ...]] = (QuerySystem, QueryActor)
@@ -32,8 +33,10 @@ COMMANDS: Final[tuple[type[Request[Any]], ...]] = (
     ResumeExecution,
 )
 """Requests for the process that runs executions."""
+METRICS: Final[tuple[type[Request[Any]], ...]] = (QueryMetrics, ListMetrics)
+"""Requests for a process that reads the metrics of its system."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
-    request.contract_name: request for request in (*QUERIES, *COMMANDS)
+    request.contract_name: request for request in (*QUERIES, *COMMANDS, *METRICS)
 }
 """All requests of the admin API, by the names of their contracts."""
 Exchange = Callable[[bytes], Awaitable[bytes]]

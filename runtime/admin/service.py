@@ -12,7 +12,7 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
-from .port import COMMANDS, Ask, Caller
+from .port import COMMANDS, METRICS, Ask, Caller
 from .wire import decode_request, encode_error, encode_reply
 
 __all__ = ["AdminService"]
@@ -25,13 +25,21 @@ ANSWER_TIMEOUT_S: Final = 20.0
 class AdminService:
     """Answers the requests of one process.
 
-    `queries` asks the control plane of the system, `commands` the executions of this process. A
-    process without one of them leaves it out, and refuses such requests.
+    `queries` asks the control plane of the system, `commands` the executions of this process,
+    `metrics` the windows of its system. A process without one of them leaves it out, and refuses
+    such requests.
     """
 
-    def __init__(self, *, queries: Ask | None = None, commands: Ask | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        queries: Ask | None = None,
+        commands: Ask | None = None,
+        metrics: Ask | None = None,
+    ) -> None:
         self._queries = queries
         self._commands = commands
+        self._metrics = metrics
 
     async def handle(self, request: Request[Any], caller: Caller) -> Contract:
         """The reply to a request. Raises `UsageError` and other errors of Callboard."""
@@ -44,6 +52,13 @@ class AdminService:
                 )
             reply: Contract = await self._commands(request)
             return reply
+        if isinstance(request, METRICS):
+            if self._metrics is None:
+                raise UsageError(
+                    "this process reads no metrics.", advice="Read their store: --store URL."
+                )
+            answer: Contract = await self._metrics(request)
+            return answer
         if self._queries is None:
             raise UsageError(
                 "this process only runs executions of a detached system.",

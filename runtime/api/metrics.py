@@ -37,8 +37,18 @@ from callboard.actors.metrics.aggregation.storage import (
 )
 from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.ports import WindowReader
-from callboard.actors.metrics.recording.extension import FlushRecording, RecordingFlushed
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.question import (
+    ListMetrics,
+    QueryMetrics,
+    answer_question,
+    list_metrics,
+)
+from callboard.actors.metrics.query.range_query import MetricsQuery, QueryResult, run_query
+from callboard.actors.metrics.query.window_samples import WindowSamples
+from callboard.actors.metrics.recording.extension import FlushRecording, Recorder, RecordingFlushed
 from callboard.actors.metrics.recording.options import RecordingOptions
+from callboard.actors.metrics.recording.sources import PointSource
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.windows.settings import DEFAULT_SETTINGS, WindowSettings
 from callboard.messages.control.control_plane import CONTROL_CELL
@@ -194,6 +204,22 @@ class SystemMetrics:
         """All windows of the system, the newest ones too."""
         return SystemReader(self.aggregators, self.storage)
 
+    @property
+    def evaluator(self) -> ExpressionEvaluator:
+        """The query language over all windows of the system."""
+        return ExpressionEvaluator(WindowSamples(self.reader))
+
+    async def query(self, query: MetricsQuery) -> QueryResult:
+        """Answer a query by name, tags, range and step. Raises `UsageError`."""
+        return await run_query(self.reader, query)
+
+    async def answer(self, request: Request[Any]) -> Any:
+        """Answer a request of the admin API. Raises `UsageError`."""
+        if isinstance(request, ListMetrics):
+            return await list_metrics(self.reader, request)
+        assert isinstance(request, QueryMetrics), "the admin API has no other request of metrics"
+        return await answer_question(self.reader, request)
+
     async def figures(self) -> list[ShardRead]:
         """The figures of each aggregator, by shard."""
         asks = (self._system.ask(ReadShard(shard=shard)) for shard in range(self.shards))
@@ -229,6 +255,13 @@ class SystemMetrics:
                 followed = await self._system.ask(FollowWindows(shard=shard, follower=follower))
                 wait_s = FOLLOW_SHARE * followed.for_s
             await asyncio.sleep(wait_s)
+
+    def add_source(self, source: PointSource) -> Callable[[], None]:
+        """Pull the points of a source from now on, in this driver; returns a function to end it.
+
+        Raises `UsageError` for a name that is in use.
+        """
+        return self._host.extension(Recorder).add_source(source)
 
     async def flush(self, timeout_s: float = FLUSH_S) -> int:
         """Bring all recorded points to the aggregators; gives how many are left after the time."""

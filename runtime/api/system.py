@@ -147,12 +147,18 @@ class System:
         if self._environment.is_real:
             commands = ExecutionCommands(executions, executions.resume)
             service = AdminService(
-                queries=DriverSpawner(control).ask_root, commands=commands.answer
+                queries=DriverSpawner(control).ask_root,
+                commands=commands.answer,
+                metrics=self._answer_metrics,
             )
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         return executions
+
+    async def _answer_metrics(self, request: Request[Any]) -> Any:
+        """Answer a request of the admin API, once the aggregators have started."""
+        return await self.metrics.answer(request)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""

@@ -1,9 +1,11 @@
 """Metrics: points, windows by event time, their aggregators and stores."""
 
+from callboard.actors.kernel.inspection.meter import Counter, Gauge, Histogram, Meter
 from callboard.actors.metrics.aggregation.actor import MetricsAggregator
 from callboard.actors.metrics.aggregation.processor import MetricsProcessor, ProcessedPoints
 from callboard.actors.metrics.aggregation.shard import ShardLimits, WindowSink
 from callboard.actors.metrics.aggregation.storage import ThreadStorage
+from callboard.actors.metrics.errors import QueryRefused
 from callboard.actors.metrics.points import (
     AppendPoints,
     MetricDataPoint,
@@ -13,8 +15,27 @@ from callboard.actors.metrics.points import (
     PointsAccepted,
     SourceKind,
 )
-from callboard.actors.metrics.ports import Extent, MetricsStorage, WindowReader
-from callboard.actors.metrics.query.readers import CombinedReader
+from callboard.actors.metrics.ports import (
+    Evaluator,
+    Extent,
+    MetricsStorage,
+    Sample,
+    WindowReader,
+)
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.range_query import (
+    Function,
+    MetricsQuery,
+    QueryResult,
+    QuerySeries,
+    function_named,
+    run_query,
+)
+from callboard.actors.metrics.query.readers import CombinedReader, MemoryWindows
+from callboard.actors.metrics.recording.columns import PointColumns
+from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
+from callboard.actors.metrics.recording.resets import CounterResets
+from callboard.actors.metrics.recording.sources import PointSource, columns_of_points, polled
 from callboard.actors.metrics.rows import WINDOWS_NS, AggregatedMetric, WindowFlag, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
 from callboard.actors.metrics.tiers.core import PlanLimits, plan_lines
@@ -33,10 +54,19 @@ __all__ = [
     "AggregatedMetric",
     "AppendPoints",
     "CombinedReader",
+    "Counter",
+    "CounterResets",
     "CustomWindow",
+    "Evaluator",
+    "ExpressionEvaluator",
     "Extent",
+    "Function",
+    "Gauge",
+    "Histogram",
     "Matcher",
     "MatcherKind",
+    "MemoryWindows",
+    "Meter",
     "MetricDataPoint",
     "MetricKind",
     "MetricSource",
@@ -44,13 +74,22 @@ __all__ = [
     "MetricTiers",
     "MetricsAggregator",
     "MetricsProcessor",
+    "MetricsQuery",
     "MetricsStorage",
     "PlanLimits",
     "PointBatch",
+    "PointColumns",
+    "PointSource",
     "PointsAccepted",
     "ProcessedPoints",
+    "QueryRefused",
+    "QueryResult",
+    "QuerySeries",
     "QueryTiers",
+    "RecordingLimits",
+    "RecordingOptions",
     "RunTiers",
+    "Sample",
     "SegmentReader",
     "SeriesKey",
     "ShardLimits",
@@ -65,11 +104,15 @@ __all__ = [
     "WindowRows",
     "WindowSettings",
     "WindowSink",
+    "columns_of_points",
+    "function_named",
     "metrics_storage",
     "open_archive",
     "open_tiers",
     "open_windows",
     "plan_lines",
+    "polled",
+    "run_query",
     "series_key",
     "start_tiers",
     "tiers_spec",

@@ -52,6 +52,8 @@ class MessageLog:
         """The running actor of each key."""
         self.checker: Any = None
         """The checker of a durable execution; it outlives this log."""
+        self.window_disk: Any = None
+        """The disk with the windows of metrics."""
         self._newest: dict[Pair, int] = {}
         self._senders = 0
 

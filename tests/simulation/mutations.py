@@ -39,6 +39,7 @@ from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
 from .tier_mutations import TIERS
+from .window_mutations import WINDOWS
 
 __all__ = ["MUTATIONS"]
 
@@ -388,6 +389,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **DETACHED,
         **LEASES,
         **TIERS,
+        **WINDOWS,
     }
 )  # fmt: skip
 """The defects by name."""

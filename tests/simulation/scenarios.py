@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from . import keys, notices
+from .aggregators import WindowChecker, aggregators, windows_stand
 from .authority import authority
 from .detached.scenario import detached
 from .driver_restarts import draw_kill, run_driver
@@ -29,6 +30,10 @@ ACTIVITY_SHARE: Final = 0.4
 
 KILLED_SHARE: Final = 0.12
 """The share of seeds of `mixed` that kill everything and continue with a new driver."""
+
+WINDOWS_EVERY: Final = 40
+WINDOWS_FIRST: Final = 5
+"""One of so many seeds of `mixed` has aggregators, too."""
 
 
 # --- the scenarios --------------------------------------------------------------------------
@@ -65,7 +70,13 @@ async def _mixed(run: Run, checker: ExecutionChecker | None) -> None:
         chosen = [begin() for begin in activities if run.draw() < ACTIVITY_SHARE]
         if checker is not None:
             chosen.append(run_execution(fixture, checker))
-        await run_under_faults(fixture, *chosen)
+        windows = None
+        if checker is None and run.world.seed % WINDOWS_EVERY == WINDOWS_FIRST:
+            windows = await WindowChecker.start(fixture)
+            chosen += windows.activities(2)
+        await run_under_faults(fixture, *chosen, is_idle=bool if windows is None else windows_stand)
+        if windows is not None:
+            await windows.check()
         if checker is not None:
             await finish(fixture, checker)
 
@@ -130,6 +141,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "authority": authority,
         "leases": leases,
         "tiers": tiers,
+        "aggregators": aggregators,
     }
 )
 """The scenarios by name; the first is the default."""

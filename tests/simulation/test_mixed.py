@@ -9,7 +9,7 @@ from .scenarios import SCENARIOS
 
 SOAK_SEEDS = 10_000
 SOAK_S = 300.0
-SEEDS = {"detached": 100}
+SEEDS = {"detached": 100, "aggregators": 25}
 SEEDS_OTHERWISE = 40
 
 

@@ -48,7 +48,7 @@ from ..inspection.views import ViewHost, view_host
 from ..lifecycle.spawner import Spawner
 from ..link.link import Link
 from ..ports import RoleHost
-from .extension import Startable
+from .extension import Extensions, Startable
 from .membership import Membership
 
 __all__ = ["ControlActor", "ControlHost", "SpawnEntry"]
@@ -87,6 +87,10 @@ class ControlHost(ViewHost, RoleHost[Cell], Protocol):
     @property
     def dead_letters(self) -> DeadLetters:
         """Its dead letters."""
+
+    @property
+    def extensions(self) -> Extensions:
+        """What roles have here."""
 
     def link(self, slot: int) -> Link:
         """The link to a slot, made at first use."""
@@ -205,6 +209,7 @@ class ControlActor(Actor):
     async def stop_host(self, command: StopHost) -> HostStopped:
         """Stop every actor, in reverse order of their starts."""
         await self._host.spawner.stop_all(comes_back=command.comes_back)
+        await self._host.extensions.stopping()
         if command.comes_back:
             await self._announce_leave()
         monitors = self._host.monitors

@@ -5,7 +5,9 @@ cell 0, next to those of the control actor, so the kernel knows no message of a 
 that only has cells of its own kind needs no extension: its `Recipe` makes them.
 """
 
+import asyncio
 import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, final
@@ -28,6 +30,8 @@ __all__ = [
 ]
 
 ExtensionT = TypeVar("ExtensionT")
+LOGGER: Final = logging.getLogger("callboard.host")
+STOPPING_S: Final = 2.0
 
 
 class Extension:
@@ -38,6 +42,9 @@ class Extension:
 
     def peer_lost(self, slot: int, epoch: float) -> None:
         """Another host is lost, in this incarnation and all before it."""
+
+    async def stopping(self) -> None:
+        """All actors of the host have stopped in order, and it closes next."""
 
     def close(self) -> None:
         """The host closes: drop all state."""
@@ -149,6 +156,15 @@ class Extensions:
         """Another host is lost, in this incarnation and all before it."""
         for extension in self._all:
             extension.peer_lost(slot, epoch)
+
+    async def stopping(self) -> None:
+        """All actors of the host have stopped in order; an error or a delay is logged."""
+        for extension in self._all:
+            try:
+                async with asyncio.timeout(STOPPING_S):
+                    await extension.stopping()
+            except Exception as error:  # noqa: BLE001 - the host stops in any case
+                LOGGER.warning("%s did not stop: %r", type(extension).__name__, error)
 
     def close(self) -> None:
         """The host closes: drop all state."""

@@ -142,8 +142,8 @@ class Host:
         self.subscriptions: Final[Subscriptions] = Subscriptions(
             self.directory, self.notices, self.ref
         )
-        self._extensions: Final = Extensions(self, extensions)
-        self.monitors: Final = Monitors(self, self._extensions)
+        self.extensions: Final = Extensions(self, extensions)
+        self.monitors: Final = Monitors(self, self.extensions)
         self.cleanup: Final = Cleanup(self, self.notices, self.timers, self.subscriptions)
         self.membership: Final = Membership(
             slot, self.links, lambda other: Link(self, other), self.loop.call_later
@@ -517,11 +517,11 @@ class Host:
 
     def extension(self, kind: type[ExtensionT]) -> ExtensionT:
         """The extension of that kind; raises `UsageError` when the host has none."""
-        return self._extensions.find(kind)
+        return self.extensions.find(kind)
 
     def run_control(self, recipe: Recipe) -> None:
         """Run this actor in cell 0 from now on, together with the handlers of the extensions."""
-        self.spawner.install(recipe, self._extensions.handlers())
+        self.spawner.install(recipe, self.extensions.handlers())
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name. Raises `ActorNotFound`."""
@@ -570,7 +570,7 @@ class Host:
         self._is_closed = True
         self.cleanup.close()
         self.circles.close()
-        self._extensions.close()
+        self.extensions.close()
         error = HostLost("the system has stopped.", advice="Start it again.", may_have_run=True)
         for link in self.links.values():
             link.close(error)

@@ -50,6 +50,10 @@ Instrument: TypeAlias = Counter | Gauge | Histogram
 class Meter(Protocol):
     """Records points of any number of series."""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether points are recorded: False saves a measurement that costs something."""
+
     def count(self, name: str, amount: float = 1.0, /, **tags: str) -> None:
         """Count so many more. By convention the name ends with `_total`."""
 
@@ -110,6 +114,11 @@ class NoMeter:
     def __init__(self) -> None:
         self.unrecorded = 0
         self._nothing = _Nothing(self)
+
+    @property
+    def is_on(self) -> bool:
+        """See `Meter`."""
+        return False
 
     def count(self, name: str, amount: float = 1.0, /, **tags: str) -> None:
         """See `Meter`."""

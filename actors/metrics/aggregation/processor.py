@@ -4,13 +4,16 @@ A system has the same parts in many places: hosts collect and enrich, aggregator
 and a store actor has the file.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Self
 
 import numpy as np
 
-from callboard.messages.core.errors import UsageError
+from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import AskError, UsageError
+from callboard.messages.storage.errors import StoreDamaged, WriterFenced
 
 from ..points import MetricDataPoint, MetricSource, MetricTags, PointBatch
 from ..ports import Extent
@@ -24,6 +27,9 @@ from .shard import Shard, ShardLimits, WindowSink
 from .storage import ShardStorage
 
 __all__ = ["MetricsProcessor", "ProcessedPoints", "ShardsReader"]
+
+PATIENCE_S: Final = 30.0
+RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
 
 
 class ProcessedPoints(NamedTuple):
@@ -131,7 +137,9 @@ class MetricsProcessor:
     async def process(self, points: Iterable[MetricDataPoint]) -> ProcessedPoints:
         """Take points into their windows, and wait until they are durable.
 
-        Raises the store's errors; to process the points again could count them twice then.
+        While the store is away it waits, and sends the same points with the same numbers again,
+        for up to `PATIENCE_S`. Then it raises the store's error: to process the points once more
+        could count some of them twice.
         """
         dropped: dict[str, int] = {}
         batches: dict[tuple[MetricSource, int], list[tuple[SeriesKey, MetricDataPoint]]] = {}
@@ -145,12 +153,33 @@ class MetricsProcessor:
             batches.setdefault(place, []).append((key, point))
         stored = 0
         for (source, number), found in batches.items():
-            batch = self._batch(source, number, found)
-            accepted = await self.shards[number].append(batch)
-            numbers = self._numbers[source, number]
-            numbers.points, numbers.known = batch.sequence + len(found), accepted.series
+            await self._store(source, number, found)
             stored += len(found)
         return ProcessedPoints(stored, dropped)
+
+    async def _store(
+        self, source: MetricSource, shard: int, found: Sequence[tuple[SeriesKey, MetricDataPoint]]
+    ) -> None:
+        numbers = self._numbers.setdefault((source, shard), _Numbers())
+        loop = asyncio.get_running_loop()
+        until_s, failures = loop.time() + PATIENCE_S, 0
+        end = numbers.points + len(found)
+        while True:
+            try:
+                accepted = await self.shards[shard].append(self._batch(source, numbers, found))
+            except AskError as error:
+                failures += 1
+                wait_s = RETRY.delay_s(failures)
+                if isinstance(error, WriterFenced | StoreDamaged) or loop.time() + wait_s > until_s:
+                    # Later points must not be taken for these: some of them may be stored.
+                    numbers.points = end
+                    raise
+                await asyncio.sleep(wait_s)
+                continue
+            numbers.known = accepted.series
+            if accepted.sequence >= end:
+                numbers.points = end
+                return
 
     def _enriched(self, point: MetricDataPoint) -> MetricDataPoint:
         missing = {
@@ -164,9 +193,11 @@ class MetricsProcessor:
         )
 
     def _batch(
-        self, source: MetricSource, shard: int, found: Sequence[tuple[SeriesKey, MetricDataPoint]]
+        self,
+        source: MetricSource,
+        numbers: _Numbers,
+        found: Sequence[tuple[SeriesKey, MetricDataPoint]],
     ) -> PointBatch:
-        numbers = self._numbers.setdefault((source, shard), _Numbers())
         series = [numbers.series.setdefault(key, len(numbers.series)) for key, _ in found]
         times_ns = np.array([point.time_ns for _, point in found], np.int64)
         return PointBatch(

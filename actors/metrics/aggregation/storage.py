@@ -1,5 +1,6 @@
 """The hot store on an event loop: in threads of this process, or behind an actor elsewhere."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
@@ -88,10 +89,9 @@ class ThreadStorage:
         windows: Sequence[WindowRows] = (),
     ) -> None:
         """See `MetricsStorage.commit`."""
-
-        def commit() -> None:
-            self.store.commit(shard, fence, log=log, state=state, windows=windows)
-
+        commit = functools.partial(
+            self.store.commit, shard, fence, log=log, state=state, windows=windows
+        )
         await self._writer.call(commit)
 
     async def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:

@@ -10,7 +10,7 @@ from ..rows import WindowRows
 from ..series import SeriesKey
 from ..sketch import SketchColumns
 
-__all__ = ["combine_rows", "take_rows", "take_sketches"]
+__all__ = ["combine_rows", "join_rows", "take_rows", "take_sketches"]
 
 COLUMNS: Final = ("starts_ns", "counts", "sums", "minima", "maxima", "last", "revisions", "flags")
 """The columns that have one value for each row, besides the series."""
@@ -43,19 +43,25 @@ def combine_rows(width_ns: int, parts: Sequence[WindowRows]) -> WindowRows:
     Of several copies of a window the newest revision stays; of equal ones the copy with most
     points, because a window only gains points; then the one of the first part.
     """
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return WindowRows.empty(width_ns)
-    series, index = _joined_series(parts)
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    joined = join_rows(width_ns, parts)
+    if not len(joined):
+        return joined
     ranks = np.repeat(-np.arange(len(parts)), [len(part) for part in parts])
-    starts = columns["starts_ns"]
-    order = np.lexsort((ranks, columns["counts"], columns["revisions"], starts, index))
+    index, starts = joined.series_index, joined.starts_ns
+    order = np.lexsort((ranks, joined.counts, joined.revisions, starts, index))
     sorted_index, sorted_starts = index[order], starts[order]
     is_best = np.ones(len(order), bool)
     is_best[:-1] = (np.diff(sorted_index) != 0) | (np.diff(sorted_starts) != 0)
-    joined = WindowRows(width_ns, series, index, **columns, sketches=_joined_sketches(parts))
     return take_rows(joined, order[is_best])
+
+
+def join_rows(width_ns: int, parts: Sequence[WindowRows]) -> WindowRows:
+    """The rows of all parts one after the other, with one list of series, which is sorted."""
+    if not any(map(len, parts)):
+        return WindowRows.empty(width_ns)
+    series, index = _joined_series(parts)
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    return WindowRows(width_ns, series, index, **columns, sketches=_joined_sketches(parts))
 
 
 def _joined_series(

@@ -9,8 +9,9 @@ begins at a whole multiple of `flush_s`, or when half of the meter's room is use
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from callboard.messages.core.errors import AskError, CallboardError, HandlerFailed, UsageError
@@ -23,11 +24,12 @@ from .options import RecordingOptions
 from .routes import Route
 from .sources import PointSource
 
-__all__ = ["Collector", "ShardSender"]
+__all__ = ["Collector", "ShardSender", "Tap"]
 
 LOGGER: Final = logging.getLogger("callboard.metrics")
 PART_POINTS: Final = 262_144
 """Points that pass the stages in one turn of the event loop: some 20 ms of work."""
+WARN_S: Final = 10.0
 SOURCES_MAX: Final = 64
 SOURCE_PAUSE_S: Final = 5.0
 """The pause before a source that has failed begins again."""
@@ -46,6 +48,10 @@ class ShardSender(Protocol):
         """
 
 
+Tap = Callable[[PointColumns], None]
+"""What gets the columns of each flush, before the stages: it must not keep or change them."""
+
+
 class Tasks(Protocol):
     """The host, for its collector."""
 
@@ -60,15 +66,19 @@ class Collector:
         self,
         tasks: Tasks,
         meter: HostMeter,
-        sender: ShardSender,
+        sender: ShardSender | None,
         options: RecordingOptions,
         *,
         name: str,
         instance: str,
         kind: SourceKind = SourceKind.SERVICE,
         wall_time: Callable[[], float] = time.time,
+        taps: Sequence[Tap] = (),
     ) -> None:
-        """`name` is unique for this incarnation of the host; `instance` is the host's name."""
+        """`name` is unique for this incarnation of the host; `instance` is the host's name.
+
+        Without a sender, only the taps get points.
+        """
         self._tasks: Final = tasks
         self._meter: Final = meter
         self._sender: Final = sender
@@ -77,6 +87,7 @@ class Collector:
         self._instance: Final = instance
         self._wall_time: Final = wall_time
         self._loop: Final = asyncio.get_running_loop()
+        self._taps: Final = tuple(taps)
         self._own: Final = Route(kind, name, instance, options)
         self._routes: Final[dict[str, Route]] = {}
         """Of user sources, by their names."""
@@ -85,8 +96,11 @@ class Collector:
         """Set when an answer has come, and briefly for each."""
         self._running: list[asyncio.Task[None]] = []
         self._asks: Final[set[asyncio.Task[None]]] = set()
+        self._failing_since_s = math.inf
+        """When batches began to fail, without a success since."""
         self._has_warned = False
         self.source_failures = 0
+        self.tap_failures = 0
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -123,13 +137,14 @@ class Collector:
         """Take what the meter has, and send what is due."""
         now_s = self._wall_time()
         columns = self._meter.take()
+        self._tap(columns)
+        if self._sender is None:
+            return
         for begin in range(0, columns.points, PART_POINTS):
             if begin:
                 await asyncio.sleep(0)
-            part = columns
-            if columns.points > PART_POINTS:
-                end = begin + PART_POINTS
-                part = PointColumns(columns.series, *(each[begin:end] for each in columns[1:]))
+            part = columns.part(begin, begin + PART_POINTS)
+            if part is not columns:
                 part = part.compact()
             self._own.give(part, int(now_s * 1e9))
             self._pump(self._own)
@@ -137,6 +152,15 @@ class Collector:
         for route in self._all_routes():
             self._pump(route)
         self._meter.room_changed()
+
+    def _tap(self, columns: PointColumns) -> None:
+        for tap in self._taps if columns.points else ():
+            try:
+                tap(columns)
+            except Exception as error:  # noqa: BLE001 - it must not end the flushes
+                self.tap_failures += 1
+                if self.tap_failures == 1:
+                    LOGGER.warning("points are not shown elsewhere: %r", error)
 
     def _all_routes(self) -> tuple[Route, ...]:
         return self._own, *self._routes.values()
@@ -152,25 +176,34 @@ class Collector:
 
     async def _ask(self, route: Route, send: Send) -> None:
         outgoing = route.outgoing
+        assert self._sender is not None
         try:
             answer = await self._sender.append(send.shard, send.batch)
         except CallboardError as error:
             is_refusal = isinstance(error, HandlerFailed) or not isinstance(error, AskError)
             outgoing.fail(send, self._loop.time(), is_refusal=is_refusal)
-            if not self._has_warned:
-                LOGGER.warning(
-                    "shard %d of metrics has not taken points of %s, which are sent again: %s",
-                    send.shard, self._name, error,
-                )  # fmt: skip
-            self._has_warned = True
+            self._note_failure(send.shard, error)
             self._pressure.set()  # The loop sets its timer again.
             return
-        self._has_warned = False
+        self._failing_since_s = math.inf
         outgoing.accept(send, answer, self._loop.time())
         self._pump(route)
         self._changed.set()
         self._changed.clear()
         self._meter.room_changed()
+
+    def _note_failure(self, shard: int, error: CallboardError) -> None:
+        """Warn once of failures that last; aggregators that start, move or stop need no warning."""
+        now_s = self._loop.time()
+        self._failing_since_s = min(self._failing_since_s, now_s)
+        if now_s - self._failing_since_s < WARN_S or self._has_warned:
+            return
+        self._has_warned = True
+        LOGGER.warning(
+            "shard %d of metrics has taken no points of %s for %d s; they are kept, and sent "
+            "again: %s",
+            shard, self._name, int(now_s - self._failing_since_s), error,
+        )  # fmt: skip
 
     # --- user sources -------------------------------------------------------------------------
 
@@ -179,11 +212,11 @@ class Collector:
 
         Raises `UsageError` for a name that is in use, and for too many sources.
         """
-        if source.name in self._routes or len(self._routes) >= SOURCES_MAX:
+        if self._sender is None or source.name in self._routes or len(self._routes) >= SOURCES_MAX:
             raise UsageError(
                 f"source {source.name!r} cannot be added to {self._instance}: the name is in use, "
-                f"or there are {SOURCES_MAX} sources.",
-                advice="Give each source a name of its own.",
+                f"or there are {SOURCES_MAX} sources, or metrics are off.",
+                advice="Turn metrics on, and give each source a name of its own.",
             )
         route = Route(source.kind, f"{self._name}/{source.name}", self._instance, self._options)
         self._routes[source.name] = route
@@ -215,9 +248,7 @@ class Collector:
     def _take(self, route: Route, columns: PointColumns, newest_ns: int) -> int:
         now_ns, columns = int(self._wall_time() * 1e9), checked_columns(columns)
         for begin in range(0, columns.points, PART_POINTS):
-            end = begin + PART_POINTS
-            part = PointColumns(columns.series, *(each[begin:end] for each in columns[1:]))
-            route.give(part, now_ns)
+            route.give(columns.part(begin, begin + PART_POINTS), now_ns)
         if columns.points:
             newest_ns = max(newest_ns, min(now_ns, int(columns.times_ns.max())))
             route.outgoing.advance(newest_ns)

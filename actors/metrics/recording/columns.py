@@ -1,7 +1,8 @@
 """Columns of points on their way through a host: many points of many series."""
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,8 @@ from ..series import SeriesKey
 __all__ = ["NO_POINTS", "PointColumns", "checked_columns", "merge_columns"]
 
 
-class PointColumns(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PointColumns:
     """Points of several series, a row each, in any order. All columns have the same length."""
 
     series: Sequence[SeriesKey]
@@ -38,14 +40,33 @@ class PointColumns(NamedTuple):
             self.series, self.index[chosen], self.times_ns[chosen], self.values[chosen]
         )
 
+    @property
+    def num_rows(self) -> int:
+        """The number of points, as an Arrow table calls it: a batch of a pipeline may be both."""
+        return len(self.index)
+
+    def take(self, places: npt.NDArray[np.intp]) -> "PointColumns":
+        """The points at these places, in their order."""
+        return PointColumns(
+            self.series, self.index[places], self.times_ns[places], self.values[places]
+        )
+
+    def part(self, begin: int, end: int) -> "PointColumns":
+        """Some of the points, without a copy; the same object if these are all."""
+        if begin == 0 and end >= self.points:
+            return self
+        return PointColumns(
+            self.series, self.index[begin:end], self.times_ns[begin:end], self.values[begin:end]
+        )
+
     def compact(self) -> "PointColumns":
         """The same points, without the series that have none."""
         found = np.bincount(self.index, minlength=len(self.series)) > 0
         if found.all():
             return self
         places = (np.cumsum(found) - 1).astype(np.int32)
-        series = [self.series[place] for place in np.flatnonzero(found)]
-        return self._replace(series=series, index=places[self.index])
+        series = [self.series[place] for place in np.flatnonzero(found).tolist()]
+        return replace(self, series=series, index=places[self.index])
 
 
 NO_POINTS: Final = PointColumns(
@@ -81,7 +102,7 @@ def checked_columns(columns: PointColumns) -> PointColumns:
             np.asarray(columns.times_ns).astype(np.int64, casting="same_kind"),
             np.asarray(columns.values).astype(np.float64, casting="safe"),
         )
-        shapes = {column.shape for column in checked[1:]}
+        shapes = {checked.index.shape, checked.times_ns.shape, checked.values.shape}
         is_good = len(shapes) == 1 and len(shapes.pop()) == 1
         if is_good and checked.points:
             is_good = (

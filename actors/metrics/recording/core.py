@@ -247,13 +247,6 @@ class Outgoing:
             shard.is_probed = True
             yield self._send(number, shard, self._empty(shard), now_s)
 
-    def end(self, watermark_ns: int) -> Iterator[Send]:
-        """The last batch for each shard: empty, and with a watermark that says it is the last."""
-        for number, shard in enumerate(self._shards):
-            if shard.sequence and not shard.sent and not shard.unsent:
-                shard.watermark_ns = watermark_ns
-                yield self._send(number, shard, self._empty(shard), 0.0)
-
     def _empty(self, shard: _Shard) -> _Sent:
         none = ShardPoints(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.float64))
         before_ns = shard.unsent[0].before_ns if shard.unsent else shard.watermark_ns

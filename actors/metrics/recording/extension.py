@@ -8,7 +8,7 @@ Aggregators are asked by their contract: the directory knows where the shard of 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from callboard.messages.core.contract import Contract, Request
@@ -18,9 +18,10 @@ from ...kernel.actor import handler
 from ...kernel.cell import Cell
 from ...kernel.host.extension import Extension
 from ...kernel.inspection.metric_sources import Name, Reading
+from ...kernel.inspection.steps import StepMeter
 from ...kernel.ports import RoleHost
 from ..points import AppendPoints, PointBatch, PointsAccepted
-from .collector import Collector, ShardSender
+from .collector import Collector, ShardSender, Tap
 from .meter import HostMeter
 from .options import RecordingOptions
 from .sources import PointSource
@@ -30,6 +31,8 @@ __all__ = ["FlushRecording", "Recorder", "RecordingFlushed"]
 FLUSH_S: Final = 5.0
 """How long a flush waits for the aggregators unless its caller says otherwise."""
 FLUSH_S_MAX: Final = 60.0
+STOPPING_S: Final = 1.0
+"""How long an ordered stop of the host waits for the aggregators."""
 
 
 class RecordingFlushed(Contract, name="callboard.recording_flushed"):
@@ -79,18 +82,31 @@ class Recorder(Extension):
         self._collector: Collector | None = None
         self._end_measuring: Callable[[], None] | None = None
 
-    def begin(self, options: RecordingOptions, sender: ShardSender | None = None) -> None:
-        """Record from now on; without a sender, the aggregators of the directory are asked."""
+    def begin(
+        self,
+        options: RecordingOptions | None,
+        sender: ShardSender | None = None,
+        *,
+        taps: Sequence[Tap] = (),
+    ) -> None:
+        """Record from now on; without a sender, the aggregators of the directory are asked.
+
+        Each of `taps` gets the columns of each flush. Without options, only they do.
+        """
         assert self._collector is None, "a host records once"
+        if options is not None and sender is None:
+            sender = AskShards(self._host, options.timeout_s)
         collector = self._collector = Collector(
             self._host,
             self._meter,
-            sender or AskShards(self._host, options.timeout_s),
-            options,
+            sender,
+            options or RecordingOptions(),
             name=self._name,
             instance=self._instance,
             wall_time=self._wall_time,
+            taps=taps,
         )
+        self._host.dispatcher.steps = StepMeter(self._meter, self._host.now)
         self._end_measuring = self._host.instruments.add(self.reading)
         collector.start()
 
@@ -141,10 +157,17 @@ class Recorder(Extension):
             },
         )
 
+    async def stopping(self) -> None:
+        """Bring what is left to the aggregators, if they still run."""
+        directory = self._host.directory
+        if self._collector is not None and directory.offers(AppendPoints.contract_name):
+            await self._collector.drain(STOPPING_S)
+
     def close(self) -> None:
         """See `Extension`."""
         if self._end_measuring is not None:
             self._end_measuring()
         if self._collector is not None:
+            self._host.dispatcher.steps = None
             self._collector.stop()
             self._collector = None

@@ -48,6 +48,9 @@ class _Chunk(NamedTuple):
     times_ns: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
 
+    def at(self, places: Any) -> "_Chunk":
+        return _Chunk(self.numbers[places], self.times_ns[places], self.values[places])
+
 
 class HostMeter:
     """The `Meter` of one host. It begins off: points are dropped and counted until `start`."""
@@ -74,6 +77,8 @@ class HostMeter:
         self._chunks: deque[_Chunk] = deque()
         self._waiting = 0
         self._dropped: Final[Counter[str]] = Counter()
+        self._off = 0
+        """Points that instruments dropped while the meter was off."""
         self._taken = 0
         self._rooms: list[asyncio.Future[None]] = []
         self._has_warned = False
@@ -101,6 +106,11 @@ class HostMeter:
             self._items_max = items_max
             for bound in self._bound:
                 bound.items_max = items_max
+
+    @property
+    def is_on(self) -> bool:
+        """See `Meter`."""
+        return self._items_max > 0
 
     # --- single points ----------------------------------------------------------------------
 
@@ -268,7 +278,7 @@ class HostMeter:
             kept = max(0, min(len(chunk.numbers), limit - before))
             self._dropped["full"] += len(chunk.numbers) - kept
             if kept:
-                self._chunks.append(_Chunk(*(column[:kept] for column in chunk)))
+                self._chunks.append(chunk.at(slice(kept)))
             self._waiting = before + kept
         if self.on_pressure is not None and before < limit // 2 <= before + kept:
             self.on_pressure()
@@ -278,10 +288,10 @@ class HostMeter:
 
     def make_room(self, bound: Bound) -> bool:
         """See `MakesRoom`."""
+        if not self._items_max:
+            self._off += 1  # Without the lock: nothing depends on the exact number.
+            return False
         with self._lock:
-            if not self._items_max:
-                self._dropped["off"] += 1
-                return False
             chunk = self._columns_of([bound])
         self._keep(chunk)
         return True
@@ -300,8 +310,12 @@ class HostMeter:
             self._taken += taken
         if not taken:
             return NO_POINTS
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return PointColumns(self._keys, *columns).compact()
+        return PointColumns(
+            self._keys,
+            np.concatenate([part.numbers for part in parts]),
+            np.concatenate([part.times_ns for part in parts]),
+            np.concatenate([part.values for part in parts]),
+        ).compact()
 
     def _columns_of(self, full: Sequence[Bound]) -> _Chunk:
         """The points of instruments of one kind, as they are kept."""
@@ -330,7 +344,7 @@ class HostMeter:
             is_good &= chunk.values >= 0.0
         if not is_good.all():
             self._dropped["invalid"] += int(np.count_nonzero(~is_good))
-            chunk = _Chunk(*(column[is_good] for column in chunk))
+            chunk = chunk.at(is_good)
         reduce = sums_of_each_second if kind is MetricKind.COUNTER else last_of_each_second
         return _Chunk(*reduce(*chunk))
 
@@ -373,7 +387,10 @@ class HostMeter:
                     self._waiting + sum(len(bound.items) // 2 for bound in self._bound)
                 ),
                 "taken": float(self._taken),
-                **{f"dropped_{reason}": float(n) for reason, n in self._dropped.items()},
+                **{
+                    f"dropped_{reason}": float(count)
+                    for reason, count in (self._dropped + Counter(off=self._off)).items()
+                },
             }
 
 

@@ -11,7 +11,7 @@ from .columns import PointColumns
 from .core import Outgoing, ShardPoints
 from .meter import OVERFLOW_NAME, OVERFLOW_TAG, OVERFLOWS_MAX
 from .options import RecordingOptions
-from .stages import Stages, stages_of
+from .stages import Stages
 
 __all__ = ["Route", "shard_of"]
 
@@ -29,7 +29,7 @@ class Route:
     def __init__(
         self, kind: SourceKind, name: str, instance: str, options: RecordingOptions
     ) -> None:
-        self.stages: Final = Stages(stages_of(options, instance))
+        self.stages: Final = Stages(options, instance)
         self.outgoing: Final = Outgoing(kind, name, options)
         self._shards: Final = options.shards
         self._series_max: Final = options.limits.series_max + OVERFLOWS_MAX
@@ -53,12 +53,7 @@ class Route:
         for shard in range(self._shards):
             chosen = order[bounds[shard] : bounds[shard + 1]]
             if len(chosen):
-                part = PointColumns(
-                    columns.series,
-                    columns.index[chosen],
-                    columns.times_ns[chosen],
-                    columns.values[chosen],
-                )
+                part = columns.take(chosen)
                 self.outgoing.give(shard, _of_shard(part, numbers))
 
     def _place(self, key: SeriesKey) -> tuple[int, int]:

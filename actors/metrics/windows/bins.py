@@ -1,8 +1,11 @@
 """The sketches of open windows: sorted bins, and a buffer of points that are not sorted yet.
 
-A point costs one code in the buffer. When the buffer is full, or somebody reads, its codes are
-sorted once, and equal ones are counted: a run of bins for each window. Runs of a window are merged
-when they have as many bins as the largest one, so that each bin is merged a few times only.
+A point is put into a buffer. When it is full, or somebody reads, its points are counted by cell and
+key: a run of bins for each window. Runs of a window are merged when they have more bins than the
+first one, so that each bin is merged a few times only.
+
+Counting does not sort where the codes are dense: each series gets as many counters as its keys have
+span, in the order of the codes, and `bincount` does the rest. Sorting costs ten times as much.
 
 A bin is one number: series (19 bits), key (18 bits), count (26 bits). So sorting bins sorts them by
 series and key. A bin with a larger count takes several numbers.
@@ -12,16 +15,25 @@ span 35 decimal orders of magnitude on one side of 0; beyond that the lowest qua
 bound, in each order of arrival alike.
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ..sketch import SketchColumns
 
-__all__ = ["KEY_BITS", "BinStore", "merge_bins", "sketches_of"]
+__all__ = [
+    "COUNT_BITS",
+    "COUNT_MAX",
+    "KEY_MASK",
+    "SERIES_SHIFT",
+    "BinStore",
+    "merge_bins",
+    "sketches_of",
+]
 
 Ints = npt.NDArray[np.int64]
+Keys = npt.NDArray[np.int32]
 
 KEY_BITS: Final = 18
 KEY_SHIFT: Final = 1 << (KEY_BITS - 1)
@@ -29,9 +41,16 @@ KEY_SHIFT: Final = 1 << (KEY_BITS - 1)
 COUNT_BITS: Final = 26
 COUNT_MAX: Final = (1 << COUNT_BITS) - 1
 SERIES_SHIFT: Final = KEY_BITS + COUNT_BITS
-BUFFER_CODES: Final = 1 << 19
+KEY_MASK: Final = (1 << KEY_BITS) - 1
+BUFFER_POINTS: Final = 1 << 20
 RUN_BINS_MIN: Final = 1 << 14
 """Runs that are shorter together are not merged yet."""
+MERGE_AT: Final = 2
+"""The later runs of a window are merged when they have so many times the bins of the first one."""
+SPAN_MAX: Final = 8
+"""Counters for each code, up to which counting is faster than sorting."""
+ROWS_FREE: Final = 1 << 12
+"""As many rows are always fine."""
 SKETCH_BINS_MAX: Final = 4_096
 NO_BINS: Final[Ints] = np.zeros(0, np.int64)
 
@@ -40,26 +59,28 @@ class BinStore:
     """The bins of all windows, each in a slot."""
 
     def __init__(self) -> None:
-        self._buffer: Ints = np.empty(0, np.int64)
+        self._cells: Ints = np.empty(0, np.int64)
+        self._keys: Keys = np.empty(0, np.int32)
         self._filled = 0
+        """Points in the buffer: their cells and keys."""
         self._runs: dict[int, list[Ints]] = {}
         """The bins of each slot that are committed."""
         self._fresh: dict[int, list[Ints]] = {}
         """The bins of each slot since the last commit."""
 
-    def add(self, cells: Ints, keys: npt.NDArray[np.int32], capacity: int) -> None:
+    def add(self, cells: Ints, keys: Keys, capacity: int) -> None:
         """Count a value in the bin of its key, for each cell: slot times `capacity` plus series."""
+        if not len(self._cells):
+            self._cells = np.empty(BUFFER_POINTS, np.int64)
+            self._keys = np.empty(BUFFER_POINTS, np.int32)
         done = 0
-        if not len(self._buffer):
-            self._buffer = np.empty(BUFFER_CODES, np.int64)
         while done < len(cells):
-            if self._filled == BUFFER_CODES:
+            if self._filled == BUFFER_POINTS:
                 self.sort(capacity)
-            some = min(len(cells) - done, BUFFER_CODES - self._filled)
-            room = self._buffer[self._filled : self._filled + some]
-            np.left_shift(cells[done : done + some], KEY_BITS, out=room)
-            room += keys[done : done + some]
-            room += KEY_SHIFT
+            some = min(len(cells) - done, BUFFER_POINTS - self._filled)
+            room = slice(self._filled, self._filled + some)
+            self._cells[room] = cells[done : done + some]
+            self._keys[room] = keys[done : done + some]
             self._filled += some
             done += some
 
@@ -67,14 +88,9 @@ class BinStore:
         """Turn what is in the buffer into bins; before `capacity` changes, too."""
         if not self._filled:
             return
-        codes = self._buffer[: self._filled]
+        cells, keys = self._cells[: self._filled], self._keys[: self._filled]
         self._filled = 0
-        codes.sort()
-        starts = np.flatnonzero(codes[1:] != codes[:-1])
-        starts += 1
-        starts = np.concatenate(([0], starts))
-        found = codes[starts]
-        counts = np.diff(starts, append=len(codes))
+        found, counts = count_points(cells, keys)
         slots_bits = capacity << KEY_BITS
         first, last = int(found[0]) // slots_bits, int(found[-1]) // slots_bits
         edges = np.searchsorted(found, np.arange(first, last + 2) * slots_bits)
@@ -83,7 +99,7 @@ class BinStore:
             if end > begin:
                 bins = found[begin:end] - slot * slots_bits
                 bins <<= COUNT_BITS
-                bins += counts[begin:end]
+                bins |= counts[begin:end]
                 _push(self._fresh.setdefault(slot, []), bins)
 
     def take_fresh(self) -> dict[int, Ints]:
@@ -113,10 +129,10 @@ class BinStore:
         self._runs.pop(slot, None)
         self._fresh.pop(slot, None)
 
-    def reset(self) -> None:
-        """Let the buffer go while nothing is in it: an idle shard keeps none."""
+    def let_go(self) -> None:
+        """Let an empty buffer go: a shard without load keeps none."""
         if not self._filled:
-            self._buffer = np.empty(0, np.int64)
+            self._cells, self._keys = np.empty(0, np.int64), np.empty(0, np.int32)
 
     def bin_count(self) -> int:
         """All bins; those of several runs once for each run."""
@@ -127,7 +143,7 @@ class BinStore:
 def _push(runs: list[Ints], bins: Ints) -> None:
     runs.append(bins)
     rest = sum(map(len, runs)) - len(runs[0])
-    if len(runs) > 1 and rest > max(len(runs[0]), RUN_BINS_MIN):
+    if rest > max(MERGE_AT * len(runs[0]), RUN_BINS_MIN):
         _merged(runs)
 
 
@@ -137,20 +153,135 @@ def _merged(runs: list[Ints]) -> Ints:
     return runs[0] if runs else NO_BINS
 
 
+def count_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
+    """For each cell and key that occur a code (cell and key), sorted, and how often they do."""
+    parts = 1
+    if int(keys.min()) <= 0:
+        # Values below 0, of 0 and above 0 are far apart: they have rows of their own.
+        parts = 3
+        cells = cells * 3
+        cells += keys >= 0
+        cells += keys > 0
+    first = int(cells.min()) // parts * parts
+    rows = int(cells.max()) + 1 - first
+    if rows <= SPAN_MAX * len(cells) + ROWS_FREE:
+        cells = cells - first if first else cells
+        low, high = np.full(rows, KEY_SHIFT, np.int32), np.full(rows, -KEY_SHIFT, np.int32)
+        np.minimum.at(low, cells, keys)
+        np.maximum.at(high, cells, keys)
+        layout = _Layout.of(low.astype(np.int64), high.astype(np.int64))
+        if layout.span <= SPAN_MAX * len(cells):
+            places = layout.places.take(cells)
+            places += keys
+            counts = np.bincount(places, minlength=layout.span)
+            codes, found = layout.codes(counts, first, parts)
+            return codes, counts[found]
+        cells = cells + first if first else cells
+    return _sorted_points(cells // parts if parts > 1 else cells, keys)
+
+
+def _sorted_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
+    """The same for cells with few points each."""
+    first, lowest = int(cells.min()), int(keys.min())
+    bits = (int(keys.max()) - lowest).bit_length()
+    codes = cells - first
+    codes <<= bits
+    codes += keys - lowest
+    if int(codes.max()) < 1 << 32:
+        codes = codes.astype(np.uint32)  # Half as long to sort.
+    codes.sort()
+    starts = _starts(codes)
+    found = codes[starts].astype(np.int64)
+    keys_found = (found & ((1 << bits) - 1)) + (lowest + KEY_SHIFT)
+    return ((found >> bits) + first << KEY_BITS) + keys_found, np.diff(starts, append=len(codes))
+
+
 def merge_bins(runs: list[Ints]) -> Ints:
     """The bins of all runs, each once, sorted."""
-    if len(runs) == 1:
-        return runs[0]
-    if not runs:
-        return NO_BINS
+    if len(runs) <= 1:
+        return runs[0] if runs else NO_BINS
+    total = sum(map(len, runs))
+    rows = 1 + 3 * max(int(run[-1]) >> SERIES_SHIFT for run in runs) + 3
+    if rows <= SPAN_MAX * total + ROWS_FREE:
+        low, high = np.full(rows, KEY_SHIFT), np.full(rows, -KEY_SHIFT)
+        taken = [_rows_and_keys(run) for run in runs]
+        for row, key in taken:
+            starts = _starts(row)
+            some = row[starts]
+            low[some] = np.minimum(low[some], key[starts])
+            high[some] = np.maximum(high[some], key[np.append(starts[1:], len(row)) - 1])
+        layout = _Layout.of(low, high)
+        if layout.span <= SPAN_MAX * total:
+            counts = np.zeros(layout.span, np.int64)
+            for run, (row, key) in zip(runs, taken, strict=True):
+                _add_counts(counts, key + layout.places.take(row), run & COUNT_MAX)
+            codes, found = layout.codes(counts, 0, 3)
+            return _collapsed(_packed(codes, counts[found]))
     bins = np.concatenate(runs)
-    bins.sort()
-    places = bins >> COUNT_BITS
-    starts = np.flatnonzero(places[1:] != places[:-1])
-    starts += 1
-    starts = np.concatenate(([0], starts))
+    # Runs are sorted already, which this kind of sort makes use of.
+    bins.sort(kind="stable")
+    codes = bins >> COUNT_BITS
+    starts = _starts(codes)
     bins &= COUNT_MAX
-    return _collapsed(_packed(places[starts], np.add.reduceat(bins, starts)))
+    return _collapsed(_packed(codes[starts], np.add.reduceat(bins, starts)))
+
+
+def _rows_and_keys(run: Ints) -> tuple[Ints, Ints]:
+    """Of each bin its key, and its row: three for each series, by the sign of the value."""
+    keys = run >> COUNT_BITS
+    keys &= KEY_MASK
+    keys -= KEY_SHIFT
+    rows = run >> SERIES_SHIFT
+    rows *= 3
+    rows += keys >= 0
+    rows += keys > 0
+    return rows, keys
+
+
+def _add_counts(counts: Ints, places: Ints, more: Ints) -> None:
+    if int(more.max()) == COUNT_MAX:
+        np.add.at(counts, places, more)  # A place may occur more than once.
+    else:
+        counts[places] += more
+
+
+def _starts(column: Ints) -> Ints:
+    """Where a value begins that is not the one before; `column` is not empty."""
+    starts = np.flatnonzero(column[1:] != column[:-1])
+    starts += 1
+    return np.concatenate((np.zeros(1, np.int64), starts))
+
+
+class _Layout(NamedTuple):
+    """Counters for the keys of each row, from its lowest to its highest, row after row."""
+
+    used: Ints
+    """The rows that have keys."""
+    ends: Ints
+    """Where the counters of each used row end."""
+    places: Ints
+    """Added to a key, gives its counter; for each row."""
+
+    @staticmethod
+    def of(low: Ints, high: Ints) -> "_Layout":
+        used = np.flatnonzero(high >= low)
+        lowest = low[used]
+        widths = high[used] - lowest + 1
+        ends = np.cumsum(widths)
+        places = np.empty(len(low), np.int64)
+        places[used] = ends - widths - lowest
+        return _Layout(used, ends, places)
+
+    @property
+    def span(self) -> int:
+        return int(self.ends[-1])
+
+    def codes(self, counts: Ints, first: int, parts: int) -> tuple[Ints, Ints]:
+        """The codes of all counters that are not 0, and their places."""
+        found = np.flatnonzero(counts > 0)
+        sizes = np.diff(np.searchsorted(found, self.ends), prepend=0)
+        heads = ((self.used + first) // parts << KEY_BITS) + KEY_SHIFT - self.places[self.used]
+        return found + np.repeat(heads, sizes), found
 
 
 def _packed(places: Ints, counts: Ints) -> Ints:
@@ -170,7 +301,7 @@ def _collapsed(bins: Ints) -> Ints:
     if len(bins) <= SKETCH_BINS_MAX:
         return bins
     series = bins >> SERIES_SHIFT
-    starts = np.concatenate(([0], np.flatnonzero(series[1:] != series[:-1]) + 1))
+    starts = _starts(series)
     sizes = np.diff(starts, append=len(bins))
     parts: list[Ints] = []
     done = 0
@@ -193,10 +324,10 @@ def sketches_of(bins: Ints, series: Ints) -> SketchColumns:
     places = bins >> COUNT_BITS
     counts: npt.NDArray[Any] = bins & COUNT_MAX
     if len(bins):
-        starts = np.concatenate(([0], np.flatnonzero(places[1:] != places[:-1]) + 1))
+        starts = _starts(places)
         if len(starts) < len(bins):
             places, owners = places[starts], owners[starts]
             counts = np.add.reduceat(counts, starts)
-    keys = (places & ((1 << KEY_BITS) - 1)) - KEY_SHIFT
+    keys = (places & KEY_MASK) - KEY_SHIFT
     offsets = np.append(np.searchsorted(owners, series), len(owners))
     return SketchColumns(offsets.astype(np.int64), keys.astype(np.int32), counts)

@@ -1,8 +1,8 @@
 """The cells of open windows: columns over all windows of a shard and all its series.
 
-Each open window has a slot: a row of cells, one for each series. A cell is at the place slot times
-`capacity` plus series in each column. So one numpy call updates the cells of a batch in all windows.
-A cell without points has the values that change nothing when it is merged.
+Each open window has a slot: a row of cells, one for each series. In each column a cell is at the
+place slot times `capacity` plus series. So one numpy call updates the cells of a batch in all
+windows. A cell without points has the values that change nothing when it is merged.
 """
 
 from collections.abc import Sequence
@@ -90,34 +90,52 @@ class CellColumns:
         """The sums in their grids."""
         return Parts(self.high, self.middle, self.low)
 
-    def merge(self, places: Any, other: "CellColumns") -> None:
-        """Add the points of other cells to the cells at these places; revisions stay.
-
-        No place is named twice.
-        """
+    def merge(self, places: slice, other: "CellColumns") -> None:
+        """Add the points of other cells to as many here, from `places` on; revisions stay."""
         mine = self.grids[places]
         grids = np.maximum(mine, other.grids)
-        own = moved(Parts(self.high[places], self.middle[places], self.low[places]), grids - mine)
-        new = moved(other.parts, grids - other.grids)
-        self.grids[places] = grids
-        self.high[places] = own.high + new.high
-        self.middle[places] = own.middle + new.middle
-        self.low[places] = own.low + new.low
-        self.counts[places] += other.counts
-        self.minima[places] = np.minimum(self.minima[places], other.minima)
-        self.maxima[places] = np.maximum(self.maxima[places], other.maxima)
+        parts = other.parts
+        if (grids != other.grids).any():
+            parts = moved(parts, grids - other.grids)
+        if (grids != mine).any():
+            own = moved(
+                Parts(self.high[places], self.middle[places], self.low[places]), grids - mine
+            )
+            self.high[places], self.middle[places], self.low[places] = own
+            self.grids[places] = grids
+        self.add(places, other.counts, parts, other.minima, other.maxima)
         self.flags[places] |= other.flags
         self.is_changed[places] |= other.is_changed
-        self._merge_last(places, other)
+        self.merge_last(places, other.last_times, other.last)
 
-    def _merge_last(self, places: Any, other: "CellColumns") -> None:
+    def raise_grids(self, places: Ints, grids: Ints) -> None:
+        """Have at least these grids at the places, and put into `grids` what is there then."""
+        mine = self.grids[places]
+        higher = np.flatnonzero(grids > mine)
+        np.maximum(grids, mine, out=grids)
+        if len(higher):
+            some = places[higher]
+            own = Parts(self.high[some], self.middle[some], self.low[some])
+            own = moved(own, grids[higher] - mine[higher])
+            self.high[some], self.middle[some], self.low[some] = own
+            self.grids[some] = grids[higher]
+
+    def add(self, places: Any, counts: Ints, parts: Parts, minima: Floats, maxima: Floats) -> None:
+        """Add points that are in the grids of these places. No place is named twice."""
+        self.counts[places] += counts
+        self.high[places] += parts.high
+        self.middle[places] += parts.middle
+        self.low[places] += parts.low
+        self.minima[places] = np.minimum(self.minima[places], minima)
+        self.maxima[places] = np.maximum(self.maxima[places], maxima)
+
+    def merge_last(self, places: Any, others: Ints, values: Floats) -> None:
+        """Take the values of later times, or the larger ones of the same times."""
         times, last = self.last_times[places], self.last[places]
-        is_later = other.last_times > times
-        is_larger = (other.last_times == times) & (other.last > last)
-        wins = is_later | is_larger
+        wins = (others > times) | ((others == times) & (values > last))
         if wins.any():
-            self.last_times[places] = np.where(wins, other.last_times, times)
-            self.last[places] = np.where(wins, other.last, last)
+            self.last_times[places] = np.where(wins, others, times)
+            self.last[places] = np.where(wins, values, last)
 
 
 class Cells:
@@ -153,7 +171,8 @@ class Cells:
     def free(self, slot: int) -> None:
         """Empty the cells of a slot that is not needed any more."""
         cells = self.row(slot)
-        self.columns.put(cells, CellColumns.empty(self.capacity))
+        for name, (_, empty) in COLUMNS.items():
+            getattr(self.columns, name)[cells] = empty
         self.is_touched[cells] = False
         self._free.append(slot)
 

@@ -6,13 +6,13 @@ touched windows, however many points they got.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..series import MetricKind, SeriesKey
-from .bins import COUNT_MAX, KEY_BITS, SERIES_SHIFT
+from .bins import COUNT_BITS, COUNT_MAX, KEY_MASK, SERIES_SHIFT
 from .cells import COLUMNS, CellColumns
 from .opened import OpenWindows
 from .packing import NotPacked
@@ -21,9 +21,6 @@ from .settings import Level
 __all__ = ["keys_as_data", "keys_of_data", "read_windows", "windows_as_data"]
 
 Ints = npt.NDArray[np.int64]
-
-COUNT_BITS: Final = SERIES_SHIFT - KEY_BITS
-KEY_MASK: Final = (1 << KEY_BITS) - 1
 
 
 def keys_as_data(keys: Iterable[SeriesKey]) -> list[Any]:

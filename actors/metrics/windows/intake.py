@@ -15,9 +15,9 @@ from ..points import PointBatch
 from ..rows import WindowFlag
 from ..sketch import keys_of
 from .accounts import DropReason
-from .cells import NO_TIME, CellColumns
+from .cells import NO_TIME
 from .opened import OpenWindows
-from .sums import first_scales, grids_of, split
+from .sums import Parts, first_scales, grids_of, split
 
 __all__ = ["Points", "TimeBounds", "count_points", "in_time", "points_of", "sort_out"]
 
@@ -29,6 +29,8 @@ UNUSED_MAX: Final = 4
 """Numbers of cells for each point of a batch, up to which it is not worth to make them dense."""
 DENSE_CELLS: Final = 8_192
 """As many are always fine."""
+MARKED_MAX: Final = 64
+"""Numbers of cells for each point of a batch, up to which marking them is faster than sorting."""
 POINTS_MAX: Final = 1 << 24
 """Points of one step: the sums of a batch are exact up to twice as many."""
 YEAR_NS: Final = 366 * 86_400 * 1_000_000_000
@@ -168,86 +170,72 @@ class _Step:
         if self.rows > 1:
             self.windows -= self.first
             self.windows *= capacity
-            cells = self.windows + cells
+            self.windows += cells
+            cells = self.windows
         size = self.rows * capacity
         if size > max(UNUSED_MAX * len(cells), DENSE_CELLS):
-            codes, cells = np.unique(cells, return_inverse=True)
+            codes, cells = _made_dense(cells, size)
             size = len(codes)
-            used = np.arange(size)
+            used: Ints | slice = slice(None)
             counts = np.bincount(cells, minlength=size)
         else:
             counts = np.bincount(cells, minlength=size)
-            used = np.flatnonzero(counts)
-            codes = used
-        rows = codes // capacity
-        slots, full = self._slots(rows)
-        if full is not None:
+            used = codes = np.flatnonzero(counts > 0)
+            counts = counts[used]
+        edges = np.searchsorted(codes, np.arange(self.rows + 1) * capacity)
+        moves, full = self._slots(edges)
+        if full:
             has_room = ~np.isin(points.times // self.step_ns - self.first, full)
             if has_room.any():
                 rest = _Step(self.opened, self.level, points.at(has_room), self.keys[has_room])
                 rest.count(begins_ns, is_gauge)
             return has_room
-        places = codes + (slots - rows) * capacity
-        found = self._aggregate(cells, size, used, places, counts)
-        if is_gauge is not None:
-            self._find_last(cells, size, used, is_gauge, found)
-        if begins_ns is not None and begins_ns % self.step_ns:
-            found.flags[rows == begins_ns // self.step_ns - self.first] = WindowFlag.PARTIAL
+        places = codes + np.repeat(moves, np.diff(edges)) if self.rows > 1 else codes + moves[0]
+        self._add(cells, size, used, places, counts)
         columns = self.opened.cells.columns
-        columns.merge(places, found)
+        if is_gauge is not None:
+            self._find_last(cells, size, used, places, is_gauge)
+        if begins_ns is not None and begins_ns % self.step_ns:
+            row = begins_ns // self.step_ns - self.first
+            if 0 <= row < self.rows:
+                columns.flags[places[edges[row] : edges[row + 1]]] |= np.uint8(WindowFlag.PARTIAL)
+        columns.is_changed[places] = True
         self.opened.cells.is_touched[places] = True
         self._add_bins(cells, size, used, places)
         return None
 
-    def _slots(self, rows: Ints) -> tuple[Ints, Ints | None]:
-        """The slot of each row, and the rows that have no room."""
-        changes = np.concatenate(([0], np.flatnonzero(rows[1:] != rows[:-1]) + 1))
+    def _slots(self, edges: Ints) -> tuple[Ints, list[int]]:
+        """For each row the way from its codes to the places of its slot; rows without room."""
         opened, full = self.opened, []
-        slots = np.empty(len(changes), np.int64)
-        for place, row in enumerate(rows[changes].tolist()):
+        moves = np.zeros(self.rows, np.int64)
+        for row in np.flatnonzero(edges[1:] > edges[:-1]).tolist():
             start = (self.first + row) * self.step_ns
             if start in opened.slots[self.level] or opened.has_room():
-                slots[place] = opened.slot(self.level, start)
+                moves[row] = (opened.slot(self.level, start) - row) * self.capacity
             else:
                 full.append(row)
-        repeated = np.repeat(slots, np.diff(changes, append=len(rows)))
-        return repeated, np.array(full, np.int64) if full else None
+        return moves, full
 
-    def _aggregate(
-        self, cells: Ints, size: int, used: Ints, places: Ints, counts: Ints
-    ) -> CellColumns:
+    def _add(self, cells: Ints, size: int, used: Ints | slice, places: Ints, counts: Ints) -> None:
         values = self.points.values
         minima, maxima = np.full(size, np.inf), np.full(size, -np.inf)
         np.minimum.at(minima, cells, values)
         np.maximum.at(maxima, cells, values)
         minima, maxima = minima[used], maxima[used]
-        grids = grids_of(np.maximum(np.abs(minima), np.abs(maxima)))
-        np.maximum(grids, self.opened.cells.columns.grids[places], out=grids)
+        columns = self.opened.cells.columns
+        grids = grids_of(np.maximum(-minima, maxima))
+        columns.raise_grids(places, grids)
         scales = first_scales(grids)
-        if (grids == grids[0]).all():
+        if int(grids.min()) == int(grids.max()):
             parts = split(values, float(scales[0]), cells, size)
         else:
             of_cell = np.empty(size)
             of_cell[used] = scales
             parts = split(values, of_cell.take(cells), cells, size)
-        count = len(used)
-        return CellColumns(
-            counts[used],
-            parts.high[used],
-            parts.middle[used],
-            parts.low[used],
-            grids,
-            minima,
-            maxima,
-            np.full(count, -np.inf),
-            np.full(count, NO_TIME),
-            np.zeros(count, np.int32),
-            np.zeros(count, np.uint8),
-            np.ones(count, np.bool_),
-        )
+        columns.add(places, counts, Parts(*(part[used] for part in parts)), minima, maxima)
 
     def _find_last(
-        self, cells: Ints, size: int, used: Ints, is_gauge: Mask, found: CellColumns
+        self, cells: Ints, size: int, used: Ints | slice, places: Ints, is_gauge: Mask
     ) -> None:
         chosen = is_gauge.take(self.points.series)
         if not chosen.any():
@@ -258,14 +246,25 @@ class _Step:
         np.maximum.at(times, cells, of_point)
         is_last = of_point == times.take(cells)
         np.maximum.at(last, cells[is_last], values[is_last])
-        found.last_times[:] = times[used]
-        found.last[:] = last[used]
+        self.opened.cells.columns.merge_last(places, times[used], last[used])
 
-    def _add_bins(self, cells: Ints, size: int, used: Ints, places: Ints) -> None:
-        if self.rows == 1 and size == self.capacity:
+    def _add_bins(self, cells: Ints, size: int, used: Ints | slice, places: Ints) -> None:
+        if self.rows == 1 and not isinstance(used, slice):
             of_points = cells + (int(places[0]) - int(used[0]))
         else:
             of_cell = np.empty(size, np.int64)
             of_cell[used] = places
             of_points = of_cell.take(cells)
         self.opened.bins.add(of_points, self.keys, self.capacity)
+
+
+def _made_dense(cells: Ints, size: int) -> tuple[Ints, Ints]:
+    """The cells that occur, sorted, and for each point the place of its cell among them."""
+    if size > MARKED_MAX * len(cells):
+        return np.unique(cells, return_inverse=True)
+    occurs = np.zeros(size, np.bool_)
+    occurs[cells] = True
+    codes = np.flatnonzero(occurs)
+    places = np.empty(size, np.int64)
+    places[codes] = np.arange(len(codes))
+    return codes, places.take(cells)

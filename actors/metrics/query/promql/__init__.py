@@ -1,0 +1,3 @@
+"""A subset of PromQL: lexer, parser, and an evaluator over any source of samples."""
+
+__all__: list[str] = []
