@@ -63,6 +63,7 @@ class TiersView(Contract, name="callboard.tiers.view"):
     failed: int
     """Steps that failed, and are tried again."""
     open_moves: int
+    """Moves that are under way."""
     refused: int
     """Deletions that wait, because coarser windows do not hold the finer ones yet."""
     corrupt: int
