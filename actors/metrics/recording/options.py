@@ -46,7 +46,7 @@ class RecordingOptions:
     """The number of shards, over which series are spread by a stable hash: the same on all hosts,
     and for as long as their windows are kept."""
     flush_s: float = 1.0
-    """The interval of flushes, which begin at whole multiples of it."""
+    """The time between flushes, which begin at whole multiples of it."""
     watermark_s: float = 5.0
     """The interval at which a source without points tells that there are none."""
     timeout_s: float = 10.0
@@ -54,7 +54,9 @@ class RecordingOptions:
     backoff: Backoff = BACKOFF
     """The pauses before a batch is sent again."""
     service: str = "callboard"
+    """The tag `service` of series that have none."""
     environment: str = ""
+    """The tag `environment` of series that have none."""
     region: str = ""
     """Tags of each series that does not have them already. `instance` is the name of the host."""
     drop: tuple[tuple[Matcher, ...], ...] = ()
@@ -64,6 +66,7 @@ class RecordingOptions:
     scales: Mapping[str, float] = field(default_factory=dict)
     """Factors by which the values of metrics are multiplied, by their old names."""
     limits: RecordingLimits = RecordingLimits()
+    """How much a host keeps."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.shards <= SHARDS_MAX:
