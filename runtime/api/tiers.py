@@ -11,9 +11,10 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from callboard.actors.kernel.props import props
+from callboard.actors.kernel.spawnable import Spawnable
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import SeriesKey
 from callboard.actors.metrics.tiers.core import PlanLimits
@@ -33,7 +34,6 @@ from callboard.messages.core.ref import Ref
 
 from ..objects.choose import DATA_EXTRA, object_store, window_format
 from ..stores.tiered import tiered_stores
-from .system import System
 
 __all__ = ["open_archive", "open_tiers", "start_tiers", "tiers_spec"]
 
@@ -123,8 +123,22 @@ async def open_archive(
         catalogue.close()
 
 
+class Starts(Protocol):
+    """What the start of the tiers needs of a `System`."""
+
+    async def spawn(
+        self,
+        actor: Spawnable[Any],
+        *,
+        name: str | None = None,
+        placement: Placement | None = None,
+        restart: Restart = Restart.TRANSIENT,
+    ) -> Ref[Any]:
+        """See `System.spawn`."""
+
+
 async def start_tiers(
-    system: System,
+    system: Starts,
     store: str,
     objects: str = "",
     *,
@@ -133,7 +147,7 @@ async def start_tiers(
     durability: str = "full",
     options: dict[str, Any] | None = None,
     name: str = NAME,
-    host: int | str | None = None,
+    placement: Placement | None = None,
 ) -> Ref[Any]:
     """Start the tiers of a metrics store as a supervised actor; see `tiers_spec`.
 
@@ -143,7 +157,7 @@ async def start_tiers(
     spec = tiers_spec(
         store, objects, rules=rules, times=times, durability=durability, options=options, name=name
     )
-    return await system.spawn(spec.actor, name=name, host=host, restart=Restart.PERMANENT)
+    return await system.spawn(spec.actor, name=name, placement=placement, restart=Restart.TRANSIENT)
 
 
 def tiers_spec(
@@ -159,13 +173,15 @@ def tiers_spec(
 ) -> ActorSpec:
     """The tiers of a metrics store as a child of a supervision tree; see `open_tiers`.
 
-    An SQLite file needs a host on its machine. Start one for each metrics store: a second one
-    takes the moves over, and the first one ends.
+    An SQLite file needs a host on its machine. Start one for each metrics store, and none for the
+    setting `metrics` of a system, which has it. A second one takes the moves over, and the first
+    one ends.
     """
     open_tiers(store, objects, rules=rules, durability=durability, options=options)
     make = functools.partial(_made, store, objects, tuple(rules), durability, options)
+    # One that was replaced by a second one ends in order, and is not to come back.
     return ActorSpec(
-        name, props(TierActor, make, times), restart=Restart.PERMANENT, placement=placement
+        name, props(TierActor, make, times), restart=Restart.TRANSIENT, placement=placement
     )
 
 

@@ -1,8 +1,8 @@
 """The scenario of tiers: rows move between a hot store and an object store while hosts die.
 
-The actor of the tiers is a permanent one. Each step of a move takes virtual time, so that a host
-dies between any two, and a host that is cut off works on next to its successor. Whatever happens,
-each row is read once, and at the end each file is listed, and each listed file exists.
+A host's death does not end the actor of the tiers. Each step of a move takes virtual time, so that a
+host dies between any two, and a host that is cut off works on next to its successor. Whatever
+happens, each row is read once, and at the end each file is listed, and each listed file exists.
 """
 
 import asyncio
@@ -159,7 +159,7 @@ async def tiers(run: Run) -> None:
     async with open_fixture(run) as fixture:
         disk = run.message_log.checker = Disk(run)
         ref = await fixture.system.spawn(
-            props(TierActor, make_tiers, TIMES), name="tiers", restart=Restart.PERMANENT
+            props(TierActor, make_tiers, TIMES), name="tiers", restart=Restart.TRANSIENT
         )
         await run_under_faults(
             fixture,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from callboard.messages.control.lifecycle import Exit, ExitReason
+from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import ActorStopped, CallboardError, SpecError
 from callboard.messages.storage.errors import WriterFenced
@@ -138,7 +138,8 @@ class TierActor(Actor):
         try:
             await self._work(with_scrub=is_due)
         except WriterFenced as error:
-            ctx.stop(Exit.of_error(ExitReason.FAILED, error))
+            LOGGER.error("the tiers of metrics end: %s", error)  # noqa: TRY400 - no defect of ours
+            ctx.stop()
         except CallboardError as error:
             self._counts["failed"] += 1
             self._problems = (str(error),)

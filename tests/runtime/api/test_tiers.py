@@ -21,6 +21,7 @@ from callboard.actors.storage.lifecycle import LifecycleRule
 from callboard.messages.core.errors import SpecError, StoreFailed
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.api.tiers import open_archive, open_tiers, start_tiers
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.choose import metrics_storage
 from tests.runtime.objects.window_rows import equal_rows
 
@@ -93,6 +94,26 @@ async def test_the_tiers_of_a_system_work_by_themselves(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed):
         async with open_archive(store, objects) as archive:
             await archive.windows((), MINUTE_NS, *EVER, 10**6)
+
+
+async def test_a_system_with_metrics_has_tiers_and_reads_what_they_moved(tmp_path: Path) -> None:
+    store = str(tmp_path / "metrics.db")
+    rows = days_ago(many_rows(2, 60, 4), 3)
+    committed(store, rows)
+    async with callboard.start(
+        engine="inline", hosts=1, metrics=store, metrics_objects=str(tmp_path / "objects")
+    ) as system:
+        view = await system.ask(RunTiers(), await system.lookup("metric-tiers"))
+        assert (view.switched, view.rows) == (1, 120)
+        found = await system.metrics.reader.windows((), MINUTE_NS, *EVER, 10**6)
+        assert equal_rows(found, rows)
+        assert len(await system.metrics.storage.windows((), MINUTE_NS, *EVER, 10**6)) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"metrics_objects": ""}, {"metrics_objects": "objects"}])
+def test_an_object_store_without_a_metrics_store_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SpecError, match="metrics_objects"):
+        Settings(engine="inline", **wrong)
 
 
 async def test_a_second_worker_takes_the_moves_over(tmp_path: Path) -> None:
