@@ -1,8 +1,9 @@
 """The scenario of tiers: rows move between a hot store and an object store while hosts die.
 
-A host's death does not end the actor of the tiers. Each step of a move takes virtual time, so that a
-host dies between any two, and a host that is cut off works on next to its successor. Whatever
-happens, each row is read once, and at the end each file is listed, and each listed file exists.
+A host's death does not end the actor of the tiers. Each step of a move takes virtual time, so
+that a host dies between any two, and a host that is cut off works on next to its successor.
+Whatever happens, each row is read once, and at the end each file is listed, and each listed file
+exists.
 """
 
 import asyncio
