@@ -451,6 +451,17 @@ STATE = Bench(
     stores=STORES,
 )
 
+TIERS = Bench(
+    name="tiers",
+    question="How small are metric windows in segments, and how fast are they moved and read?",
+    ours=_ours(
+        {"series": 250, "windows": 60, "moved_series": 100, "queries": 50},
+        {"series": 4, "windows": 10, "moved_series": 3, "queries": 3},
+    ),
+    peers=(),
+    expected_check=workload.expected_tiers,
+)
+
 DURABLE = Bench(
     name="durable",
     question="What does it cost to have every step of an execution on disk?",
@@ -641,6 +652,7 @@ BENCHES: tuple[Bench, ...] = (
     MILLION,
     SAVINA,
     STATE,
+    TIERS,
     DURABLE,
     RESUME,
     APPEND,

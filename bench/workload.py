@@ -34,6 +34,7 @@ __all__ = [
     "expected_state",
     "expected_supervise",
     "expected_tell_local",
+    "expected_tiers",
     "merge_sub_tasks",
     "projected_check",
     "sub_task_result",
@@ -171,6 +172,11 @@ def expected_project(params: Params) -> str:
 def expected_state(params: Params) -> str:
     """The check that every state is there, in its first version."""
     return check_of({"states": params["states"], "versions": params["states"]})
+
+
+def expected_tiers(params: Params) -> str:
+    """The check that each window of 30 days is read, once."""
+    return check_of({"windows": params["moved_series"] * 30 * 24})
 
 
 def expected_supervise(params: Params) -> str:

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from callboard.actors.kernel.actor import Actor, OnError, Overflow, handler
@@ -64,12 +65,14 @@ from ..executions.journals import OpenJournal
 from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
 from .keyed import KeyedActors
+from .tiers import open_archive, start_tiers
 
 __all__ = [
     "SystemMetrics",
     "join_metrics",
     "metrics_url",
     "near_slot_0",
+    "objects_url",
     "open_windows",
     "shards_of",
     "start_metrics",
@@ -137,6 +140,14 @@ def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
     return MEMORY if path is None else str(path.with_name(path.name + ".metrics").absolute())
 
 
+def objects_url(settings: Settings) -> str:
+    """The object store of old windows; empty for none. A folder has the same path everywhere."""
+    objects = settings.metrics_objects
+    if objects == OFF:
+        return ""
+    return objects if "://" in objects else str(Path(objects).absolute())
+
+
 def shards_of(settings: Settings) -> int:
     """The number of aggregators of a system."""
     return (settings.recording or RecordingOptions()).shards
@@ -151,11 +162,13 @@ async def start_metrics(
     settings: WindowSettings = DEFAULT_SETTINGS,
     limits: ShardLimits | None = None,
     durability: str = "full",
+    objects: str = "",
 ) -> "SystemMetrics":
     """Start the aggregators of a system, and return its metrics for the driver.
 
     `url` names the store of the windows. A file is on the machine of this driver; when no host
-    runs there, on that of any host.
+    runs there, on that of any host. `objects` names the object store of old windows, if there is
+    one.
 
     Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
     """
@@ -177,7 +190,12 @@ async def start_metrics(
     made = props(MetricsAggregator, store, settings, limits)
     keyed = await system.keyed(made, idle_s=NEVER_S)
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
-    return SystemMetrics(system, host, url, shards, reader, (activator, keyed))
+    metrics = SystemMetrics(system, host, url, shards, reader, (activator, keyed))
+    if not url.startswith(MEMORY):
+        near = await _on_this_machine(system) if path_of(url) is not None else None
+        await start_tiers(system, url, objects, durability=durability, placement=near)
+    await metrics.open_archive(objects)
+    return metrics
 
 
 async def near_slot_0(system: Starts) -> Placement:
@@ -226,11 +244,24 @@ class SystemMetrics:
         self._host = host
         self._parts = parts
         """What ends with the driver that has started the metrics."""
+        self._archive: tuple[WindowReader, ...] = ()
+        self._open = contextlib.AsyncExitStack()
+
+    async def open_archive(self, objects: str) -> None:
+        """Read the windows in an object store, too, where this driver can reach the catalogue.
+
+        The catalogue lies in the store of the windows: a file has to be on this machine. Raises
+        `SpecError`, and the errors of the stores.
+        """
+        path = path_of(self.url)
+        if objects and not self.url.startswith(MEMORY) and (path is None or path.exists()):
+            archive = open_archive(self.url, objects)
+            self._archive = (await self._open.enter_async_context(archive),)
 
     @property
     def reader(self) -> WindowReader:
-        """All windows of the system, the newest ones too."""
-        return SystemReader(self.aggregators, self.storage)
+        """All windows of the system: the newest in memory, the stored ones, and archived ones."""
+        return SystemReader(self.aggregators, self.storage, *self._archive)
 
     @property
     def evaluator(self) -> ExpressionEvaluator:
@@ -313,6 +344,7 @@ class SystemMetrics:
                 await self.flush(CLOSE_FLUSH_S)
                 await self._system.stop(activator)
                 await keyed.stop()
+        await self._open.aclose()
         if isinstance(self.storage, ThreadStorage):
             await self.storage.close()
 

@@ -61,7 +61,14 @@ from . import notices
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
-from .metrics import SystemMetrics, join_metrics, metrics_url, shards_of, start_metrics
+from .metrics import (
+    SystemMetrics,
+    join_metrics,
+    metrics_url,
+    objects_url,
+    shards_of,
+    start_metrics,
+)
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
 
@@ -128,9 +135,16 @@ class System:
         shards = shards_of(settings)
         if self._joins:
             self._metrics = await join_metrics(self, self._host, url, shards=shards)
+            if self._metrics is not None:
+                await self._metrics.open_archive(objects_url(settings))
             return
         self._metrics = await start_metrics(
-            self, self._host, url, shards=shards, durability=settings.durability
+            self,
+            self._host,
+            url,
+            shards=shards,
+            durability=settings.durability,
+            objects=objects_url(settings),
         )
 
     async def _attach(self) -> Submits:

@@ -136,6 +136,9 @@ class Settings:
     """The store for windows of metrics: a path or a URL as for the journal, `auto` (with a journal
     in a file, a file next to it; else in memory), or `off`. All parts of the system record into
     it, and actors by `ctx.meter`."""
+    metrics_objects: str = "off"
+    """The object store for windows of `metrics` that are no longer new: a folder, or a URL such as
+    `s3://bucket/prefix` (extra `data`). With `off` they stay in the store until they expire."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -161,7 +164,12 @@ class Settings:
             _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
         if self.metrics != "off" and self.recording is None:
             object.__setattr__(self, "recording", RecordingOptions())
-        for name in ("journal", "journal_node", "blobs", "states", "states_cache", "metrics"):
+        if not isinstance(self.metrics_objects, str) or not self.metrics_objects:
+            _refuse("metrics_objects", self.metrics_objects, "a folder, a URL, or off")
+        if self.metrics == "off" != self.metrics_objects:
+            _refuse("metrics_objects", self.metrics_objects, "off without the setting metrics")
+        texts = ("journal", "journal_node", "blobs", "states", "states_cache", "metrics")
+        for name in (*texts, "metrics_objects"):
             if "\0" in str(getattr(self, name)):
                 _refuse(name, getattr(self, name), "a text without a NUL character")
         if not isinstance(self.blobs, str) or not self.blobs:
@@ -298,6 +306,7 @@ class SettingsOptions(TypedDict, total=False):
     states: str | None
     states_cache: str | None
     metrics: str | None
+    metrics_objects: str | None
     durability: str | None
 
 

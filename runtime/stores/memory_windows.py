@@ -36,7 +36,7 @@ class MemoryMetricsStorage:
     def __init__(self) -> None:
         self._shards: Final[dict[int, _Shard]] = {}
         self._commits = 0
-        self._lock = threading.Lock()
+        self._lock: Final = threading.RLock()
 
     def open(self) -> None:
         """See `MetricsStorage.open`."""
@@ -181,6 +181,21 @@ class MemoryMetricsStorage:
             for place in gone:
                 del self._shards[shard].rows[place]
             return len(gone)
+
+    def stamp(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> str:
+        """A text that changes with every change of these windows; empty when there are none."""
+        rows = self.read_range(shard, width_ns, from_ns, to_ns)
+        return f"{len(rows)} {rows.revisions.sum()} {rows.counts.sum()}" if len(rows) else ""
+
+    def drop_unchanged(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int, stamp: str
+    ) -> bool:
+        """Delete whole stretches of a shard if they still have this stamp."""
+        with self._lock:
+            if self.stamp(shard, width_ns, from_ns, to_ns) != stamp:
+                return False
+            self.drop_windows(shard, width_ns, from_ns, to_ns)
+            return True
 
     def close(self) -> None:
         """See `MetricsStorage.close`. The windows last as long as this object."""

@@ -198,6 +198,25 @@ ALERTS: Final = {
     ),
 }
 
+TIERS: Final = {
+    "callboard_tier_rounds": Metric(COUNTER, "Rounds of moves between tiers of metrics."),
+    "callboard_tier_moves": Metric(COUNTER, "Moves whose windows are in their new place."),
+    "callboard_tier_rows": Metric(COUNTER, "Windows that were written into segments."),
+    "callboard_tier_bytes": Metric(COUNTER, "Bytes of these segments."),
+    "callboard_tier_failures": Metric(COUNTER, "Steps of moves that failed, and are repeated."),
+    "callboard_tier_orphans_removed": Metric(
+        COUNTER, "Files that nothing referred to at two looks, and that were removed."
+    ),
+    "callboard_tier_open_moves": Metric(GAUGE, "Moves that are under way."),
+    "callboard_tier_refused": Metric(
+        GAUGE, "Deletions that wait, because coarser windows do not hold the finer ones yet."
+    ),
+    "callboard_tier_corrupt_segments": Metric(
+        GAUGE, "Segments whose file is missing or changed: restore them from a backup."
+    ),
+    "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -309,6 +328,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **STATES,
     **EXECUTIONS,
     **ALERTS,
+    **TIERS,
     **RECORDING,
     **WINDOWS,
     **NODE,

@@ -48,8 +48,14 @@ from callboard.actors.metrics.recording.resets import CounterResets
 from callboard.actors.metrics.recording.sources import PointSource, columns_of_points, polled
 from callboard.actors.metrics.rows import WINDOWS_NS, AggregatedMetric, WindowFlag, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey, series_key
+from callboard.actors.metrics.tiers.core import PlanLimits, plan_lines
+from callboard.actors.metrics.tiers.reader import SegmentReader
+from callboard.actors.metrics.tiers.rules import DEFAULT_RULES
+from callboard.actors.metrics.tiers.tiers import MetricTiers, TierRound
+from callboard.actors.metrics.tiers.worker import QueryTiers, RunTiers, TiersView, TierTimes
 from callboard.actors.metrics.windows.settings import CustomWindow, WindowSettings
 from callboard.runtime.api.metrics import SystemMetrics, open_windows
+from callboard.runtime.api.tiers import open_archive, open_tiers, start_tiers, tiers_spec
 from callboard.runtime.stores.choose import metrics_storage
 from callboard.runtime.telemetry.intake.otlp import OtlpDecoder, OtlpReceived
 from callboard.runtime.telemetry.intake.received import IntakeLimits
@@ -57,6 +63,7 @@ from callboard.runtime.telemetry.intake.scraper import Scraper, ScrapeTarget, ta
 from callboard.runtime.telemetry.node_points import NodeSource
 
 __all__ = [
+    "DEFAULT_RULES",
     "WINDOWS_NS",
     "AggregatedMetric",
     "ApiAnswer",
@@ -81,6 +88,7 @@ __all__ = [
     "MetricKind",
     "MetricSource",
     "MetricTags",
+    "MetricTiers",
     "MetricsAggregator",
     "MetricsAnswered",
     "MetricsListed",
@@ -90,6 +98,7 @@ __all__ = [
     "NodeSource",
     "OtlpDecoder",
     "OtlpReceived",
+    "PlanLimits",
     "PointBatch",
     "PointColumns",
     "PointSource",
@@ -100,18 +109,24 @@ __all__ = [
     "QueryRefused",
     "QueryResult",
     "QuerySeries",
+    "QueryTiers",
     "RangeValues",
     "RecordingLimits",
     "RecordingOptions",
+    "RunTiers",
     "Sample",
     "ScrapeTarget",
     "Scraper",
+    "SegmentReader",
     "SeriesAnswered",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
     "SystemMetrics",
     "ThreadStorage",
+    "TierRound",
+    "TierTimes",
+    "TiersView",
     "WindowFlag",
     "WindowReader",
     "WindowRows",
@@ -122,9 +137,14 @@ __all__ = [
     "function_named",
     "metrics_storage",
     "newest_windows",
+    "open_archive",
+    "open_tiers",
     "open_windows",
+    "plan_lines",
     "polled",
     "run_query",
     "series_key",
+    "start_tiers",
     "targets_in",
+    "tiers_spec",
 ]

@@ -19,7 +19,7 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
-    | {"append", "metrics_query", "observe", "project", "tell_local", "windows"}
+    | {"append", "metrics_query", "observe", "project", "tell_local", "tiers", "windows"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""
@@ -70,6 +70,7 @@ FIGURES = {
     "kills": {"back_at_90_percent_ms_median", "back_at_90_percent_ms_worst", "asks"},
     "flap": {"supervisor_ms_worst", "host_view_ms_worst", "sibling_ms_worst", "restarts_per_s"},
     "state": {"synchronise_warm_ms", "synchronise_cold_ms", "persisted_in_groups_per_s"},
+    "tiers": {"bytes_per_point", "moved_windows_per_s", "one_series_30_days_p50_ms"},
     "durable": {"sub_tasks_per_s"},
     "resume": {"resume_s", "run_again"},
     "append": {"append_p50_ms", "append_p99_ms", "events_per_s", "batched_events_per_s"},

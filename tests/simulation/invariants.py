@@ -456,6 +456,8 @@ SEEN: Final = MappingProxyType(
         "started_once": "An actor that a driver knows runs exactly once, any other at most once.",
         "drivers_forgotten": "No trace remains of a driver that has left or died.",
         "drivers_are_kept": "The root does not drop a driver that sends heartbeats.",
+        "each_row_once": "A reader finds each row exactly once, in its newest revision.",
+        "nothing_left_over": "At the end each file is listed, and each listed file exists.",
         "no_error_of_its_own": "The kernel logs no error and raises no unexpected one.",
         "it_ends": "Every activity ends.",
     }

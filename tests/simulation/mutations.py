@@ -38,6 +38,7 @@ from callboard.supervisors.sequence import Sequence
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
+from .tier_mutations import TIERS
 from .window_mutations import WINDOWS
 
 __all__ = ["MUTATIONS"]
@@ -387,6 +388,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         **DETACHED,
         **LEASES,
+        **TIERS,
         **WINDOWS,
     }
 )  # fmt: skip

@@ -20,6 +20,7 @@ from .leases import leases
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
+from .tiers import tiers
 
 __all__ = ["SCENARIOS"]
 
@@ -139,6 +140,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "detached": detached,
         "authority": authority,
         "leases": leases,
+        "tiers": tiers,
         "aggregators": aggregators,
     }
 )

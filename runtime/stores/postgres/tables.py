@@ -13,6 +13,7 @@ import psycopg
 from callboard.messages.core.errors import SpecError
 from callboard.messages.storage.errors import StoreTooNew, StoreTooOld, StoreUnavailable
 
+from ..catalogue import CATALOGUE_TABLES
 from .connection import StoreConnection
 from .connections import Connections
 
@@ -125,7 +126,9 @@ ALTER TABLE {s}.window_blocks ALTER COLUMN data SET STORAGE EXTERNAL;
 CREATE INDEX window_blocks_by_time ON {s}.window_blocks (width, period, shard, band);
 """
 
-STEPS: Final = (FIRST, WINDOWS)
+CATALOGUE: Final = ";\n".join(each.replace("{s}", "{s}.") for each in CATALOGUE_TABLES)
+
+STEPS: Final = (FIRST, f"{WINDOWS}\n{CATALOGUE};")
 """The step with index i leads from version i to i + 1."""
 
 OLDEST: Final = 0

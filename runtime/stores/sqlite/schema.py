@@ -7,7 +7,7 @@ transaction: a file is never between two versions.
 |---|---|
 | 1 | everything but the index by kind |
 | 2 | the index by kind, without which reading some kinds reads all events |
-| 3 | the windows of metrics |
+| 3 | the windows of metrics; the catalogue of segments |
 """
 
 import sqlite3
@@ -20,6 +20,8 @@ from callboard.messages.storage.errors import (
     StoreTooOld,
     StoreUnavailable,
 )
+
+from ..catalogue import CATALOGUE_TABLES
 
 __all__ = ["APPLICATION_ID", "SCHEMA", "bring_forward", "check_tables", "create"]
 
@@ -64,9 +66,11 @@ WINDOWS: Final = (
         width, period, shard, band, first_ns, until_ns, members)""",
 )
 
+CATALOGUE: Final = tuple(each.replace("{s}", "") for each in CATALOGUE_TABLES)
+
 STEPS: Final[Mapping[int, Sequence[str]]] = {
     1: ("CREATE INDEX events_by_kind ON events (kind, position)",),
-    2: WINDOWS,
+    2: (*WINDOWS, *CATALOGUE),
 }
 """The statements that lead from each version to the next."""
 

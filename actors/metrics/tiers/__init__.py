@@ -1,0 +1,3 @@
+"""Tiers of metrics: closed windows as segments, their rules, and a reader over them."""
+
+__all__: list[str] = []
