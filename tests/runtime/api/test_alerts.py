@@ -10,7 +10,7 @@ import pytest
 from callboard import Context, start
 from callboard.actors.alerts.files import AlertFiles
 from callboard.actors.alerts.messages import ALERT_MANAGER, AlertsView, QueryAlerts
-from callboard.actors.alerts.routing import NotificationPlan, Receiver, AlertRoute
+from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiver
 from callboard.actors.alerts.rules import AlertRule, RuleGroup
 from callboard.actors.alerts.states import Alert
 from callboard.actors.alerts.storage import read_rows
