@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(AWAY, reason="there is no Prometheus (Debian has
 FACTS: Final = [
     fact
     for fact in facts()
-    # It cannot be told where a series ends, and its clock is another one.
+    # The format of its samples has no end of a series, and its clock is another one.
     if not any("stale" in values for values in fact.setting.series.values())
     and "time()" not in fact.expression
 ]
