@@ -33,32 +33,19 @@ from .grouping import (
 )
 from .health import RuleHealth
 from .matching import Labels
-from .routing import AlertRoute, Inhibitors, NotificationPlan
+from .muting import Muting, View
+from .routing import AlertRoute, NotificationPlan
 from .rules import RuleGroup
-from .silences import SILENCES_MAX, Silence, silencing
+from .silences import SILENCES_MAX, Silence
 from .states import Alert, AlertState
 from .table import AlertTable, Change, Failed, Found
 
-__all__ = ["GROUPS_MAX", "AlertCore", "View"]
+__all__ = ["GROUPS_MAX", "AlertCore"]
 
 GROUPS_MAX: Final = 10_000
 """Groups of alerts at once; alerts of others are notified when some have ended, and counted."""
 RESOLVED_KEPT_NS: Final = 15 * 60 * 1_000_000_000
 """How long an alert that is resolved is still shown."""
-
-
-class View(NamedTuple):
-    """One alert, and why nobody is notified of it."""
-
-    alert: Alert
-    silenced_by: str
-    """The id of a silence; empty without one."""
-    is_inhibited: bool
-
-    @property
-    def is_muted(self) -> bool:
-        """Whether nobody is notified."""
-        return bool(self.silenced_by) or self.is_inhibited
 
 
 class _Members(NamedTuple):
@@ -88,6 +75,7 @@ class AlertCore:
         }
         self._routed: Final[dict[str, list[tuple[str, AlertRoute, Labels]]]] = {}
         """For each alert its groups, as long as it exists."""
+        self._muting: Final = Muting(plan.inhibitions, self.silences)
         self._muted: set[str] = set()
         for value in stored:
             self._restore(value)
@@ -274,6 +262,7 @@ class AlertCore:
                 self.table.drop(alert)
         for key in [key for key in self._routed if key not in self.table.alerts]:
             del self._routed[key]
+        self._muting.keep(self.table.alerts.keys())
         for silence in list(self.silences.values()):
             if silence.is_forgotten(now_ns):
                 del self.silences[silence.id]
@@ -281,18 +270,7 @@ class AlertCore:
 
     def views(self, now_ns: int) -> list[View]:
         """All alerts, and why nobody is notified of some."""
-        alerts = self.table.alerts.values()
-        firing = (alert.labels for alert in alerts if alert.state is AlertState.FIRING)
-        inhibitors = Inhibitors(self.plan.inhibitions, firing)
-        silences = [each for each in self.silences.values() if each.is_active(now_ns)]
-        return [
-            View(
-                alert,
-                silencing(silences, alert.labels, now_ns),
-                inhibitors.cover(alert.labels),
-            )
-            for alert in alerts
-        ]
+        return self._muting.views(self.table.alerts.values(), now_ns)
 
     def take_news(self) -> list[Change]:
         """The steps of alerts since the last call."""
@@ -309,6 +287,7 @@ class AlertCore:
                 f"there are {SILENCES_MAX:,} silences.", advice="Let some of them end first."
             )
         self.silences[made.id] = made
+        self._muting.changed()
         self._dirty[key_of(made)] = None
 
     def end_silence(self, name: str, now_ns: int) -> bool:
@@ -320,6 +299,7 @@ class AlertCore:
             del self.silences[name]
         else:
             self.silences[name] = replace(found, until_ns=now_ns)
+        self._muting.changed()
         self._dirty[key_of(found)] = None
         return True
 
@@ -330,6 +310,7 @@ class AlertCore:
         for name in [name for name in self.silences if name not in theirs and name not in mine]:
             del self.silences[name]
         self.silences.update((name, each) for name, each in theirs.items() if name not in mine)
+        self._muting.changed()
 
 
 def _not_ahead(group: AlertGroup, now_ns: int) -> AlertGroup:

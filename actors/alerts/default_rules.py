@@ -29,7 +29,13 @@ def _rule(
 
 def default_groups() -> tuple[RuleGroup, ...]:
     """The group of these rules, evaluated each minute."""
-    rules = (*_host_rules(), *_storage_rules(), *_event_rules(), *_own_rules())
+    rules = (
+        *_host_rules(),
+        *_storage_rules(),
+        *_event_rules(),
+        *_metric_rules(),
+        *_own_rules(),
+    )
     return (RuleGroup(name=DEFAULT_GROUP, rules=rules),)
 
 
@@ -151,6 +157,31 @@ def _event_rules() -> tuple[AlertRule, ...]:
             "callboard_consumers_parked > 0",
             "{{ $value }} events of the group {{ $labels.group }} are parked.",
             for_s=300.0,
+        ),
+    )
+
+
+def _metric_rules() -> tuple[AlertRule, ...]:
+    return (
+        _rule(
+            "CallboardPointsDropped",
+            "warning",
+            "increase(callboard_points_dropped_total[5m]) > 0",
+            "{{ $value }} points of metrics were dropped within 5 minutes ({{ $labels.reason }}).",
+            for_s=120.0,
+        ),
+        _rule(
+            "CallboardPointsLate",
+            "warning",
+            'increase(callboard_window_points_total{outcome="late"}[10m]) > 0',
+            "{{ $value }} points came too late for their windows within 10 minutes.",
+            for_s=300.0,
+        ),
+        _rule(
+            "CallboardWindowsNotStored",
+            "critical",
+            "increase(callboard_window_retries_total[5m]) > 5",
+            "The store of metrics failed {{ $value }} times within 5 minutes.",
         ),
     )
 

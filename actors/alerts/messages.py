@@ -7,10 +7,10 @@ from pydantic import Field
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.ref import Ref
 
-from .core import View
 from .durations import NS
 from .health import RuleHealth
 from .matching import MATCHERS_MAX, matcher, matcher_text
+from .muting import View
 from .silences import Silence
 from .table import Change
 

@@ -3,9 +3,9 @@
 The words and their meaning are those of Prometheus' Alertmanager.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final
 
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.names import problem_of, shown
@@ -20,7 +20,6 @@ __all__ = [
     "LOG",
     "AlertRoute",
     "Inhibition",
-    "Inhibitors",
     "NotificationPlan",
     "Receiver",
     "ReceiverKind",
@@ -157,47 +156,11 @@ class AlertRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inhibition:
-    """While a source fires, targets with equal values of some labels are not notified."""
+    """While a source fires, nobody is notified of targets with equal values of some labels."""
 
     source: tuple[Matcher, ...]
     target: tuple[Matcher, ...]
     equal: tuple[str, ...] = ()
-
-
-class Inhibitors:
-    """The alerts that fire, as sources of inhibitions.
-
-    An alert that is both source and target of a rule is not inhibited by another one that is
-    both, so that it never inhibits itself.
-    """
-
-    def __init__(self, rules: Iterable[Inhibition], firing: Iterable[Labels]) -> None:
-        sources = tuple(firing)
-        self._rules = [(rule, *_values(rule, sources)) for rule in rules]
-
-    def cover(self, labels: Labels) -> bool:
-        """Whether one of them inhibits the alert with these labels."""
-        for rule, plain, targets in self._rules:
-            if not (plain or targets) or not accepts(rule.target, labels):
-                continue
-            values = tuple(value_of(labels, name) for name in rule.equal)
-            if values in plain or (values in targets and not accepts(rule.source, labels)):
-                return True
-        return False
-
-
-Values: TypeAlias = set[tuple[str, ...]]
-
-
-def _values(rule: Inhibition, sources: Iterable[Labels]) -> tuple[Values, Values]:
-    """The values of the equal labels of sources that are no targets, and of those that are."""
-    plain: Values = set()
-    targets: Values = set()
-    for labels in sources:
-        if accepts(rule.source, labels):
-            values = tuple(value_of(labels, name) for name in rule.equal)
-            (targets if accepts(rule.target, labels) else plain).add(values)
-    return plain, targets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ LOGGER: Final = logging.getLogger("callboard.alerts")
 Publish = Callable[[Sequence[Change]], None]
 TICK_S: Final = 1.0
 """The precision of notifications, and the wait before the store is tried again."""
+IDLE_SHARE: Final = 20.0
+"""With very many alerts, ticks are rarer: they take at most a twentieth of the time."""
 PATIENCE_S: Final = 30.0
 SLEEP_S_MAX: Final = 30.0
 """A clock that is set may be noticed this late."""
@@ -207,16 +209,19 @@ class AlertRunner:
     # --- storing, publishing, notifying --------------------------------------------------------
 
     async def _run(self) -> None:
+        pause_s = TICK_S
         while not self._is_closing:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             self._wake.clear()
+            began_s = self._loop_s()
+            self.core.advance(self._now_ns())
+            pause_s = max(TICK_S, IDLE_SHARE * (self._loop_s() - began_s))
             await self._turn()
 
     async def _turn(self) -> None:
         """Store what has changed, and let out what is stored. Raises what ends this writer."""
-        self.core.advance(self._now_ns())
         self._news += self.core.take_news()
         self._news = self._news[-UNPUBLISHED_MAX:]
         try:

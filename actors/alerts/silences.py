@@ -1,6 +1,5 @@
 """Silences: alerts that nobody is notified of for a while."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,9 +7,9 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.core.names import check_name
 
 from ..metrics.series import Matcher
-from .matching import MATCHERS_MAX, Labels, accepts
+from .matching import MATCHERS_MAX
 
-__all__ = ["SILENCES_MAX", "Silence", "silencing"]
+__all__ = ["SILENCES_MAX", "Silence"]
 
 SILENCES_MAX: Final = 1_000
 KEPT_NS: Final = 5 * 86_400 * 1_000_000_000
@@ -52,12 +51,3 @@ class Silence:
     def is_forgotten(self, now_ns: int) -> bool:
         """Whether it is over for so long that nobody wants to see it."""
         return now_ns >= self.until_ns + KEPT_NS
-
-    def covers(self, labels: Labels, now_ns: int) -> bool:
-        """Whether it silences an alert with these labels now."""
-        return self.is_active(now_ns) and accepts(self.matchers, labels)
-
-
-def silencing(silences: Iterable[Silence], labels: Labels, now_ns: int) -> str:
-    """The id of a silence that covers these labels now; empty without one."""
-    return next((each.id for each in silences if each.covers(labels, now_ns)), "")

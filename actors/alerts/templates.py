@@ -4,6 +4,7 @@
 else is known: a text with anything else between double braces is refused, by its name.
 """
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Template:
         return "".join(parts)
 
 
+@functools.lru_cache(maxsize=1_024)  # Each evaluation renders the same few texts.
 def template(text: str) -> Template:
     """Read a text. Raises `UsageError` that names what is not known."""
     if len(text) > TEXT_CHARACTERS_MAX:

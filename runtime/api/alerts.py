@@ -32,7 +32,7 @@ from callboard.messages.core.ref import Ref
 
 from ..delivery.targets import make_targets
 from ..stores.choose import metrics_storage, path_of, read_model_store
-from .metrics import STORE_NAME, SystemMetrics, near_slot_0
+from .metrics import STORE_NAME, SystemMetrics, on_this_machine
 from .system import System
 
 __all__ = ["MakeEvaluator", "alert_files", "start_alerts", "windows_of"]
@@ -81,7 +81,7 @@ async def start_alerts(
     It evaluates the rules of `files` and, with `defaults`, those for Callboard itself. `store` is
     the URL of the store that keeps the states of alerts, and silences: by default the store of
     the system's metrics. `make_evaluator` replaces the evaluation over these metrics. Without a
-    `host`, the manager runs on the machine of slot 0 if its store is a file.
+    `host`, the manager runs on the machine of this driver if its store is a file.
 
     Raises `UsageError` when the system keeps no metrics that it needs, `SpecError` for rules, a
     URL or a receiver that is wrong, `NameTaken` when the system has an alert manager, and
@@ -99,7 +99,7 @@ async def start_alerts(
     if make_evaluator is None:
         make_evaluator = await windows_of(system, system.metrics)
     if host is None and path_of(url) is not None:
-        placement = await near_slot_0(system)
+        placement = await on_this_machine(system)
     else:
         placement = Placement(host)
     manager = props(AlertManager, groups, files.plan, make_store, make_evaluator, targets)

@@ -71,8 +71,8 @@ __all__ = [
     "SystemMetrics",
     "join_metrics",
     "metrics_url",
-    "near_slot_0",
     "objects_url",
+    "on_this_machine",
     "open_windows",
     "shards_of",
     "start_metrics",
@@ -180,7 +180,7 @@ async def start_metrics(
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
             name=STORE_NAME,
-            placement=await near_slot_0(system),
+            placement=await on_this_machine(system),
             restart=Restart.PERMANENT,
         )
         reader = RemoteStorage(store)
@@ -192,14 +192,14 @@ async def start_metrics(
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
     metrics = SystemMetrics(system, host, url, shards, reader, (activator, keyed))
     if not url.startswith(MEMORY):
-        near = await _on_this_machine(system) if path_of(url) is not None else None
+        near = await on_this_machine(system) if path_of(url) is not None else None
         await start_tiers(system, url, objects, durability=durability, placement=near)
     await metrics.open_archive(objects)
     return metrics
 
 
-async def near_slot_0(system: Starts) -> Placement:
-    """The first host on the machine of the control host; any host when there is none."""
+async def on_this_machine(system: Starts) -> Placement:
+    """The first host on the machine of this driver; any host when there is none."""
     hosts = (await system.view(actors_max=0)).hosts
     here = [host.slot for host in hosts if host.slot > 0 and host.node == socket.gethostname()]
     return Placement(host=min(here)) if here else Placement()

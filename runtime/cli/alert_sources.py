@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from callboard.actors.alerts.core import AlertCore, View
+from callboard.actors.alerts.core import AlertCore
 from callboard.actors.alerts.durations import NS
 from callboard.actors.alerts.encoding import MODEL, Stored, encode, key_of
 from callboard.actors.alerts.grouping import AlertGroup
@@ -121,7 +121,7 @@ def _view_of(rows: Iterable[Stored], now_ns: int) -> AlertsView:
     """What rows say; nobody knows the inhibitions, which are in the files of the system."""
     rows = list(rows)
     core = AlertCore((), NotificationPlan(), rows)
-    views: list[View] = core.views(now_ns)
+    views = core.views(now_ns)
     return AlertsView(
         at=now_ns / NS,
         alerts=tuple(map(alert_view, views)),

@@ -10,7 +10,7 @@ import time
 import click
 
 from callboard.actors.alerts.durations import duration_s
-from callboard.actors.alerts.matching import matcher_text
+from callboard.actors.alerts.matching import accepts, matcher_text
 from callboard.actors.alerts.messages import AddSilence, EndSilence, silence_of, silence_view
 from callboard.actors.alerts.silences import Silence
 from callboard.messages.core.errors import UsageError
@@ -54,7 +54,7 @@ def silence(
     covered = [
         alert
         for alert in found.view.alerts
-        if made.covers(tuple(sorted(alert.labels.items())), made.from_ns)
+        if accepts(made.matchers, tuple(sorted(alert.labels.items())))
     ]
     if as_json:
         data = silence_view(made, made.from_ns).model_dump(mode="json")

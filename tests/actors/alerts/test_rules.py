@@ -177,7 +177,7 @@ async def test_each_of_them_fires_when_something_is_wrong() -> None:
     for name, metric in METRICS.items():
         tags = {"host": "host-1", **({metric.label: "x"} if metric.label else {})}
         if metric.label == "outcome":
-            tags["outcome"] = "given_up"
+            tags["outcome"] = "late" if "window" in name else "given_up"
         series[key(KINDS[metric.kind], exposed_name(name), **tags)] = [
             20_000.0 + minute for minute in range(15)
         ]
