@@ -207,7 +207,9 @@ class Shard:
             await asyncio.sleep(0)
             while self._waiting or self._is_due:
                 await self._commit_once()
-            await self._pack()
+                if not self._waiting:
+                    # What arrives meanwhile finds this task at work, and is taken afterwards.
+                    await self._pack()
         except CallboardError as error:
             self._break(error)
         except Exception as error:  # noqa: BLE001 - a defect must not leave batches unanswered
