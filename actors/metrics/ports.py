@@ -21,7 +21,9 @@ class Extent(NamedTuple):
     """The time that the windows of one width cover in a store, from the first to the last."""
 
     from_ns: int
+    """The start of the first window."""
     to_ns: int
+    """The end of the last one."""
 
 
 class WindowReader(Protocol):
@@ -117,6 +119,7 @@ class Sample(NamedTuple):
     tags: tuple[tuple[str, str], ...]
     """Sorted, with `__name__` where the expression keeps the name."""
     value: float
+    """The value."""
 
 
 class Evaluator(Protocol):

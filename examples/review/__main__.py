@@ -147,7 +147,7 @@ def _review_with_agents(
 
     view = choose_view(Console(stderr=True), silent=silent)
 
-    async def whole(system: System) -> tuple[Report, Measured]:
+    async def whole(system: System) -> "tuple[Report, Measured]":
         stopwatch.lap("start_s")
         report = await review_tree(system, tree, folder, stopwatch.read, view)
         return report, await measured_in(system)

@@ -10,6 +10,7 @@ through it. They use a server (PostgreSQL) directly.
 import asyncio
 import contextlib
 import functools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
@@ -56,7 +57,7 @@ from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Restart
 from callboard.messages.control.views import CallboardView
 from callboard.messages.core.contract import Request
-from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.errors import ActorNotFound, CallboardError
 from callboard.messages.core.ref import Address, Ref
 
 from ..executions.journals import OpenJournal
@@ -64,7 +65,14 @@ from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
 from .keyed import KeyedActors
 
-__all__ = ["SystemMetrics", "metrics_url", "open_windows", "shards_of", "start_metrics"]
+__all__ = [
+    "SystemMetrics",
+    "join_metrics",
+    "metrics_url",
+    "open_windows",
+    "shards_of",
+    "start_metrics",
+]
 
 ReplyT = TypeVar("ReplyT")
 OFF, AUTO, MEMORY = "off", "auto", "memory:"
@@ -103,6 +111,9 @@ class Starts(Protocol):
     ) -> Awaitable[ReplyT]:
         """See `System.ask`."""
 
+    async def lookup(self, name: str) -> Ref[Any]:
+        """See `System.lookup`."""
+
     async def stop(self, actor: Ref[Any]) -> None:
         """See `System.stop`."""
 
@@ -121,7 +132,7 @@ def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
         url = journal.journal.store.name
         path = path_of(url.removeprefix("sqlite ")) if url.startswith("sqlite ") else None
     elif settings.journal not in (OFF, AUTO):
-        path = path_of(settings.journal)
+        path = path_of(settings.journal)  # Of a detached system: another process opens it.
     return MEMORY if path is None else str(path.with_name(path.name + ".metrics").absolute())
 
 
@@ -142,7 +153,8 @@ async def start_metrics(
 ) -> "SystemMetrics":
     """Start the aggregators of a system, and return its metrics for the driver.
 
-    `url` names the store of the windows. A file has to be on the machine of slot 0.
+    `url` names the store of the windows. A file is on the machine of this driver; when no host
+    runs there, on that of any host.
 
     Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
     """
@@ -154,7 +166,7 @@ async def start_metrics(
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
             name=STORE_NAME,
-            placement=await _near_slot_0(system),
+            placement=await _on_this_machine(system),
             restart=Restart.PERMANENT,
         )
         reader = RemoteStorage(store)
@@ -167,12 +179,26 @@ async def start_metrics(
     return SystemMetrics(system, host, url, shards, reader, (activator, keyed))
 
 
-async def _near_slot_0(system: Starts) -> Placement:
-    """The first host on the machine of the control host; any host when there is none."""
+async def _on_this_machine(system: Starts) -> Placement:
+    """The first host on the machine of this driver; any host when there is none."""
     hosts = (await system.view(actors_max=0)).hosts
-    node = next((host.node for host in hosts if host.slot == 0), "")
-    found = [host.slot for host in hosts if host.slot > 0 and host.node == node]
-    return Placement(host=min(found)) if found else Placement()
+    here = [host.slot for host in hosts if host.slot > 0 and host.node == socket.gethostname()]
+    return Placement(host=min(here)) if here else Placement()
+
+
+async def join_metrics(
+    system: Starts, host: Host, url: str, *, shards: int
+) -> "SystemMetrics | None":
+    """The metrics of a detached system that this driver is attached to; None without any."""
+    if path_of(url) is not None or url.startswith(MEMORY):
+        try:
+            storage: ShardStorage = RemoteStorage(await system.lookup(STORE_NAME))
+        except ActorNotFound:
+            return None
+    else:
+        storage = ThreadStorage(metrics_storage(url, reads_only=True))
+        await storage.open()
+    return SystemMetrics(system, host, url, shards, storage)
 
 
 class SystemMetrics:
@@ -185,7 +211,7 @@ class SystemMetrics:
         url: str,
         shards: int,
         storage: ShardStorage,
-        parts: tuple[Ref[Any], KeyedActors[MetricsAggregator]],
+        parts: tuple[Ref[Any], KeyedActors[MetricsAggregator]] | None = None,
     ) -> None:
         """Use the setting `metrics`, or `start_metrics`, which call this."""
         self.url: Final = url
@@ -197,7 +223,8 @@ class SystemMetrics:
         """The windows in the memory of the aggregators."""
         self._system = system
         self._host = host
-        self._activator, self._keyed = parts
+        self._parts = parts
+        """What ends with the driver that has started the metrics."""
 
     @property
     def reader(self) -> WindowReader:
@@ -279,11 +306,12 @@ class SystemMetrics:
         With `ends`, when the system ends with it: bring all points to the aggregators, and stop
         them while their store still runs.
         """
-        if ends:
+        if ends and self._parts is not None:
+            activator, keyed = self._parts
             with contextlib.suppress(CallboardError):
                 await self.flush(CLOSE_FLUSH_S)
-                await self._system.stop(self._activator)
-                await self._keyed.stop()
+                await self._system.stop(activator)
+                await keyed.stop()
         if isinstance(self.storage, ThreadStorage):
             await self.storage.close()
 

@@ -60,7 +60,7 @@ from . import notices
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
-from .metrics import SystemMetrics, metrics_url, shards_of, start_metrics
+from .metrics import SystemMetrics, join_metrics, metrics_url, shards_of, start_metrics
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
 
@@ -92,6 +92,8 @@ class System:
         """Use `start`, `run` or `attach`, which call this."""
         self.settings: Final = settings
         """The settings that this driver has given."""
+        self._settings_of_all = settings
+        """The settings of the system, which a driver that joins it has not given."""
         self._engine = engine
         self._environment = environment_of(settings) if environment is None else environment
         self._open_journal = open_journal
@@ -114,22 +116,28 @@ class System:
         """Start the system, or attach to it. `start` and `attach` call this."""
         self._driver = asyncio.current_task()
         self._executions = await (self._attach() if self.settings.detached else self._bring_up())
-        url = "" if self._joins else metrics_url(self.settings, self._journal)
-        if url:
-            self._metrics = await start_metrics(
-                self,
-                self._host,
-                url,
-                shards=shards_of(self.settings),
-                durability=self.settings.durability,
-            )
+        await self._open_metrics()
         await self._executions.prepare()
+
+    async def _open_metrics(self) -> None:
+        settings = self._settings_of_all
+        url = metrics_url(settings, self._journal)
+        if not url:
+            return
+        shards = shards_of(settings)
+        if self._joins:
+            self._metrics = await join_metrics(self, self._host, url, shards=shards)
+            return
+        self._metrics = await start_metrics(
+            self, self._host, url, shards=shards, durability=settings.durability
+        )
 
     async def _attach(self) -> Submits:
         environment = self._environment
         driver = self._connection = await self._enter(
             self.settings, environment, self._failed, starts=not self._joins
         )
+        self._settings_of_all = driver.settings
         if driver.make_ledger is not None:
             return RemoteExecutions(
                 driver, driver.settings, environment, driver.make_ledger, lambda: driver.is_over

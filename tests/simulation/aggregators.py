@@ -57,7 +57,8 @@ LIMITS: Final = ShardLimits(log_bytes=600, log_share=0.5)
 def world_clock_ns() -> int:
     """The wall clock of the world whose step this is."""
     loop: Any = asyncio.get_running_loop()
-    return BEGIN_NS + round(min(loop.world.now_s, STANDS_S) * FASTER * SECOND_NS)
+    now_s: float = min(loop.world.now_s, STANDS_S)
+    return BEGIN_NS + round(now_s * FASTER * SECOND_NS)
 
 
 class WindowChecker:

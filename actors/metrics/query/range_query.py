@@ -66,6 +66,7 @@ class Function:
     statistic: Statistic | None
     """None: the sum of a counter, the last value of a gauge, the average of an observation."""
     quantile: float = 0.0
+    """Between 0 and 1; 0 for other functions."""
 
 
 AUTOMATIC: Final = Function(None)
@@ -104,18 +105,23 @@ class MetricsQuery:
     name: str = ""
     """The metric's name; empty if matchers select it."""
     matchers: tuple[Matcher, ...] = ()
+    """Conditions on tags."""
     from_ns: int = 0
+    """The first moment that is asked for."""
     to_ns: int = 0
     """The first moment that is not asked for."""
     step_ns: int = 0
     """A multiple of a minute; 0: chosen for the time."""
     function: Function = AUTOMATIC
+    """What is computed."""
     by: tuple[str, ...] | None = None
     """The series are put together by these tags, () all into one; None: each for itself."""
     top: int = 0
     """Only so many series, those with the highest values over the whole time; 0: all."""
     series_max: int = SERIES_MAX
+    """With more series the query is refused."""
     rows_max: int = ROWS_MAX
+    """With more windows to read the query is refused."""
 
     def all_matchers(self) -> tuple[Matcher, ...]:
         """The matchers with that of the name."""
@@ -128,8 +134,11 @@ class QuerySeries:
     """What the values of one row of a result belong to."""
 
     name: str
+    """The metric's name; empty where several are put together."""
     kind: MetricKind
+    """What the points mean."""
     tags: tuple[tuple[str, str], ...]
+    """The tags that the row stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,7 @@ class QueryResult:
     """Values by series and step."""
 
     series: tuple[QuerySeries, ...]
+    """What each row belongs to."""
     starts_ns: Ints
     """Where each step begins, in UTC at whole multiples of its width."""
     widths_ns: Ints
@@ -148,6 +158,7 @@ class QueryResult:
     totals: Floats
     """For each series the same function over the whole time."""
     windows_read: int
+    """How many windows were read for it."""
 
 
 def step_for(from_ns: int, to_ns: int) -> int:

@@ -35,6 +35,8 @@ FAULTS = ("lost", "unlost", None)
 
 
 def point(value: float, at_s: float = 0.0, name: str = "latency", **tags: str) -> MetricDataPoint:
+    """One point; a tag `bad` has a name that is none."""
+    tags = {name.replace("bad", "bad tag"): text for name, text in tags.items()}
     time_ns = BEGIN_NS + round(at_s * SECOND_NS)
     return MetricDataPoint(name, value, time_ns, MetricTags(service="shop", other=tags), SOURCE)
 
@@ -90,7 +92,7 @@ async def test_wrong_names_and_values_are_counted() -> None:
             [
                 point(1.0),
                 point(1.0, name="0 bad"),
-                point(1.0, **{"bad tag": "x"}),
+                point(1.0, bad="x"),
                 point(float("nan")),
                 point(float("inf")),
                 point(1.0, at_s=-(10.0**9)),
