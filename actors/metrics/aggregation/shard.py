@@ -52,8 +52,6 @@ OUTCOMES: Final = (
     "lost",
     *(f"dropped_{reason.value}" for reason in DropReason),
 )
-TIME_MIN_NS: Final = -(2**62)
-TIME_MAX_NS: Final = 2**62
 PACK_EVERY_NS: Final = 60_000_000_000
 RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
 CLOSE_S: Final = 10.0
@@ -413,11 +411,14 @@ class Shard:
 
     def extents(self) -> dict[int, Extent]:
         """The time that the windows in memory cover, for each width."""
-        found: dict[int, Extent] = {}
+        found = self._newest.extents()
         for width_ns in self._widths():
-            starts_ns = self.windows_in((), width_ns, TIME_MIN_NS, TIME_MAX_NS).starts_ns
-            if len(starts_ns):
-                found[width_ns] = Extent(int(starts_ns.min()), int(starts_ns.max()) + width_ns)
+            parts = [self.windows.open_rows((), width_ns)]
+            parts += [rows for rows in self._committing if rows.width_ns == width_ns]
+            for starts_ns in (rows.starts_ns for rows in parts if len(rows)):
+                first_ns, end_ns = int(starts_ns.min()), int(starts_ns.max()) + width_ns
+                known = found.get(width_ns, Extent(first_ns, end_ns))
+                found[width_ns] = Extent(min(known.from_ns, first_ns), max(known.to_ns, end_ns))
         return found
 
     def _break(self, error: CallboardError) -> None:

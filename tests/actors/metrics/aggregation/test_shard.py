@@ -110,7 +110,7 @@ async def test_what_arrives_while_old_blocks_are_packed_is_committed(opened: Ope
     shard = await opened.shard()
     packing, go_on = asyncio.Event(), asyncio.Event()
 
-    async def pack(number: int, before_ns: int, blocks_max: int) -> int:
+    async def pack(shard: int, before_ns: int, blocks_max: int) -> int:
         packing.set()
         await go_on.wait()
         return 0
