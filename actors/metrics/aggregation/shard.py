@@ -57,8 +57,8 @@ TIME_MAX_NS: Final = 2**62
 PACK_EVERY_NS: Final = 60_000_000_000
 RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
 CLOSE_S: Final = 10.0
-PACK_BLOCKS: Final = 2_000
-"""The most blocks that are packed at a time."""
+PACK_BLOCKS: Final = 256
+"""The most blocks that are packed at a time, between two commits: a tenth of a second."""
 
 
 class WindowSink(Protocol):
@@ -205,9 +205,13 @@ class Shard:
         try:
             # The batches of this step of the loop are in one commit.
             await asyncio.sleep(0)
-            while self._waiting or self._is_due:
-                await self._commit_once()
-            await self._pack()
+            has_more = True
+            while self._waiting or self._is_due or has_more:
+                if self._waiting or self._is_due:
+                    await self._commit_once()
+                if not self._waiting:
+                    # What arrives meanwhile finds this task at work, and is taken afterwards.
+                    has_more = await self._pack()
         except CallboardError as error:
             self._break(error)
         except Exception as error:  # noqa: BLE001 - a defect must not leave batches unanswered
@@ -335,17 +339,23 @@ class Shard:
                 except Exception:
                     LOGGER.exception("a sink of windows failed; the windows are stored")
 
-    async def _pack(self) -> None:
-        """Pack old blocks now and then; a failure waits for the next time."""
+    async def _pack(self) -> bool:
+        """Pack some old blocks now and then; whether there are more.
+
+        A failure waits for the next time.
+        """
         now_ns = self._clock_ns()
         if now_ns - self._packed_ns < PACK_EVERY_NS:
-            return
-        self._packed_ns = now_ns
+            return False
         before_ns = now_ns - self._settings.lateness_ns
         try:
-            await self._storage.pack(self.number, before_ns, PACK_BLOCKS)
+            gone = await self._storage.pack(self.number, before_ns, PACK_BLOCKS)
         except AskError as error:
             LOGGER.warning("windows of shard %d are not packed now: %s", self.number, error)
+            gone = 0
+        if gone < PACK_BLOCKS:
+            self._packed_ns = now_ns
+        return gone >= PACK_BLOCKS
 
     # --- the end ------------------------------------------------------------------------------
 
