@@ -33,8 +33,8 @@ class StepMeasures:
         self._meter: Final = meter
         self._job: Final = job
         self._execution: Final = execution
-        self._slowest_s: Final[dict[type, float]] = {}
-        """By contract; each slower one is kept as an example."""
+        self._slowest_s = 0.0
+        """Each slower attempt is kept as an example."""
         self._took: Final[dict[type, tuple[Histogram, Counter]]] = {}
 
     def done(self, attempts: Sequence[Finished], now_s: float) -> None:
@@ -49,8 +49,8 @@ class StepMeasures:
             took_s = now_s - attempt.sent_s
             found[0].observe(took_s)
             found[1].add()
-            if took_s > self._slowest_s.get(kind, 0.0):
-                self._slowest_s[kind] = took_s
+            if took_s > self._slowest_s:
+                self._slowest_s = took_s
                 self._meter.exemplify(found[0], took_s, self._execution, attempt.sub_task.id)
 
     def _bound(self, kind: Any) -> tuple[Histogram, Counter]:

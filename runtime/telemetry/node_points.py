@@ -43,7 +43,7 @@ class NodeSource:
         if not every_s > 0.0:
             raise UsageError(f"node {node!r}: every_s is {every_s!r}.", advice="Use over 0.")
         self.name: Final = f"node-{node}"
-        self._tags: Final = {"node": node}
+        self._tags: Final = {"instance": node}  # Of the node, whichever of its hosts serves.
         self._is_serving = is_serving
         self._every_s: Final = every_s
         self._read = read

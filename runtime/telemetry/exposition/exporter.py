@@ -74,6 +74,8 @@ class Exporter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ending: asyncio.Event | None = None
         self._is_over = threading.Event()
+        self.has_failed = False
+        """Whether it has ended by itself, for instance because it found no port."""
         self._thread: Final = threading.Thread(
             target=self._run, name="callboard-metrics", daemon=True
         )
@@ -92,13 +94,14 @@ class Exporter:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, for instance because it found no port."""
+        """Whether it has ended."""
         return self._is_over.is_set()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._main())
         except Exception as error:  # noqa: BLE001 - metrics must not hurt the host
+            self.has_failed = True
             LOGGER.warning("the metrics of this node are not served: %r", error)
         finally:
             os.close(self._lock)
@@ -247,7 +250,7 @@ class Exporter:
 
 def _bind(address: str, ports: range, before: tuple[str, int] | None) -> socket.socket:
     """Bind to the port of the last server, so that its address stays, or to the first free one."""
-    wanted = [*([before[1]] if before and before[0] == address else []), *ports]
+    wanted = [*([before[1]] if before else []), *ports]
     error = OSError("there is no port to try")
     for port in wanted:
         if port not in ports and ports != range(1):

@@ -30,6 +30,8 @@ SEND_TIMEOUT_S: Final = 10.0
 END_WAIT_S: Final = 0.02
 END_WAITS: Final = 40
 """Processes that were killed take some 0.1 s to end."""
+FAILED_PAUSE_S: Final = 60.0
+"""After a failure, for instance because no port is free."""
 PATIENCE_S: Final = 3.0
 """How long a driver waits for a host to serve before it does so itself."""
 
@@ -60,6 +62,8 @@ class NodeMember:
         self._is_control: Final = is_control
         """Whether the system ends with this host: then it waits for the end of the others."""
         self._exporter: Exporter | None = None
+        self._not_before_s = 0.0
+        """When this process may serve again, after a failure."""
         self._changed: Final = asyncio.Event()
         self.figures.on_change = self._changed.set
 
@@ -74,6 +78,7 @@ class NodeMember:
         try:
             while True:
                 try:
+                    self._place.check()
                     reader, writer = await asyncio.open_unix_connection(str(self._place.socket))
                 except OSError:
                     if lost_s >= (PATIENCE_S if self._is_driver else 0.0):
@@ -105,12 +110,17 @@ class NodeMember:
 
     def _serve(self) -> None:
         """Serve, if nobody else does."""
-        if self.is_serving:
+        now_s = asyncio.get_running_loop().time()
+        if self.is_serving or now_s < self._not_before_s:
+            return
+        if self._exporter is not None and self._exporter.has_failed:
+            self._exporter, self._not_before_s = None, now_s + FAILED_PAUSE_S
             return
         try:
             lock = self._place.lock()
         except OSError as error:
-            LOGGER.debug("the metrics of this node cannot be served: %s", error)
+            self._not_before_s = now_s + FAILED_PAUSE_S
+            LOGGER.warning("the metrics of this node are not served: %s", error)
             return
         if lock is not None:
             from .exporter import Exporter  # Only the host that serves loads it.

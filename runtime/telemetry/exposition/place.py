@@ -8,6 +8,7 @@ of the endpoint in the form that Prometheus reads (`file_sd_configs`).
 import contextlib
 import fcntl
 import hashlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -48,13 +49,17 @@ class Place:
         """The socket for reports."""
         return self._path(".reports")
 
+    def check(self) -> None:
+        """Raise `OSError` when other users can enter the private folder."""
+        if self._folder.parent == private_folder():
+            own_folder()
+
     def lock(self) -> int | None:
         """A descriptor that holds the lock; None when another process has it.
 
         Raises `OSError` when there can be no file.
         """
-        if self._folder.parent == private_folder():
-            own_folder()
+        self.check()
         self._folder.mkdir(mode=0o700, exist_ok=True)
         path = self._path(".lock")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -98,6 +103,8 @@ class Place:
 
     def announce(self, host: str, port: int) -> None:
         """Tell Prometheus where the endpoint is. Raises `OSError`."""
+        if ipaddress.ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"  # Prometheus is on this machine.
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         data = [{"targets": [target], "labels": {"callboard_system": self._system}}]
         replace_file(self._path(".json"), json.dumps(data).encode())

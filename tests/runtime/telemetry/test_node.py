@@ -52,6 +52,6 @@ async def test_points_come_while_the_host_serves_and_counters_are_increases() ->
             MetricKind.COUNTER,
             exposed_name("callboard_node_cpu_seconds"),
         )
-        assert dict(counter.tags) == {"mode": "user", "node": "n1"}
+        assert dict(counter.tags) == {"mode": "user", "instance": "n1"}
         assert each.values.tolist() == [1.0, 2.0]
         assert gauge.name == "callboard_node_cpus"

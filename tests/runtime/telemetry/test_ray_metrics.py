@@ -23,6 +23,7 @@ from callboard.runtime.api.start import start
 from callboard.runtime.engines.ray.metrics import TAG_KEYS
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.sqlite import SqliteEventStore
+from callboard.runtime.telemetry.intake.scraper import Scraper, ScrapeTarget
 from callboard.runtime.telemetry.names import HOST, METRICS
 from tests.actors.events.accounts import Accounts, append, some_events, until
 
@@ -73,10 +74,15 @@ class Scraped(NamedTuple):
     value: float
 
 
+def address() -> str:
+    """Where Ray shows its metrics."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return f"http://{nodes[0]['NodeManagerAddress']}:{nodes[0]['MetricsExportPort']}/metrics"
+
+
 def scraped(system: str) -> list[Scraped]:
     """A system's metrics at the node's port; another test's may run on the same cluster."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    url = f"http://{nodes[0]['NodeManagerAddress']}:{nodes[0]['MetricsExportPort']}/metrics"
+    url = address()
     try:
         with urllib.request.urlopen(url, timeout=5.0) as answer:
             text = answer.read().decode()
@@ -87,6 +93,16 @@ def scraped(system: str) -> list[Scraped]:
         for name, labels, value in LINE.findall(text)
     ]
     return [metric for metric in found if metric.tags.get("system") == system]
+
+
+async def points_of_ray() -> dict[str, float]:
+    """What a scraper of Callboard reads there."""
+    scraper = Scraper([ScrapeTarget(address(), "ray")], every_s=0.5)
+    async with asyncio.timeout(30.0), contextlib.aclosing(scraper.columns()) as pages:  # type: ignore[type-var]
+        async for columns in pages:
+            names = [columns.series[place].name for place in columns.index]
+            return dict(zip(names, columns.values.tolist(), strict=True))
+    return {}
 
 
 async def wait_for(system: str, enough: Callable[[list[Scraped]], bool]) -> list[Scraped]:
@@ -132,8 +148,12 @@ async def test_hosts_publish_their_figures_and_are_readable(
         with pytest.raises(HandlerFailed):
             await system.ask(Crash(), to=ref)
         metrics = await wait_for("seen", has_all)
+        points = await points_of_ray()
         actors = list_named_actors(all_namespaces=True)
     check_labels(metrics)
+    assert {"up", "ray_callboard_actors"} <= points.keys()
+    assert points["up"] == 1.0
+    assert len([name for name in points if name.startswith("ray_")]) > 20
     assert {tags["host"] for _, tags, _ in metrics} <= {"driver", "host-1"}
     named = [actor["name"] for actor in actors if actor["name"].startswith("seen")]
     assert len(named) == 1

@@ -49,3 +49,10 @@ async def until(place: Place, enough: Callable[[Shown], bool]) -> Shown:
             if shown and enough(shown):
                 return shown
             await asyncio.sleep(0.02)
+
+
+async def until_so(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(60.0):
+        while not condition():  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.02)

@@ -22,7 +22,7 @@ from callboard.runtime.telemetry.exposition.http import CONNECTIONS_MAX, parse
 from callboard.runtime.telemetry.exposition.member import NodeMember
 from callboard.runtime.telemetry.exposition.place import Place
 from callboard.runtime.transport.tcp import ports_of
-from tests.runtime.telemetry.exposition.pages import Shown, page, until
+from tests.runtime.telemetry.exposition.pages import Shown, page, until, until_so
 from tests.thoroughness import examples
 
 HANDLED = "callboard_messages_handled"
@@ -203,11 +203,44 @@ async def test_a_taken_port_is_left_alone(place: Place, caplog: pytest.LogCaptur
         exporter.start()
         exporter.stop()
         assert exporter.is_over
+        assert exporter.has_failed
         assert "metrics_ports" in caplog.text
         host = member(place, "host-1", range(port, port + 3))
         async with taking_part(host):
             await until(place, lambda s: True)
             assert (place.target() or ("", 0))[1] in {port + 1, port + 2}
+
+
+async def test_a_port_that_is_not_free_is_reported_once(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        hosts = [member(place, f"host-{n}", range(port, port + 1)) for n in (1, 2)]
+        async with taking_part(*hosts):
+            await until_so(lambda: all(each._not_before_s for each in hosts))
+    assert len(caplog.records) == 2, "once for each host"
+
+
+async def test_a_folder_that_others_can_enter_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = Place.of("shown", "group")
+    place.socket.parent.mkdir(parents=True)
+    place.socket.parent.parent.chmod(0o755)
+    async with taking_part(member(place, "host-1")):
+        await until_so(lambda: "other users can enter" in caplog.text)
+    assert not list(place.socket.parent.iterdir())
+
+
+def test_an_address_of_all_is_announced_as_loopback(place: Place) -> None:
+    lock = place.lock()
+    assert lock is not None
+    for address, wanted in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.7", "10.0.0.7")):
+        place.announce(address, 9464)
+        assert place.target() == (wanted, 9464)
+    os.close(lock)
 
 
 async def test_a_report_that_is_none_ends_its_connection_only(place: Place) -> None:
