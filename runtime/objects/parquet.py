@@ -41,6 +41,8 @@ CACHE_BYTES: Final = 256 * 2**20
 """Files of segments that were read; the oldest go."""
 SERIES_CACHED_MAX: Final = 64
 """Segments whose series are kept in memory."""
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, KeyError)
+"""What bytes raise that are no text, no JSON or no numbers."""
 GROUP_ROWS: Final = 20_480
 COLUMNS: Final = "series, start_ns, count, sum, min, max, last, revision, flags, bins, keys, counts"
 FLOATS: Final = (("sum", "sums"), ("min", "minima"), ("max", "maxima"))
@@ -110,7 +112,7 @@ class ParquetWindows:
                     advice="Ask for a shorter time or fewer series.",
                     may_have_run=False,
                 ) from error
-            except (duckdb.Error, ValueError) as error:  # Also of bytes that are no text.
+            except (duckdb.Error, *UNREADABLE) as error:
                 raise _damaged(str(error)) from error
             except OSError as error:
                 raise StoreUnavailable(
