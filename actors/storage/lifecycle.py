@@ -18,12 +18,13 @@ from typing import Any, Final
 from callboard.messages.core.errors import SpecError
 from callboard.messages.core.names import shown
 
-__all__ = ["DAY_S", "LifecycleRule", "check_rules", "rules_from_data", "rules_to_data"]
+__all__ = ["DAY_S", "SEGMENTS", "LifecycleRule", "check_rules", "rules_from_data", "rules_to_data"]
 
 DAY_S: Final = 86_400.0
 RULES_MAX: Final = 1_000
 ID_CHARACTERS_MAX: Final = 255
 SEGMENTS: Final = "segments"
+"""The location of a rule that names none: the object store of the one who installs it."""
 KEYS: Final = frozenset(
     {"ID", "Status", "Filter", "Transitions", "Expiration", "RollUp", "Compression"}
 )

@@ -20,6 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from callboard.messages.core.names import shown
+from callboard.messages.storage.errors import StoreDamaged
+
 from .segments import Block, Segment, SegmentState
 
 __all__ = [
@@ -128,16 +131,23 @@ def move_to_text(move: Move) -> str:
 
 
 def move_from_text(text: str) -> Move:
-    """Read what `move_to_text` has written."""
-    data = json.loads(text)
-    target = data["target"]
-    return Move(
-        **{
-            **data,
-            "kind": MoveKind(data["kind"]),
-            "block": Block(*data["block"]),
-            "sources": tuple(data["sources"]),
-            "state": MoveState(data["state"]),
-            "target": None if target is None else segment_from_data(target),
-        }
-    )
+    """Read what `move_to_text` has written. Raises `StoreDamaged` for anything else."""
+    try:
+        data = json.loads(text)
+        target = data["target"]
+        return Move(
+            **{
+                **data,
+                "kind": MoveKind(data["kind"]),
+                "block": Block(*data["block"]),
+                "sources": tuple(data["sources"]),
+                "state": MoveState(data["state"]),
+                "target": None if target is None else segment_from_data(target),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreDamaged(
+            f"the catalogue has a move that cannot be read: {shown(text)} ({error}).",
+            advice="Keep a copy of the database, and restore a backup.",
+            may_have_run=False,
+        ) from error

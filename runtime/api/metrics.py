@@ -47,6 +47,7 @@ from callboard.actors.metrics.query.question import (
     list_metrics,
 )
 from callboard.actors.metrics.query.range_query import MetricsQuery, QueryResult, run_query
+from callboard.actors.metrics.query.readers import CombinedReader
 from callboard.actors.metrics.query.window_samples import WindowSamples
 from callboard.actors.metrics.recording.extension import FlushRecording, Recorder, RecordingFlushed
 from callboard.actors.metrics.recording.options import RecordingOptions
@@ -194,7 +195,7 @@ async def start_metrics(
     if not url.startswith(MEMORY):
         near = await on_this_machine(system) if path_of(url) is not None else None
         await start_tiers(system, url, objects, durability=durability, placement=near)
-    await metrics.open_archive(objects)
+    await metrics.open_archive()
     return metrics
 
 
@@ -247,15 +248,15 @@ class SystemMetrics:
         self._archive: tuple[WindowReader, ...] = ()
         self._open = contextlib.AsyncExitStack()
 
-    async def open_archive(self, objects: str) -> None:
-        """Read the windows in an object store, too, where this driver can reach the catalogue.
+    async def open_archive(self) -> None:
+        """Read the windows in object stores, too, where this driver can reach the catalogue.
 
         The catalogue lies in the store of the windows: a file has to be on this machine. Raises
-        `SpecError`, and the errors of the stores.
+        the errors of the store.
         """
         path = path_of(self.url)
-        if objects and not self.url.startswith(MEMORY) and (path is None or path.exists()):
-            archive = open_archive(self.url, objects)
+        if not self.url.startswith(MEMORY) and (path is None or path.exists()):
+            archive = open_archive(self.url)
             self._archive = (await self._open.enter_async_context(archive),)
 
     @property
@@ -366,7 +367,7 @@ class _Listener(Actor):
 
 @contextlib.asynccontextmanager
 async def open_windows(url: str) -> AsyncIterator[WindowReader]:
-    """Read the stored windows at a URL, with or without a system that writes them.
+    """Read the stored windows at a URL, hot and archived, with or without a system that writes.
 
     The store must exist, and stays unchanged. Raises `SpecError` for a URL that names no store,
     and the errors of the store when it opens.
@@ -374,6 +375,7 @@ async def open_windows(url: str) -> AsyncIterator[WindowReader]:
     storage = ThreadStorage(metrics_storage(url, reads_only=True))
     await storage.open()
     try:
-        yield storage
+        async with open_archive(url) as archive:
+            yield CombinedReader((storage, archive))
     finally:
         await storage.close()

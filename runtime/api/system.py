@@ -136,7 +136,7 @@ class System:
         if self._joins:
             self._metrics = await join_metrics(self, self._host, url, shards=shards)
             if self._metrics is not None:
-                await self._metrics.open_archive(objects_url(settings))
+                await self._metrics.open_archive()
             return
         self._metrics = await start_metrics(
             self,

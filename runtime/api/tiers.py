@@ -11,28 +11,24 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from callboard.actors.kernel.props import props
 from callboard.actors.kernel.spawnable import Spawnable
-from callboard.actors.metrics.rows import WindowRows
-from callboard.actors.metrics.series import SeriesKey
+from callboard.actors.metrics.rows import WINDOWS_NS
 from callboard.actors.metrics.tiers.core import PlanLimits
-from callboard.actors.metrics.tiers.ports import WindowFormat
 from callboard.actors.metrics.tiers.reader import SegmentReader
-from callboard.actors.metrics.tiers.rules import DEFAULT_RULES, width_of
+from callboard.actors.metrics.tiers.rules import DEFAULT_RULES
 from callboard.actors.metrics.tiers.tiers import MetricTiers
 from callboard.actors.metrics.tiers.worker import TierActor, TierTimes
 from callboard.actors.storage.core import MoveLimits
-from callboard.actors.storage.lifecycle import LifecycleRule
-from callboard.actors.storage.objects import ObjectStore
+from callboard.actors.storage.lifecycle import SEGMENTS, LifecycleRule
 from callboard.actors.trees.spec import ActorSpec
 from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Restart
-from callboard.messages.core.errors import SpecError
 from callboard.messages.core.ref import Ref
 
-from ..objects.choose import DATA_EXTRA, object_store, window_format
+from ..objects.choose import LazyWindows, ObjectStores, location_of, window_format
 from ..stores.tiered import tiered_stores
 
 __all__ = ["open_archive", "open_tiers", "start_tiers", "tiers_spec"]
@@ -61,13 +57,12 @@ def open_tiers(
     given.
     """
     hot, catalogue = tiered_stores(store, durability=durability)
-    form: WindowFormat
+    rules = _placed(rules, objects)
+    form = LazyWindows()
     if objects:
-        form = window_format()
-    else:
-        form = _NoSegments()
-        rules = [dataclasses.replace(rule, location="") for rule in rules]
-    stores = _object_stores(objects, rules, durability, options)
+        window_format().close()  # Refuse a missing extra here, not in a round.
+    locations = sorted({rule.location for rule in rules} - {""})
+    stores = ObjectStores(locations, durability=durability, **(options or {}))
     return MetricTiers(
         hot,
         catalogue,
@@ -80,46 +75,43 @@ def open_tiers(
     )
 
 
-def _object_stores(
-    objects: str,
-    rules: Sequence[LifecycleRule],
-    durability: str,
-    options: dict[str, Any] | None,
-) -> dict[str, ObjectStore]:
-    """The object stores by the locations that the rules name."""
-    found = {}
-    for location in {rule.location for rule in rules} - {""}:
-        url = location if ":" in location or "/" in location else objects
-        found[location] = object_store(url, durability=durability, **(options or {}))
-    return found
+def _placed(rules: Sequence[LifecycleRule], objects: str) -> list[LifecycleRule]:
+    """The rules with URLs as locations, so that a catalogue says where its segments are."""
+    default = location_of(objects) if objects else ""
+    return [
+        dataclasses.replace(
+            rule,
+            location=default
+            if not objects or rule.location == SEGMENTS
+            else location_of(rule.location),
+        )
+        for rule in rules
+    ]
 
 
 @contextlib.asynccontextmanager
 async def open_archive(
     store: str,
-    objects: str,
     *,
-    rules: Sequence[LifecycleRule] = DEFAULT_RULES,
+    widths_ns: Sequence[int] = WINDOWS_NS,
     options: dict[str, Any] | None = None,
 ) -> AsyncIterator[SegmentReader]:
-    """A reader of the windows in segments; the end of `async with` closes it.
+    """A reader of the windows that have left a metrics store; the end of `async with` closes it.
 
-    It changes nothing, and needs no running system. Put it last in a `CombinedReader`. Raises
-    `SpecError`, and the stores' errors when they do not open.
+    The catalogue in the store says where their segments are. The reader changes nothing, and needs
+    no running system. Put it last in a `CombinedReader`. Raises `SpecError`, and the errors of the
+    store when it does not open; a query raises `SpecError` when it needs the extra `data`.
     """
     _, catalogue = tiered_stores(store, reads_only=True)
-    form = window_format()
-    stores = _object_stores(objects, rules, "off", options)
-    widths = [width_of(rule.dataset) for rule in rules]
-    reader = SegmentReader(catalogue, stores, form, widths_ns=widths)
+    stores, form = ObjectStores(durability="off", **(options or {})), LazyWindows()
+    reader = SegmentReader(catalogue, stores, form, widths_ns=widths_ns)
     try:
         await asyncio.to_thread(catalogue.open)
         yield reader
     finally:
         await reader.close()
         form.close()
-        for each in stores.values():
-            each.close()
+        stores.close()
         catalogue.close()
 
 
@@ -195,30 +187,4 @@ def _made(
 ) -> MetricTiers:
     return open_tiers(
         store, objects, rules=rules, durability=durability, options=options, fence=fence
-    )
-
-
-class _NoSegments:
-    """A `WindowFormat` of a metrics store without an object store."""
-
-    def write(self, rows: WindowRows, level: int) -> bytes:
-        _refuse()
-
-    def count(self, data: bytes) -> int:
-        _refuse()
-
-    def series(self, *_arguments: Any) -> set[SeriesKey]:
-        _refuse()
-
-    def read(self, *_arguments: Any) -> WindowRows:
-        _refuse()
-
-    def close(self) -> None:
-        """There is nothing to release."""
-
-
-def _refuse() -> NoReturn:
-    raise SpecError(
-        "this metrics store has segments, and no object store is named to read them.",
-        advice=f"Give the URL of its objects. {DATA_EXTRA}",
     )

@@ -160,14 +160,7 @@ class Settings:
         self._check_times()
         self._check_modules()
         self._check_addresses()
-        if not isinstance(self.metrics, str) or not self.metrics:
-            _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
-        if self.metrics != "off" and self.recording is None:
-            object.__setattr__(self, "recording", RecordingOptions())
-        if not isinstance(self.metrics_objects, str) or not self.metrics_objects:
-            _refuse("metrics_objects", self.metrics_objects, "a folder, a URL, or off")
-        if self.metrics == "off" != self.metrics_objects:
-            _refuse("metrics_objects", self.metrics_objects, "off without the setting metrics")
+        self._check_metrics()
         texts = ("journal", "journal_node", "blobs", "states", "states_cache", "metrics")
         for name in (*texts, "metrics_objects"):
             if "\0" in str(getattr(self, name)):
@@ -200,6 +193,16 @@ class Settings:
         # Not later: the driver may change its folder.
         absolute = tuple(os.path.abspath(path) for path in paths)  # noqa: PTH100 - links stay
         object.__setattr__(self, "modules", absolute)
+
+    def _check_metrics(self) -> None:
+        if not isinstance(self.metrics, str) or not self.metrics:
+            _refuse("metrics", self.metrics, "a path or a URL, auto, or off")
+        if self.metrics != "off" and self.recording is None:
+            object.__setattr__(self, "recording", RecordingOptions())
+        if not isinstance(self.metrics_objects, str) or not self.metrics_objects:
+            _refuse("metrics_objects", self.metrics_objects, "a folder, a URL, or off")
+        if self.metrics == "off" != self.metrics_objects:
+            _refuse("metrics_objects", self.metrics_objects, "off without the setting metrics")
 
     def _check_times(self) -> None:
         for name in (

@@ -1,16 +1,21 @@
 """Object stores by their URL: a folder, or S3, GCS, Azure and memory."""
 
+import functools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from callboard.actors.metrics.tiers.ports import WindowFormat
+from callboard.actors.metrics.rows import WindowRows
+from callboard.actors.metrics.series import Matcher, SeriesKey
+from callboard.actors.metrics.tiers.ports import Fetch, WindowFormat
 from callboard.actors.storage.objects import ObjectStore
 from callboard.messages.core.errors import SpecError
 
-__all__ = ["DATA_EXTRA", "object_store", "window_format"]
+__all__ = ["LazyWindows", "ObjectStores", "location_of", "object_store", "window_format"]
 
-DATA_EXTRA = "Install the extra: pip install 'callboard[data]'."
+DATA_EXTRA: Final = "Install the extra: pip install 'callboard[data]'."
 
 
 def object_store(url: str, *, durability: str = "full", **options: Any) -> ObjectStore:
@@ -38,6 +43,92 @@ def object_store(url: str, *, durability: str = "full", **options: Any) -> Objec
             advice=DATA_EXTRA,
         ) from error
     return RemoteObjectStore(url, **options)
+
+
+def location_of(url: str) -> str:
+    """The URL as a catalogue keeps it: a folder has the same path in every process."""
+    return url if "://" in url else str(Path(url).absolute())
+
+
+class ObjectStores(Mapping[str, ObjectStore]):
+    """The object stores by their locations, which are URLs: each is opened at its first use.
+
+    A segment's location says where it is, also when new segments go to another place by now.
+    """
+
+    def __init__(
+        self, locations: Sequence[str] = (), *, durability: str = "full", **options: Any
+    ) -> None:
+        """Raises `SpecError` for one of `locations` that names no store."""
+        self._make: Final = functools.partial(object_store, durability=durability, **options)
+        self._lock = threading.Lock()
+        self._opened: Final[set[str]] = set()
+        self._stores: Final = {location: self._make(location) for location in locations}
+
+    def __getitem__(self, location: str) -> ObjectStore:
+        with self._lock:
+            store = self._stores.get(location)
+            if store is None:
+                store = self._stores[location] = self._make(location)
+            if location not in self._opened:
+                store.open()
+                self._opened.add(location)
+            return store
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._stores))
+
+    def __len__(self) -> int:
+        return len(self._stores)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for store in self._stores.values():
+            store.close()
+
+
+class LazyWindows:
+    """A `WindowFormat` that asks for the extra `data` when the first segment is read or written."""
+
+    def __init__(self) -> None:
+        self._made: WindowFormat | None = None
+
+    def _form(self) -> WindowFormat:
+        if self._made is None:
+            self._made = window_format()
+        return self._made
+
+    def write(self, rows: WindowRows, level: int) -> bytes:
+        """See `WindowFormat.write`."""
+        return self._form().write(rows, level)
+
+    def count(self, data: bytes) -> int:
+        """See `WindowFormat.count`."""
+        return self._form().count(data)
+
+    def series(
+        self, name: str, fetch: Fetch, matchers: Sequence[Matcher], from_ns: int, to_ns: int
+    ) -> set[SeriesKey]:
+        """See `WindowFormat.series`."""
+        return self._form().series(name, fetch, matchers, from_ns, to_ns)
+
+    def read(
+        self,
+        name: str,
+        fetch: Fetch,
+        width_ns: int,
+        matchers: Sequence[Matcher],
+        from_ns: int,
+        to_ns: int,
+        limit: int,
+    ) -> WindowRows:
+        """See `WindowFormat.read`."""
+        return self._form().read(name, fetch, width_ns, matchers, from_ns, to_ns, limit)
+
+    def close(self) -> None:
+        """See `WindowFormat.close`."""
+        if self._made is not None:
+            self._made.close()
 
 
 def window_format() -> WindowFormat:

@@ -41,6 +41,8 @@ CACHE_BYTES: Final = 256 * 2**20
 """Files of segments that were read; the oldest go."""
 SERIES_CACHED_MAX: Final = 64
 """Segments whose series are kept in memory."""
+UNREADABLE: Final = (ValueError, TypeError, AttributeError, KeyError)
+"""What bytes raise that are no text, no JSON or no numbers."""
 GROUP_ROWS: Final = 20_480
 COLUMNS: Final = "series, start_ns, count, sum, min, max, last, revision, flags, bins, keys, counts"
 FLOATS: Final = (("sum", "sums"), ("min", "minima"), ("max", "maxima"))
@@ -110,7 +112,7 @@ class ParquetWindows:
                     advice="Ask for a shorter time or fewer series.",
                     may_have_run=False,
                 ) from error
-            except (duckdb.Error, ValueError) as error:  # Also of bytes that are no text.
+            except (duckdb.Error, *UNREADABLE) as error:
                 raise _damaged(str(error)) from error
             except OSError as error:
                 raise StoreUnavailable(
@@ -132,26 +134,16 @@ class ParquetWindows:
 
     def write(self, rows: WindowRows, level: int) -> bytes:
         """See `WindowFormat.write`."""
-        rows = _sorted(rows)
-        columns = _columns_of(rows)
-        series = {
-            "number": np.arange(len(rows.series), dtype=np.int32),
-            "kind": np.array([int(key.kind) for key in rows.series], np.uint8),
-            "name": np.array([key.name for key in rows.series], object),
-            "tags": np.array([json.dumps(dict(key.tags)) for key in rows.series], object),
-        }
+        columns = _columns_of(_sorted(rows))
         with self._running() as duck:
             path = self._new_path()
             duck.register("window_rows", columns)
-            duck.register("window_series", series)
             try:
+                # No sort and no join: the rows stream, in their order, whatever their number.
                 duck.execute(
-                    "COPY (SELECT s.kind, s.name::VARCHAR AS name, "  # noqa: S608 - our own path
-                    "s.tags::VARCHAR AS tags, r.* REPLACE ("
-                    "CASE WHEN isnan(r.last) THEN NULL ELSE r.last END AS last, "
-                    "r.keys::BLOB AS keys, r.counts::BLOB AS counts) "
-                    "FROM window_rows r JOIN window_series s ON s.number = r.series "
-                    "ORDER BY r.series, r.start_ns) "
+                    "COPY (SELECT * REPLACE (name::VARCHAR AS name, tags::VARCHAR AS tags, "  # noqa: S608 - our own path
+                    "keys::BLOB AS keys, counts::BLOB AS counts, "
+                    "CASE WHEN isnan(last) THEN NULL ELSE last END AS last) FROM window_rows) "
                     f"TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, "
                     f"COMPRESSION_LEVEL {level:d}, ROW_GROUP_SIZE {GROUP_ROWS}, "
                     "PARQUET_VERSION v2)"
@@ -159,7 +151,6 @@ class ParquetWindows:
                 return path.read_bytes()
             finally:
                 duck.unregister("window_rows")
-                duck.unregister("window_series")
                 path.unlink(missing_ok=True)
 
     def count(self, data: bytes) -> int:
@@ -294,7 +285,13 @@ def _columns_of(rows: WindowRows) -> dict[str, npt.NDArray[Any]]:
     steps = np.diff(keys, prepend=0).astype(np.int64)
     firsts = offsets[:-1][bins > 0]
     steps[firsts] = keys[firsts]
+    kinds = np.array([int(key.kind) for key in rows.series], np.uint8)
+    names = _texts([key.name for key in rows.series])
+    tags = _texts([json.dumps(dict(key.tags)) for key in rows.series])
     return {
+        "kind": kinds[rows.series_index],
+        "name": names[rows.series_index],
+        "tags": tags[rows.series_index],
         "series": rows.series_index,
         "start_ns": rows.starts_ns,
         "count": rows.counts,
@@ -308,6 +305,12 @@ def _columns_of(rows: WindowRows) -> dict[str, npt.NDArray[Any]]:
         "keys": encode_numbers(folded(steps), offsets),
         "counts": encode_numbers(counts, offsets),
     }
+
+
+def _texts(texts: Sequence[str]) -> npt.NDArray[np.object_]:
+    column = np.empty(len(texts), object)
+    column[:] = texts
+    return column
 
 
 def _rows_of(found: dict[str, Any], width_ns: int, listed: _Listed) -> WindowRows:

@@ -22,12 +22,13 @@ from callboard.actors.storage.segments import (
     SegmentState,
 )
 from callboard.messages.core.errors import SpecError
-from callboard.messages.storage.errors import WriterFenced
+from callboard.messages.storage.errors import StoreDamaged, WriterFenced
 
 __all__ = ["CATALOGUE_TABLES", "SqlCatalogue", "Transaction"]
 
 ReturnT = TypeVar("ReturnT")
 OWNER: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+STATES: Final = frozenset(state.value for state in SegmentState)
 CLOSED_MOVES_KEPT: Final = 1_000
 """Moves that have ended, for people to see."""
 
@@ -384,5 +385,11 @@ def _find(transaction: Transaction, names: Sequence[str]) -> list[Segment]:
 
 def _segment(row: Sequence[Any]) -> Segment:
     name, digest, dataset, part, from_ns, to_ns, rows, size_bytes, location, state = row
+    if state not in STATES:
+        raise StoreDamaged(
+            f"the catalogue has a segment {name} in the unknown state {state!r}.",
+            advice="Use the release that wrote it, or restore a backup.",
+            may_have_run=False,
+        )
     block = Block(dataset, int(part), int(from_ns), int(to_ns))
     return Segment(name, digest, block, int(rows), int(size_bytes), location, SegmentState(state))

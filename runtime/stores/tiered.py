@@ -48,6 +48,8 @@ def tiered_stores(
 
     # `Connections` refuses a wrong durability.
     checked_later: Any = durability
-    hot = PostgresMetricsStorage(url, durability=checked_later)
+    hot = PostgresMetricsStorage(url, durability=checked_later, reads_only=reads_only)
     taken = PostgresHotWindows(hot.connections.place.schema)
-    return hot, PostgresCatalogue(url, owner=OWNER, hot=taken, durability=checked_later)
+    return hot, PostgresCatalogue(
+        url, owner=OWNER, hot=taken, durability=checked_later, reads_only=reads_only
+    )

@@ -148,17 +148,18 @@ class MetricTiers:
                 self.refusals[move.number] = reason
 
     def scrub(self) -> Mapping[str, Scrubbed]:
-        """Scrub all object stores, by their locations."""
+        """Scrub all object stores, also those that no rule names any more, by their locations."""
+        locations = {segment.location for segment in self.catalogue.all_segments()}
         return {
             location: scrub(
                 self.catalogue,
                 location,
-                store,
+                self._stores[location],
                 fence=self._fence,
                 limits=self._move_limits,
                 wall_time=self._wall_time,
             )
-            for location, store in self._stores.items()
+            for location in sorted(locations.union(self._stores))
         }
 
     def reader(self) -> SegmentReader:

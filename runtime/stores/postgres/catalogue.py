@@ -10,6 +10,7 @@ from ..catalogue import SqlCatalogue, Transaction
 from .connection import StoreConnection
 from .place import Durability, PostgresTimeouts
 from .row_store import RowStore
+from .tables import check_tables
 
 __all__ = ["PostgresCatalogue"]
 
@@ -27,14 +28,19 @@ class PostgresCatalogue(SqlCatalogue):
         hot: HotRows | None = None,
         durability: Durability = "full",
         timeouts: PostgresTimeouts | None = None,
+        reads_only: bool = False,
     ) -> None:
         super().__init__(owner, hot)
+        self._reads_only = reads_only
         self._rows = RowStore(url, durability=durability, timeouts=timeouts)
         self.name = self._rows.name
 
     def open(self) -> None:
         """See `EventStore.open`."""
-        self._rows.open()
+        if self._reads_only:
+            self._rows.connections.open_for(check_tables)
+        else:
+            self._rows.open()
 
     def close(self) -> None:
         """See `EventStore.close`."""

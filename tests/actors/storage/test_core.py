@@ -25,6 +25,7 @@ from callboard.actors.storage.segments import (
     segment_name,
 )
 from callboard.messages.core.errors import SpecError
+from callboard.messages.storage.errors import StoreDamaged
 
 BLOCK = Block("d/x", 0, 0, 10)
 LIMITS = MoveLimits(lease_s=60.0, orphan_s=100.0)
@@ -52,6 +53,17 @@ MOVES = st.builds(
 @given(move=MOVES)
 def test_a_move_is_read_as_it_was_written(move: Move) -> None:
     assert move_from_text(move_to_text(move)) == move
+
+
+@given(move=MOVES, place=st.integers(0, 2_000), byte=st.characters(codec="ascii"))
+def test_a_changed_text_is_a_move_or_damage(move: Move, place: int, byte: str) -> None:
+    text = move_to_text(move)
+    at = place % len(text)
+    for changed in (text[:at] + byte + text[at + 1 :], text[:at], "[]", "null", "{}"):
+        try:
+            assert isinstance(move_from_text(changed), Move)
+        except StoreDamaged:
+            continue
 
 
 @given(move=MOVES, now=st.floats(-1e6, 1e6))

@@ -4,7 +4,7 @@ import builtins
 import dataclasses
 import datetime as dt
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from callboard.actors.metrics.tiers.rules import DEFAULT_RULES, dataset_of
 from callboard.actors.metrics.tiers.worker import QueryTiers, RunTiers, TierTimes
 from callboard.actors.storage.core import MoveLimits
 from callboard.actors.storage.lifecycle import LifecycleRule
+from callboard.actors.storage.scrubber import Scrubbed
 from callboard.messages.core.errors import SpecError, StoreFailed
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.api.tiers import open_archive, open_tiers, start_tiers
@@ -65,7 +66,7 @@ async def test_windows_move_and_are_read_by_anybody(places: tuple[str, str, Any]
     )
     tiers.open()
     assert tiers.round().switched == 3
-    async with open_archive(store, objects, options=options) as archive:
+    async with open_archive(store, options=options) as archive:
         assert equal_rows(await archive.windows((), MINUTE_NS, *EVER, 10**6), rows)
         # The merge deletes the files that this reader has read, and those that it has not.
         assert tiers.round().deleted == 1
@@ -92,7 +93,7 @@ async def test_the_tiers_of_a_system_work_by_themselves(tmp_path: Path) -> None:
         view = await system.ask(RunTiers(scrub=True), ref)
         assert view.corrupt == 1
     with pytest.raises(StoreFailed):
-        async with open_archive(store, objects) as archive:
+        async with open_archive(store) as archive:
             await archive.windows((), MINUTE_NS, *EVER, 10**6)
 
 
@@ -156,6 +157,20 @@ def test_a_rule_may_name_a_location_of_its_own(tmp_path: Path) -> None:
     tiers.close()
 
 
+def test_a_new_place_for_segments_leaves_the_old_ones_where_they_are(tmp_path: Path) -> None:
+    store = str(tmp_path / "metrics.db")
+    found: Mapping[str, Scrubbed] = {}
+    for place, age in (("old", 4), ("new", 3)):
+        committed(store, days_ago(many_rows(2, 60, 4), age))
+        tiers = open_tiers(store, str(tmp_path / place))
+        tiers.open()
+        assert tiers.round().switched == 1
+        found = tiers.scrub()
+        assert {each.corrupt for each in found.values()} == {0}
+        tiers.close()
+    assert sorted(found) == [str(tmp_path / "new"), str(tmp_path / "old")]
+
+
 @pytest.mark.parametrize("package", ["duckdb", "obstore"])
 def test_a_missing_package_names_the_extra(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -178,7 +193,7 @@ def test_a_missing_package_names_the_extra(
 
 async def test_an_archive_without_its_store_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable):
-        async with open_archive(str(tmp_path / "none.db"), str(tmp_path)):
+        async with open_archive(str(tmp_path / "none.db")):
             raise AssertionError
     assert not list(tmp_path.iterdir())
 
