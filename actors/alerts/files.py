@@ -37,7 +37,9 @@ class AlertFiles:
     """What files of alerts say."""
 
     groups: tuple[RuleGroup, ...] = ()
+    """The groups of rules, of all files."""
     plan: NotificationPlan = field(default_factory=NotificationPlan)
+    """Receivers, routes and inhibitions."""
 
 
 def read_files(files: Iterable[tuple[str, str]], check: Check | None = None) -> AlertFiles:

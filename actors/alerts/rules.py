@@ -66,6 +66,7 @@ class AlertRule:
     """An alert that fires goes on while this expression gives its sample: a second, lower
     threshold, so that a value near the first one does not fire again and again."""
     on_missing: OnMissing = OnMissing.RESOLVE
+    """What becomes of its alerts while its metrics do not exist."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """More labels of its alerts; templates may use `$labels`."""
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -162,7 +163,9 @@ class RuleGroup:
     """Rules that are evaluated together, for the same moment."""
 
     name: str
+    """Its name, which no other group has."""
     rules: tuple[AlertRule, ...]
+    """Its rules; no two of them have the same name and labels."""
     interval_s: float = 60.0
     """They are evaluated at whole multiples of this time since 1970."""
     offset_s: float = 0.0
