@@ -143,7 +143,7 @@ def _on_missing(text: str) -> OnMissing:
     try:
         return OnMissing(text)
     except ValueError:
-        raise UsageError(f"{shown(text)} is none of resolve, keep.") from None
+        raise UsageError(f"{shown(text)} is none of resolve, keep, ignore.") from None
 
 
 # --- notifications ------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class OnMissing(enum.StrEnum):
     """They resolve, as in Prometheus: the condition does not hold."""
     KEEP = "keep"
     """They stay as they are: nobody knows."""
+    IGNORE = "ignore"
+    """They resolve, and the rule is well: not every system has such metrics."""
 
 
 def digest(*parts: str) -> str:
@@ -101,7 +103,7 @@ class AlertRule:
             if not _is_seconds(seconds):
                 yield where, f"{seconds!r} is no number of seconds from 0 to a year"
         if not isinstance(missing, OnMissing):
-            yield "on_missing", f"{shown(missing)} is none of resolve, keep"
+            yield "on_missing", f"{shown(missing)} is none of resolve, keep, ignore"
         yield from _label_problems("labels", self.labels)
         yield from _text_problems("labels", self.labels, allows_value=False)
         yield from _text_problems("annotations", self.annotations, allows_value=True)
