@@ -7,11 +7,12 @@ a healthy system has none at all, and otherwise such that a short peak does not 
 
 from typing import Final
 
-from .rules import AlertRule, RuleGroup
+from .rules import AlertRule, OnMissing, RuleGroup
 
-__all__ = ["DEFAULT_GROUP", "default_groups"]
+__all__ = ["DEFAULT_GROUP", "NO_METRICS", "default_groups"]
 
 DEFAULT_GROUP: Final = "callboard"
+NO_METRICS: Final = "CallboardNoMetrics"
 
 
 def _rule(
@@ -22,6 +23,7 @@ def _rule(
         expression=expression,
         for_s=for_s,
         keep_firing_while=below,
+        on_missing=OnMissing.IGNORE,  # Not every system has projections, a cache, ...
         labels={"severity": severity},
         annotations={"summary": summary},
     )
@@ -163,6 +165,13 @@ def _event_rules() -> tuple[AlertRule, ...]:
 
 def _metric_rules() -> tuple[AlertRule, ...]:
     return (
+        _rule(
+            NO_METRICS,
+            "critical",
+            "absent(callboard_actors)",
+            "No host has recorded its figures: other rules see nothing.",
+            for_s=300.0,
+        ),
         _rule(
             "CallboardPointsDropped",
             "warning",

@@ -37,7 +37,9 @@ class AlertFiles:
     """What files of alerts say."""
 
     groups: tuple[RuleGroup, ...] = ()
+    """The groups of rules, of all files."""
     plan: NotificationPlan = field(default_factory=NotificationPlan)
+    """Receivers, routes and inhibitions."""
 
 
 def read_files(files: Iterable[tuple[str, str]], check: Check | None = None) -> AlertFiles:
@@ -141,7 +143,7 @@ def _on_missing(text: str) -> OnMissing:
     try:
         return OnMissing(text)
     except ValueError:
-        raise UsageError(f"{shown(text)} is none of resolve, keep.") from None
+        raise UsageError(f"{shown(text)} is none of resolve, keep, ignore.") from None
 
 
 # --- notifications ------------------------------------------------------------------------------

@@ -54,10 +54,13 @@ class Notification:
     key: str
     """The same for each attempt to deliver it; no other notification has it."""
     receiver: str
+    """The name of the receiver."""
     group: Labels
     """The labels that its alerts share, as the route groups them."""
     alerts: tuple[Alert, ...]
+    """Those that fire, and those that have ended."""
     made_at_ns: int
+    """When it was made."""
     left_off: int = 0
     """Alerts of the group that fire too, and did not fit."""
 

@@ -43,6 +43,7 @@ class AlertView(Contract, name="callboard.alerts.alert"):
     """One alert."""
 
     id: str
+    """Its identity; the same while its rule and its labels are."""
     name: str
     """The name of its rule."""
     group: str
@@ -50,13 +51,19 @@ class AlertView(Contract, name="callboard.alerts.alert"):
     state: str
     """`pending`, `firing` or `resolved`."""
     severity: str = ""
+    """Its label `severity`; empty without one."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """All of its labels."""
     annotations: dict[str, str] = Field(default_factory=dict)
+    """Texts for people."""
     value: float = 0.0
+    """The newest value of the expression."""
     active_since: float = 0.0
     """Seconds since 1970; 0 for times that have not come."""
     fired_at: float = 0.0
+    """When it fired, in seconds since 1970; 0 if it never did."""
     resolved_at: float = 0.0
+    """When it was resolved, in seconds since 1970; 0 if it was not."""
     silenced_by: str = ""
     """The id of a silence that keeps it from its receivers."""
     is_inhibited: bool = False
@@ -67,26 +74,38 @@ class RuleView(Contract, name="callboard.alerts.rule"):
     """One rule, and how its newest evaluation ended."""
 
     group: str
+    """The name of its group."""
     name: str
+    """Its name."""
     expression: str
+    """What is evaluated."""
     state: str
     """`ok`, `no_data` or `failed`; `unknown` before the first evaluation."""
     problem: str = ""
+    """Why it has failed."""
     missing: tuple[str, ...] = ()
     """The metrics that do not exist."""
     since: float = 0.0
+    """Since when it is in this state, in seconds since 1970."""
 
 
 class SilenceView(Contract, name="callboard.alerts.silence"):
     """One silence."""
 
     id: str
+    """Its identity."""
     matchers: tuple[str, ...]
+    """The conditions on labels, as texts."""
     begins_at: float
+    """When it begins, in seconds since 1970."""
     ends_at: float
+    """When it ends, in seconds since 1970."""
     author: str
+    """Who has made it."""
     comment: str = ""
+    """Why."""
     is_active: bool = False
+    """Whether it counts at the time of the view."""
 
 
 class AlertsView(Contract, name="callboard.alerts.view"):
@@ -95,8 +114,11 @@ class AlertsView(Contract, name="callboard.alerts.view"):
     at: float
     """The time of the view, in seconds since 1970."""
     alerts: tuple[AlertView, ...] = ()
+    """The alerts: those that fire first."""
     rules: tuple[RuleView, ...] = ()
+    """All rules, in the order of their groups."""
     silences: tuple[SilenceView, ...] = ()
+    """The silences, also those that are over for some days."""
     undelivered: int = 0
     """Notifications that are not delivered yet."""
     counts: dict[str, int] = Field(default_factory=dict)
@@ -113,6 +135,7 @@ class SilenceAdded(Contract, name="callboard.alerts.silence_added"):
     """The silence is stored."""
 
     id: str
+    """The id of the silence."""
 
 
 class AddSilence(Request[SilenceAdded], name="callboard.alerts.add_silence"):
@@ -121,22 +144,29 @@ class AddSilence(Request[SilenceAdded], name="callboard.alerts.add_silence"):
     id: str = Field(min_length=1, max_length=64)
     """Chosen by the asker: asked twice, there is one silence."""
     matchers: tuple[str, ...] = Field(min_length=1, max_length=MATCHERS_MAX)
+    """The conditions on labels, such as `severity=critical`."""
     begins_at: float = Field(ge=0.0, le=1e11)
+    """When it begins, in seconds since 1970."""
     ends_at: float = Field(ge=0.0, le=1e11)
+    """When it ends, in seconds since 1970."""
     author: str
+    """Who makes it."""
     comment: str = ""
+    """Why."""
 
 
 class SilenceEnded(Contract, name="callboard.alerts.silence_ended"):
     """Whether there was such a silence that was not over."""
 
     was_known: bool
+    """Whether there was one of this id that was not over."""
 
 
 class EndSilence(Request[SilenceEnded], name="callboard.alerts.end_silence"):
     """End a silence now."""
 
     id: str
+    """The id of the silence."""
 
 
 class Followed(Contract, name="callboard.alerts.followed"):
@@ -150,6 +180,7 @@ class FollowAlerts(Request[Followed], name="callboard.alerts.follow"):
     """
 
     follower: Ref[Any]
+    """The actor, which handles `AlertChanged`."""
 
 
 class AlertChanged(Contract, name="callboard.alerts.changed"):
@@ -158,11 +189,13 @@ class AlertChanged(Contract, name="callboard.alerts.changed"):
     number: int
     """Counts the changes of this manager since it began, from 1."""
     at: float
+    """When it was evaluated, in seconds since 1970."""
     before: str
     """The state before; empty for an alert that was not there."""
     state: str
     """The state now; empty for a pending alert that is not there any more."""
     alert: AlertView
+    """The alert after the step."""
 
 
 def alert_view(view: View) -> AlertView:

@@ -48,7 +48,9 @@ class Receiver:
     """One way to notify somebody."""
 
     name: str
+    """Its name, which routes use."""
     kind: str = ReceiverKind.LOG
+    """One of `log`, `webhook` and `alertmanager`."""
     url: str = ""
     """Where a webhook or an Alertmanager listens."""
     sends_resolved: bool = True
@@ -73,7 +75,9 @@ class AlertRoute:
     """
 
     receiver: str
+    """The name of its receiver."""
     matchers: tuple[Matcher, ...] = ()
+    """The conditions on the labels of an alert."""
     group_by: tuple[str, ...] = (NAME_LABEL,)
     """Alerts with equal values of these labels are one notification; `...` for all labels."""
     group_wait_s: float = 30.0
@@ -83,7 +87,9 @@ class AlertRoute:
     repeat_interval_s: float = 4 * 3_600.0
     """After this time without news, alerts that fire are notified again."""
     continues: bool = False
+    """Whether the routes after it get the alerts that it takes, too."""
     routes: "tuple[AlertRoute, ...]" = ()
+    """Its children, in their order."""
 
     def __post_init__(self) -> None:
         for name in ("group_wait_s", "group_interval_s", "repeat_interval_s"):
@@ -159,8 +165,11 @@ class Inhibition:
     """While a source fires, nobody is notified of targets with equal values of some labels."""
 
     source: tuple[Matcher, ...]
+    """The conditions on the alert that fires."""
     target: tuple[Matcher, ...]
+    """The conditions on the alert that it mutes."""
     equal: tuple[str, ...] = ()
+    """The labels whose values must be equal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,8 +177,11 @@ class NotificationPlan:
     """Receivers, the route of all alerts, and inhibitions. Without receivers, the log hears all."""
 
     receivers: tuple[Receiver, ...] = (LOG,)
+    """All receivers."""
     route: AlertRoute = AlertRoute(receiver=LOG.name)
+    """The route of all alerts, with its children."""
     inhibitions: tuple[Inhibition, ...] = ()
+    """Which alerts mute others."""
 
     def __post_init__(self) -> None:
         names = [receiver.name for receiver in self.receivers]

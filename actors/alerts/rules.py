@@ -38,6 +38,8 @@ class OnMissing(enum.StrEnum):
     """They resolve, as in Prometheus: the condition does not hold."""
     KEEP = "keep"
     """They stay as they are: nobody knows."""
+    IGNORE = "ignore"
+    """They resolve, and the rule is well: not every system has such metrics."""
 
 
 def digest(*parts: str) -> str:
@@ -66,6 +68,7 @@ class AlertRule:
     """An alert that fires goes on while this expression gives its sample: a second, lower
     threshold, so that a value near the first one does not fire again and again."""
     on_missing: OnMissing = OnMissing.RESOLVE
+    """What becomes of its alerts while its metrics do not exist."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """More labels of its alerts; templates may use `$labels`."""
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -100,7 +103,7 @@ class AlertRule:
             if not _is_seconds(seconds):
                 yield where, f"{seconds!r} is no number of seconds from 0 to a year"
         if not isinstance(missing, OnMissing):
-            yield "on_missing", f"{shown(missing)} is none of resolve, keep"
+            yield "on_missing", f"{shown(missing)} is none of resolve, keep, ignore"
         yield from _label_problems("labels", self.labels)
         yield from _text_problems("labels", self.labels, allows_value=False)
         yield from _text_problems("annotations", self.annotations, allows_value=True)
@@ -162,7 +165,9 @@ class RuleGroup:
     """Rules that are evaluated together, for the same moment."""
 
     name: str
+    """Its name, which no other group has."""
     rules: tuple[AlertRule, ...]
+    """Its rules; no two of them have the same name and labels."""
     interval_s: float = 60.0
     """They are evaluated at whole multiples of this time since 1970."""
     offset_s: float = 0.0

@@ -203,6 +203,15 @@ class AlertRunner:
             )
             results = await self._evaluation.group(group, due_ns, firing)
             self.core.evaluated(group, results, due_ns)
+            for health in self.core.table.take_unwell():
+                LOGGER.warning(
+                    "the rule %s of the group %s %s",
+                    health.name,
+                    health.group,
+                    f"cannot be evaluated: {health.problem}"
+                    if health.state is RuleState.FAILED
+                    else f"has no data: there is no metric {', '.join(health.missing)}",
+                )
             self._wake.set()
             due_ns += group.interval_ns
 

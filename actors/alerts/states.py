@@ -69,6 +69,7 @@ class Alert:
     """One alert: a sample of a rule's expression, over time."""
 
     id: str
+    """Its identity: that of its rule, and the labels of its sample."""
     rule: str
     """The identity of its rule."""
     group: str
@@ -76,15 +77,19 @@ class Alert:
     labels: Labels
     """Those of the sample, those of the rule, and `alertname`."""
     annotations: Labels
+    """Texts for people, rendered with the newest value."""
     state: AlertState
+    """Its state now."""
     value: float
     """The newest value of the expression."""
     active_since_ns: int
     """Since when the condition holds; later by the time in which nobody evaluated."""
     fired_at_ns: int = 0
+    """When it fired, the last time; 0 if it never did."""
     ended_since_ns: int = 0
     """Since when the condition of an alert that still fires does not hold; 0 while it does."""
     resolved_at_ns: int = 0
+    """When it was resolved; 0 while it fires."""
 
     @property
     def name(self) -> str:

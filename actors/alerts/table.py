@@ -68,6 +68,7 @@ class AlertTable:
         self.stored_moments: Final[set[str]] = set()
         """The groups whose moment is stored: an alert of theirs is pending."""
         self.news: Final[list[Change]] = []
+        self._unwell: Final[dict[str, RuleHealth]] = {}
 
     def restore(self, alert: Alert) -> None:
         """Take an alert from the store."""
@@ -83,6 +84,12 @@ class AlertTable:
                 health = self.health.get(name)
                 found.append(health or _unknown(group, rule, name))
         return found
+
+    def take_unwell(self) -> list[RuleHealth]:
+        """The rules that have failed, or lost their data, since the last call."""
+        unwell = list(self._unwell.values())
+        self._unwell.clear()
+        return unwell
 
     def end_rules_that_are_gone(self, now_ns: int) -> None:
         """End the alerts whose rules do not exist any more."""
@@ -154,6 +161,7 @@ class AlertTable:
     ) -> None:
         name = group.rule_id(rule)
         is_missing = not found.samples and bool(found.missing)
+        is_missing = is_missing and rule.on_missing is not OnMissing.IGNORE
         state = RuleState.NO_DATA if is_missing else RuleState.OK
         missing = found.missing if is_missing else ()
         self._set_health(group, rule, state, now_ns, missing=missing)
@@ -230,7 +238,8 @@ class AlertTable:
     ) -> None:
         name = group.rule_id(rule)
         before = self.health.get(name)
-        since_ns = before.since_ns if before is not None and before.state is state else now_ns
+        is_new = before is None or before.state is not state
+        since_ns = now_ns if before is None or is_new else before.since_ns
         health = RuleHealth(
             id=name, group=group.name, name=rule.name, expression=rule.expression, state=state,
             problem=problem, missing=missing, since_ns=since_ns,
@@ -238,6 +247,8 @@ class AlertTable:
         if health != before:
             self.health[name] = health
             self._dirty[f"rule/{name}"] = None
+            if is_new and state is not RuleState.OK:
+                self._unwell[name] = health
 
     def _note_moment(self, group: RuleGroup) -> None:
         """Store the time of an evaluation while it decides when an alert fires."""

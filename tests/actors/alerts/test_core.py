@@ -253,3 +253,26 @@ def test_a_plan_names_its_problems() -> None:
         NotificationPlan(route=AlertRoute(receiver="nobody"))
     with pytest.raises(SpecError, match="two receivers"):
         NotificationPlan(receivers=(Receiver("log"), Receiver("log")))
+
+
+def test_an_end_is_delivered_though_the_alert_was_pending_again() -> None:
+    rules = group(rule(for_s=20.0), interval_s=10.0)
+    core = AlertCore((rules,), NotificationPlan(route=ROUTE))
+    seen = []
+    for at_s in range(0, 500, 10):
+        holds = at_s < 100 or at_s == 200
+        evaluate(core, rules, found(A) if holds else found(), at_s)
+        seen += [(at_s, names) for names in sent(core)]
+    assert seen == [(50, ["a"]), (350, ["-a"])]
+
+
+def test_a_clock_that_is_set_back_delays_a_group_by_its_interval_only() -> None:
+    core = made()
+    evaluate(core, RULES, found(A), 7_200)
+    evaluate(core, RULES, found(A), 7_230)
+    assert sent(core) == [["a"]]
+    seen = []
+    for at_s in range(0, 400, 10):
+        evaluate(core, RULES, found(A, B), at_s)
+        seen += [(at_s, names) for names in sent(core)]
+    assert seen == [(300, ["a", "b"])]

@@ -7,11 +7,11 @@ from typing import Any, Final
 import pytest
 
 from callboard.actors.alerts.core import AlertCore
-from callboard.actors.alerts.default_rules import default_groups
+from callboard.actors.alerts.default_rules import NO_METRICS, default_groups
 from callboard.actors.alerts.evaluation import RuleEvaluation
 from callboard.actors.alerts.routing import NotificationPlan
 from callboard.actors.alerts.rules import AlertRule, RuleGroup, check_groups
-from callboard.actors.alerts.table import Failed, Found
+from callboard.actors.alerts.table import Found
 from callboard.actors.alerts.window_evaluator import WindowEvaluator
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 from callboard.messages.core.errors import SpecError
@@ -39,7 +39,7 @@ def key(kind: MetricKind, name: str, **tags: str) -> SeriesKey:
         ({"for_s": -1}, "for: -1 is no number of seconds"),
         ({"for_s": float("nan")}, "for: nan is no number"),
         ({"keep_firing_for_s": True}, "keep_firing_for: True"),
-        ({"on_missing": "never"}, "'never' is none of resolve, keep"),
+        ({"on_missing": "never"}, "'never' is none of resolve, keep, ignore"),
         ({"labels": {"9": "a"}}, "'9' is no name of a label"),
         ({"labels": {"__name__": "a"}}, "'__name__' is no name of a label"),
         ({"labels": {"a": 1}}, "'a' is 1, which is no text"),
@@ -172,6 +172,17 @@ async def test_they_evaluate_over_every_kind_of_metric_and_stay_quiet_when_all_i
             assert results[of.rule_id(each)] == Found({}), each.name
 
 
+async def test_only_one_of_them_fires_when_there_are_no_metrics_and_all_are_well() -> None:
+    (of,) = default_groups()
+    evaluation = RuleEvaluation(WindowEvaluator(windows({LAG: [1.0]}, T0)))
+    results = await evaluation.group(of, T0, frozenset())
+    core = AlertCore((of,), NotificationPlan())
+    for minute in range(7):
+        core.evaluated(of, results, T0 + minute * 60 * S)
+    assert [(a.name, a.state) for a in core.table.alerts.values()] == [(NO_METRICS, "firing")]
+    assert {health.state for health in core.table.rules_now()} == {"ok"}
+
+
 async def test_each_of_them_fires_when_something_is_wrong() -> None:
     series = {}
     for name, metric in METRICS.items():
@@ -186,11 +197,11 @@ async def test_each_of_them_fires_when_something_is_wrong() -> None:
         results = await evaluation.group(of, T0, frozenset())
         for each in of.rules:
             result = results[of.rule_id(each)]
-            assert not isinstance(result, Failed), (each.name, result)
-            assert result.samples, each.name
+            assert isinstance(result, Found), (each.name, result)
+            assert bool(result.samples) is (each.name != NO_METRICS)
         core = AlertCore((of,), NotificationPlan())
         for minute in range(7):
             core.evaluated(of, results, T0 + minute * 60 * S)
         states = {alert.name: alert.state for alert in core.table.alerts.values()}
-        assert set(states) == {each.name for each in of.rules}
+        assert set(states) | {NO_METRICS} == {each.name for each in of.rules}
         assert set(states.values()) == {"firing"}

@@ -135,7 +135,9 @@ async def test_a_final_refusal_is_given_up_at_once_and_eight_attempts_otherwise(
         assert (one.attempts, two.attempts) == (1, 8)
 
 
-async def test_rules_that_fail_hang_or_have_no_data_differ() -> None:
+async def test_rules_that_fail_hang_or_have_no_data_differ(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def hangs() -> Any:
         await asyncio.Event().wait()
 
@@ -160,6 +162,8 @@ async def test_rules_that_fail_hang_or_have_no_data_differ() -> None:
     assert "0.05 s" in found["hangs"].problem
     assert "ValueError: odd" in found["defect"].problem
     assert runner.core.counts["failures"] >= 4
+    assert "the rule None of the group g has no data: there is no metric some_m" in caplog.text
+    assert caplog.text.count("cannot be evaluated") == 4
 
 
 async def test_rules_that_got_no_turn_have_failed() -> None:
