@@ -62,6 +62,8 @@ class Commits:
         self.is_fresh = False
         """Whether the pipeline is what is stored; after a failure `reload` makes it so."""
         self.overtaken = 0
+        self.behind: int | None = None
+        """The rows that the source still has; None if it does not know."""
 
     @property
     def status(self) -> Status:
@@ -149,7 +151,8 @@ class Commits:
             changes[out_key(number)] = None
             account.deliver(rows)
         changes |= state_changes(self._pipeline.states, self._states)
-        status = replace(status, committed_at=self._wall_time())
+        behind = -1 if self.behind is None else self.behind
+        status = replace(status, committed_at=self._wall_time(), behind=behind)
         encoded = account.encode()
         changes["status"], changes["account"] = status.encode(), encoded
         before = self.stored.commit

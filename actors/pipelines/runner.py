@@ -123,7 +123,6 @@ class PipelineRunner:
         self._source_ended = False
         self._state = RunState.STARTING
         self._retries = self._store_failures = self._failures_in_a_row = 0
-        self._behind: int | None = None
         self._lag_checked_s = float("-inf")
         self._closing = asyncio.Event()
         self._moved = asyncio.Event()
@@ -174,7 +173,7 @@ class PipelineRunner:
             reason=status.reason if self.failed is None else self.failed.message,
             position=status.position,
             batches=status.batches,
-            behind=self._behind,
+            behind=self._commits.behind,
             lag_s=now_s - self._ahead[0].read_s if self._ahead else 0.0,
             in_flight=len(self._ahead) + (0 if deliverer is None else len(deliverer)),
             retries=self._retries,
@@ -510,7 +509,7 @@ class PipelineRunner:
         if now_s - self._lag_checked_s >= LAG_EVERY_S:
             self._lag_checked_s = now_s
             with contextlib.suppress(CallboardError, OSError):
-                self._behind = await self._source.behind(self._commits.status.position)
+                self._commits.behind = await self._source.behind(self._commits.status.position)
 
     # --- dead letters that come again --------------------------------------------------------
 

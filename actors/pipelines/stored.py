@@ -84,6 +84,8 @@ class Status:
     sink: str = ""
     committed_at: float = 0.0
     """When it was last stored, in seconds since 1970."""
+    behind: int = -1
+    """The rows that the source still had then; -1 if it does not know."""
 
     def encode(self) -> bytes:
         """The status for a store."""
@@ -91,7 +93,7 @@ class Status:
             (
                 FORMAT, self.state, self.reason, self.owner, self.fence, self.version,
                 self.position, self.batches, self.letters, self.source, self.sink,
-                self.committed_at,
+                self.committed_at, self.behind,
             )
         )  # fmt: skip
         return packed

@@ -19,7 +19,7 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
-    | {"append", "project", "tell_local"}
+    | {"append", "pipeline", "project", "tell_local"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""
@@ -74,6 +74,7 @@ FIGURES = {
     "resume": {"resume_s", "run_again"},
     "append": {"append_p50_ms", "append_p99_ms", "events_per_s", "batched_events_per_s"},
     "project": {"events_per_s", "rebuild_per_s"},
+    "pipeline": {"stage_us"},
     "nodes": {
         *("within_pipelined_per_s", "between_round_trip_p99_ms", "between_values_16mb_mb_per_s"),
         *("between_over_within_pipelined", "sub_tasks_per_s"),

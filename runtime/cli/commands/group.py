@@ -6,6 +6,7 @@ import callboard
 
 from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
+from .pipelines import letters, pipelines
 from .running import run, sim
 from .systems import doctor, down, top, tree, why
 
@@ -23,6 +24,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store,
+    store, pipelines, letters,
 ):  # fmt: skip
     group.add_command(declared)

@@ -98,7 +98,8 @@ async def test_a_stage_on_a_pool_keeps_order_and_accounts(type_: str, tmp_path: 
     )
     actor = props(
         PipelineActor, spec_of(PipelineStage("parse", "parse"), check, total),
-        lambda: MemorySource(lines(60)), TableSink, lambda: SqliteReadModelStore(store), limits=LIMITS,
+        lambda: MemorySource(lines(60)), TableSink, lambda: SqliteReadModelStore(store),
+        limits=LIMITS,
     )  # fmt: skip
     async with callboard.start(engine="inline", hosts=2) as system:
         await system.pool(StageAgent, size=3)

@@ -49,7 +49,7 @@ def test_a_row_comes_back_and_its_letter_survives_its_encoding(row: Any) -> None
 def test_a_contract_comes_back_when_it_is_known() -> None:
     made = letter(Order(number=7))
     assert row_of(made, {Order.contract_name: Order}) == Order(number=7)
-    with pytest.raises(LetterUnreadable, match="test.pipelines.order"):
+    with pytest.raises(LetterUnreadable, match=r"test\.pipelines\.order"):
         row_of(made)
 
 
