@@ -139,10 +139,12 @@ class PipelineRunner:
         if self._deliverer is not None:
             await self._sink.open()  # type: ignore[union-attr]  # only a sink inside has no `open`
             self._deliverer.start()
-        await self._commits.open()
-        self._read_position = self._commits.status.position
-        self._stored_now()
-        self._began_with = self._commits.account
+        try:
+            await self._reload()
+        except TRANSIENT as error:
+            # A pipeline that is started before its store waits for it.
+            LOGGER.warning("The pipeline %s waits for its store: %s", self.name, error)
+            self._store_failures += 1
         self._task = asyncio.create_task(self._run(), name=f"pipeline {self.name}")
 
     async def wait(self, until: Callable[[PipelineStatistics], bool], timeout_s: float) -> None:
@@ -278,9 +280,12 @@ class PipelineRunner:
 
     async def _reload(self) -> None:
         await self._forget_ahead()
+        is_first = not self._commits.is_claimed
         await self._commits.reload()
+        if is_first:
+            self._began_with = self._commits.account
         self._read_position, self._source_ended = self._commits.status.position, False
-        self._moved.set()
+        self._stored_now()
 
     async def _commit(self, changes: Changes, status: Status) -> bool:
         is_stored = await self._commits.commit(changes, status)

@@ -449,6 +449,8 @@ SEEN: Final = MappingProxyType(
         "done_stays_done": "Sub-tasks that were durably done before a resume do not run again.",
         "durable_before_it_leaves": "No result is collected or delivered before it is durable.",
         "superseded_is_silent": "A superseded owner writes no more events.",
+        "accounts_add_up": "The accounts of a pipeline add up at each of its commits.",
+        "rows_leave_once": "Each row leaves its pipeline exactly once, by one way.",
         "work_goes_on": "The death of a root or a driver does not stop the work of a host.",
         "started_once": "An actor that a driver knows runs exactly once, any other at most once.",
         "drivers_forgotten": "No trace remains of a driver that has left or died.",

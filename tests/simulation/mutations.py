@@ -38,6 +38,7 @@ from callboard.supervisors.sequence import Sequence
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
+from .pipeline_mutations import PIPELINES
 
 __all__ = ["MUTATIONS"]
 
@@ -386,6 +387,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         **DETACHED,
         **LEASES,
+        **PIPELINES,
     }
 )  # fmt: skip
 """The defects by name."""

@@ -16,6 +16,7 @@ from .driver_restarts import draw_kill, run_driver
 from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
 from .faults import LINK_FAULTS
 from .leases import leases
+from .pipelines import pipelines
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
@@ -128,6 +129,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "detached": detached,
         "authority": authority,
         "leases": leases,
+        "pipelines": pipelines,
     }
 )
 """The scenarios by name; the first is the default."""
