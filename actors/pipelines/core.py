@@ -22,7 +22,7 @@ from .errors import PipelineStopped, StageFailed, StageOutputRefused, StageValid
 from .letters import DeadLetter, letter_of
 from .registry import Flushes, Processor, StageEffects, StageType
 from .schemas import ColumnCheck, is_of_columns
-from .spec import DataPipeline, ErrorHandlingStrategy, ErrorPolicy, PipelineStage, Placement
+from .spec import DataPipeline, ErrorHandlingStrategy, ErrorPolicy, PipelineStage, StagePlacement
 
 __all__ = [
     "BatchRun",
@@ -70,7 +70,7 @@ class BuiltStage:
         self.strategy = strategy
         self.policy = strategy.then if strategy.policy is ErrorPolicy.RETRY else strategy.policy
         """The policy for rows."""
-        self.runs_here = spec.placement is Placement.HERE
+        self.runs_here = spec.placement is StagePlacement.HERE
         of_columns = is_of_columns(spec.output_schema)
         self.check = ColumnCheck(spec.output_schema) if of_columns else None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import PipelineRefused
 from .ports import PipelineSink, PipelineSource
-from .registry import Settings
+from .registry import StageSettings
 from .sinks import FileSink, TableSink
 from .sources import FileSource
 from .spec import DataPipeline
@@ -42,17 +42,17 @@ def sink_of(spec: DataPipeline) -> PipelineSink:
     return TableSink(key)
 
 
-def _settings(spec: DataPipeline, name: str) -> Settings:
+def _settings(spec: DataPipeline, name: str) -> StageSettings:
     given: Any = spec.configuration.get(name)
     if not isinstance(given, Mapping):
         raise PipelineRefused.of(
             spec.name,
             [f"{spec.place(f'configuration.{name}')}: the pipeline names no {name}"],
         )
-    return Settings(given)
+    return StageSettings(given)
 
 
-def _check(spec: DataPipeline, name: str, settings: Settings) -> None:
+def _check(spec: DataPipeline, name: str, settings: StageSettings) -> None:
     problems = [
         f"{spec.place(f'configuration.{name}.{path}')}: {text}"
         for path, text in settings.check_rest()

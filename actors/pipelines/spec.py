@@ -20,8 +20,8 @@ __all__ = [
     "ErrorPolicy",
     "MonitoringConfiguration",
     "PipelineStage",
-    "Placement",
     "Schema",
+    "StagePlacement",
 ]
 
 LETTERS_MAX: Final = 10_000
@@ -78,7 +78,7 @@ class MonitoringConfiguration:
 
 
 @enum.unique
-class Placement(enum.StrEnum):
+class StagePlacement(enum.StrEnum):
     """Where a stage runs."""
 
     HERE = "here"
@@ -103,7 +103,7 @@ class PipelineStage:
     timeout_s: float = 30.0
     """A stage that takes longer for one batch counts as failed. A pipeline that runs inside a
     caller's own call, as `Pipeline.run_batch` does, cannot interrupt a stage."""
-    placement: Placement = Placement.HERE
+    placement: StagePlacement = StagePlacement.HERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class DataPipeline:
     name: str
     stages: tuple[PipelineStage, ...]
     configuration: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the source and the sink, and of nothing else; see docs/pipelines.md."""
+    """StageSettings of the source and the sink, and of nothing else; see docs/pipelines.md."""
     error_handling: ErrorHandlingStrategy = field(default_factory=ErrorHandlingStrategy)
     monitoring: MonitoringConfiguration = field(default_factory=MonitoringConfiguration)
     version: int = 1

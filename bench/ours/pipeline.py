@@ -24,7 +24,12 @@ from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.build import build_pipeline
 from callboard.actors.pipelines.core import Pipeline
 from callboard.actors.pipelines.figures import PipelineLimits, RunState
-from callboard.actors.pipelines.registry import Settings, StageEffects, StageRegistry, StageType
+from callboard.actors.pipelines.registry import (
+    StageEffects,
+    StageRegistry,
+    StageSettings,
+    StageType,
+)
 from callboard.actors.pipelines.runner import PipelineRunner
 from callboard.actors.pipelines.sinks import TableSink, read_table
 from callboard.actors.pipelines.sources import MemorySource
@@ -48,7 +53,7 @@ class Nothing:
         return batch
 
 
-def _nothing(_stage: PipelineStage, _settings: Settings) -> Nothing:
+def _nothing(_stage: PipelineStage, _settings: StageSettings) -> Nothing:
     return Nothing()
 
 

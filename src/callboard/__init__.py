@@ -12,6 +12,7 @@ The names that nearly every program needs are here; the others are in modules by
 | `callboard.jobs` | plans, sub-tasks, retries |
 | `callboard.keyed` | actors that belong to a key |
 | `callboard.messaging` | notices, timers, limits, the codec |
+| `callboard.pipelines` | rows through stages, exactly once, and dead letters |
 | `callboard.placement` | hosts, resources, routing |
 | `callboard.reducers` | the merge of many results into one |
 | `callboard.states` | states of executions and agents |
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from . import jobs as jobs
     from . import keyed as keyed
     from . import messaging as messaging
+    from . import pipelines as pipelines
     from . import placement as placement
     from . import reducers as reducers
     from . import states as states
@@ -97,6 +99,7 @@ TOPICS: Final = (
     "jobs",
     "keyed",
     "messaging",
+    "pipelines",
     "placement",
     "reducers",
     "states",

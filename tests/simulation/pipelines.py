@@ -14,7 +14,12 @@ from callboard.actors.pipelines.actor import PipelineActor
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.figures import PipelineLimits
 from callboard.actors.pipelines.ports import Delivery, PipelineSink
-from callboard.actors.pipelines.registry import Settings, StageEffects, StageRegistry, StageType
+from callboard.actors.pipelines.registry import (
+    StageEffects,
+    StageRegistry,
+    StageSettings,
+    StageType,
+)
 from callboard.actors.pipelines.sinks import CallSink, TableSink, read_table
 from callboard.actors.pipelines.sources import MemorySource
 from callboard.actors.pipelines.spec import (
@@ -186,7 +191,7 @@ class _Flaky:
         return batch
 
 
-def _flaky(_stage: PipelineStage, _settings: Settings) -> _Flaky:
+def _flaky(_stage: PipelineStage, _settings: StageSettings) -> _Flaky:
     return _Flaky()
 
 

@@ -23,7 +23,7 @@ from callboard.actors.pipelines.spec import (
     DataPipeline,
     MonitoringConfiguration,
     PipelineStage,
-    Placement,
+    StagePlacement,
 )
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.runtime.stores.memory import MemoryReadModelStore
@@ -89,7 +89,7 @@ async def test_a_stopped_pipeline_answers_and_is_resumed() -> None:
 async def test_a_stage_on_a_pool_keeps_order_and_accounts(type_: str, tmp_path: Path) -> None:
     store = str(tmp_path / "pipelines.db")
     check = PipelineStage(
-        "check", type_, placement=Placement.POOL,
+        "check", type_, placement=StagePlacement.POOL,
         configuration={"where": "id % 3 != 0"} if type_ == "filter"
         else {"rules": {"no third": "id % 3 != 0"}},
     )  # fmt: skip

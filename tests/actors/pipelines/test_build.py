@@ -19,7 +19,7 @@ from callboard.actors.pipelines.spec import (
     ErrorHandlingStrategy,
     ErrorPolicy,
     PipelineStage,
-    Placement,
+    StagePlacement,
 )
 from callboard.messages.core.errors import UsageError
 from tests.thoroughness import examples
@@ -194,9 +194,9 @@ def test_wrong_values_and_orders_are_refused() -> None:
         DataPipeline(
             "a/b",
             (
-                PipelineStage("s", "clean", timeout_s=float("inf"), placement=Placement.POOL),
+                PipelineStage("s", "clean", timeout_s=float("inf"), placement=StagePlacement.POOL),
                 PipelineStage("s", "aggregate", configuration={"compute": {"n": "count()"}},
-                              placement=Placement.POOL),
+                              placement=StagePlacement.POOL),
                 PipelineStage("t", "clean", input_schema={"type": "nothing"}),
             ),
             version=0,
