@@ -48,9 +48,9 @@ def list_letters(
     table = Table(box=None, pad_edge=False)
     for title in ("pipeline", "number", "stage", "age", "place", "reason", "original"):
         table.add_column(title)
-    for pipeline, number, letter in found:
+    for name_of, number, letter in found:
         table.add_row(
-            Text(printable(pipeline)),
+            Text(printable(name_of)),
             str(number),
             Text(printable(letter.stage)),
             age(time.time() - letter.at),

@@ -5,6 +5,7 @@ every row must leave its pipeline exactly once.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -230,7 +231,7 @@ async def pipelines(run: Run) -> None:
             await fixture.system.spawn(
                 props(
                     PipelineActor, _spec(name), lambda: MemorySource(SOURCE),
-                    lambda name=name: _sink(name), UnsteadyStore, make_types=_types,
+                    functools.partial(_sink, name), UnsteadyStore, make_types=_types,
                     limits=LIMITS,
                 ),
                 host=1 + place,
