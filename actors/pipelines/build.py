@@ -10,7 +10,8 @@ from typing import Any, Final
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.names import shown
 
-from .core import BuiltStage, Pipeline
+from .built import BuiltStage
+from .core import Pipeline
 from .errors import PipelineRefused, ProcessorNotFoundError
 from .registry import StageRegistry, StageSettings, StageType
 from .schemas import mismatches, schema_problems

@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 PREFIX: Final = "row/"
+PLAIN: Final = "plain"
+"""The encoding of a row that is stored as it is."""
 DIGITS: Final = 12
 
 
@@ -78,13 +80,18 @@ class TableSink:
 
 
 def _packed(row: Any) -> bytes:
+    packed: bytes
+    if type(row) is dict:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            packed = msgpack.packb((PLAIN, row))
+            return packed
     original, encoding = original_of(row)
     if encoding == "text":
         raise StageOutputRefused(
             f"a {type(row).__name__} cannot be stored in a table.",
             advice="Make plain values of it in the last stage.",
         )
-    packed: bytes = msgpack.packb((encoding, original))
+    packed = msgpack.packb((encoding, original))
     return packed
 
 
@@ -101,8 +108,8 @@ def read_table(
 
 
 def _unpacked(value: bytes) -> Any:
-    encoding, original = msgpack.unpackb(value)
-    if encoding == "bytes":
+    encoding, original = msgpack.unpackb(value, strict_map_key=False)
+    if encoding in (PLAIN, "bytes"):
         return original
     if encoding == "msgpack":
         return msgpack.unpackb(original, strict_map_key=False)

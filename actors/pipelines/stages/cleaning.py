@@ -72,7 +72,7 @@ class _Parse:
         return batch.take(np.delete(np.arange(batch.rows), refused)).with_data(tuple(new))
 
     def _parsed(self, row: Any) -> Mapping[str, Any]:
-        if isinstance(row, Mapping | Contract):
+        if not isinstance(row, (bytes, str)) and isinstance(row, Mapping | Contract):
             return fields_of(row)
         found = json.loads(row) if self._is_json else msgpack.unpackb(row)
         if not isinstance(found, dict):

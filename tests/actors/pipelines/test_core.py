@@ -249,3 +249,17 @@ def test_every_row_has_one_fate_whatever_stages_do(stages: list[Any], batches: l
         assert pipeline.account.read == read
     pipeline.flush()
     assert checked(pipeline).account.stages["sum"].buffered == 0
+
+
+def test_columns_that_a_stage_needs_are_checked_before_it_runs() -> None:
+    pipeline = pipeline_of(
+        PipelineStage(
+            "s",
+            "filter",
+            input_schema={"columns": {"a": "int64"}},
+            configuration={"where": "a > 0"},
+        ),
+        strategy=ErrorHandlingStrategy(ErrorPolicy.FAIL),
+    )
+    result = pipeline.run_batch(DataBatch.of_columns({"a": np.ones(3)}))
+    assert "'a' is float64, not int64" in str(result.error)
