@@ -51,19 +51,31 @@ class PipelineView(Contract, name="callboard.pipelines.view"):
     """The state, the figures and the account of a pipeline; see `PipelineStatistics`."""
 
     name: str
+    """The name of the pipeline."""
     state: RunState
+    """What it does now."""
     reason: str
     """Why it has stopped."""
     batches: int
+    """Batches that were ever stored."""
     behind: int | None
+    """Rows that the source still has; None if it does not know."""
     lag_s: float
+    """For how long the oldest row in a stage has been there, in seconds."""
     in_flight: int
+    """Batches on their way."""
     retries: int
+    """Batches that ran again."""
     hung: int
+    """Stages that missed their deadline."""
     overtaken: int
+    """Commits that were repeated after a person's decision."""
     store_failures: int
+    """Failures of the store or the source that were waited out."""
     deliver_failures: int
+    """Deliveries that the sink did not take."""
     account: dict[str, Any]
+    """The account of the last commit, as `PipelineAccount.to_data` gives it."""
 
     @classmethod
     def of(cls, now: PipelineStatistics) -> "PipelineView":
@@ -82,6 +94,7 @@ class PipelineResumed(Contract, name="callboard.pipelines.resumed"):
     """Whether the pipeline was stopped, and goes on now."""
 
     was_stopped: bool
+    """Whether it was stopped."""
 
 
 class ResumePipeline(Request[PipelineResumed], name="callboard.pipelines.resume"):
@@ -102,8 +115,11 @@ class SendRows(Request[RowsAccepted], name="callboard.pipelines.send_rows"):
     """
 
     sender: str = Field(min_length=1, max_length=200)
+    """The name of the sender, unique among all."""
     sequence: int = Field(ge=1)
+    """The number of the request, from 1."""
     rows: tuple[Any, ...]
+    """The rows: plain values."""
 
 
 class ReceivedSource:

@@ -20,7 +20,7 @@ from .accounts import PipelineAccount, StageFlow
 from .batch import DataBatch, joined
 from .built import BuiltStage, added, check_needs, flushed, settled, stated, stopped
 from .errors import PipelineStopped, StageValidationError
-from .letters import DeadLetter, letter_of
+from .letters import DeadRow, letter_of
 from .registry import StageEffects
 from .spec import (
     DataPipeline,
@@ -77,10 +77,13 @@ class PipelineExecutionResult:
     """What became of one batch."""
 
     outcome: Outcome
+    """How the batch ended."""
     batch: DataBatch | None
     """The rows that left the last stage; None unless it is done."""
-    letters: tuple[DeadLetter, ...] = ()
+    letters: tuple[DeadRow, ...] = ()
+    """The dead letters of the batch."""
     retry: Retry | None = None
+    """The stage that is to be tried again; None otherwise."""
     error: CallboardError | None = None
     """Why the pipeline must stop."""
 
@@ -187,7 +190,7 @@ class BatchRun:
         self._is_replay = is_replay
         self.flows: list[StageFlow] = []
         """What the batch did to each stage so far."""
-        self._letters: list[DeadLetter] = []
+        self._letters: list[DeadRow] = []
         self._states: dict[str, StageState] | None = None
         self.batch = batch
         self.index = 0
@@ -384,7 +387,7 @@ class BatchRun:
             case _:
                 assert_never(stage.policy)
 
-    def _letter(self, stage: BuiltStage, refused: _Refused) -> DeadLetter:
+    def _letter(self, stage: BuiltStage, refused: _Refused) -> DeadRow:
         return letter_of(
             self._source,
             refused.row,

@@ -67,6 +67,7 @@ class StageType:
     """A type of stages."""
 
     name: str
+    """Its name, as stages give it."""
     make: "Callable[[PipelineStage, StageSettings], Processor]"
     """Makes the processor of a stage; reports problems to the settings."""
     may_add_rows: bool = False

@@ -173,6 +173,7 @@ class DeliverRows(Request[RowsDelivered], name="callboard.pipelines.deliver_rows
     """Take rows of a pipeline; a number that was taken before changes nothing."""
 
     pipeline: str
+    """The name of the pipeline."""
     number: int
     """Grows with each delivery of the pipeline."""
     fence: int

@@ -29,7 +29,7 @@ from callboard.messages.storage.stores import ReadModelStore
 
 from .accounts import PipelineAccount
 from .core import StageState
-from .letters import DeadLetter
+from .letters import DeadRow
 
 __all__ = [
     "Changes",
@@ -205,12 +205,12 @@ class PipelineStore:
         """Whether the store has this pipeline."""
         return self.store.get_many(INDEX, [self.name]) != [None]
 
-    def letters(self, after: int = 0, limit: int = PAGE) -> list[tuple[int, DeadLetter]]:
+    def letters(self, after: int = 0, limit: int = PAGE) -> list[tuple[int, DeadRow]]:
         """Dead letters with numbers above `after`, the oldest first."""
         rows = self.store.items(self.model, "letter/", after=letter_key(after), limit=max(1, limit))
-        return [(int(key[7:]), DeadLetter.decode(value)) for key, value in rows]
+        return [(int(key[7:]), DeadRow.decode(value)) for key, value in rows]
 
-    def letters_of(self, numbers: Sequence[int]) -> list[tuple[int, DeadLetter]]:
+    def letters_of(self, numbers: Sequence[int]) -> list[tuple[int, DeadRow]]:
         """The letters of these numbers. Raises `UsageError` for one that does not exist."""
         rows = self.store.get_many(self.model, [letter_key(number) for number in numbers])
         missing = [number for number, row in zip(numbers, rows, strict=True) if row is None]
@@ -220,7 +220,7 @@ class PipelineStore:
                 advice=f"`callboard letters list --pipeline {self.name}` lists those it has.",
             )
         return [
-            (number, DeadLetter.decode(row))
+            (number, DeadRow.decode(row))
             for number, row in zip(numbers, rows, strict=True)
             if row is not None
         ]

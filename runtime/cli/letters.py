@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from callboard.actors.pipelines.letters import DeadLetter
+from callboard.actors.pipelines.letters import DeadRow
 from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.core.errors import UsageError
 
@@ -28,7 +28,7 @@ def list_letters(
     *, url: str, name: str | None, stage: str | None, after: int, limit: int, as_json: bool
 ) -> None:
     """Perform the command; `commands/` declares it."""
-    found: list[tuple[str, int, DeadLetter]] = []
+    found: list[tuple[str, int, DeadRow]] = []
     with opened(url) as store:
         for pipeline in chosen(store, name):
             found += [
@@ -65,8 +65,8 @@ def list_letters(
 
 def _some(
     pipeline: PipelineStore, stage: str | None, after: int, limit: int
-) -> list[tuple[int, DeadLetter]]:
-    found: list[tuple[int, DeadLetter]] = []
+) -> list[tuple[int, DeadRow]]:
+    found: list[tuple[int, DeadRow]] = []
     while len(found) < limit:
         page = pipeline.letters(after, PAGE)
         if not page:
@@ -76,7 +76,7 @@ def _some(
     return found[: max(0, limit)]
 
 
-def _original(letter: DeadLetter) -> str:
+def _original(letter: DeadRow) -> str:
     original: Any = letter.to_data()["original"]
     return original if isinstance(original, str) else json.dumps(original, ensure_ascii=False)
 

@@ -25,7 +25,7 @@ from callboard.actors.pipelines.errors import (
 )
 from callboard.actors.pipelines.figures import PipelineLimits, PipelineStatistics, RunState
 from callboard.actors.pipelines.files import read_pipeline
-from callboard.actors.pipelines.letters import DeadLetter
+from callboard.actors.pipelines.letters import DeadRow
 from callboard.actors.pipelines.outgoing import decode_batch
 from callboard.actors.pipelines.ports import (
     Delivery,
@@ -72,7 +72,7 @@ __all__ = [
     "CallSink",
     "DataBatch",
     "DataPipeline",
-    "DeadLetter",
+    "DeadRow",
     "DeliverRows",
     "Delivery",
     "ErrorHandlingStrategy",

@@ -48,6 +48,8 @@ ROWS: Final = 80
 NAMES: Final = ("inside", "outside")
 END_S_MAX: Final = 40.0
 POLL_S: Final = 0.2
+HANG_S_MAX: Final = 2.0
+"""More than the longest hang of a host."""
 LIMITS: Final = PipelineLimits(
     batch_rows=7, credit_batches=2, idle_s=0.1, deliver_timeout_s=0.5, pool_timeout_s=1.0
 )
@@ -237,7 +239,9 @@ async def pipelines(run: Run) -> None:
                 host=1 + place,
                 restart=Restart.PERMANENT,
             )  # fmt: skip
-        await run_under_faults(fixture, *(_decide(fixture, seen) for _ in range(6)))
+        # Without messages a host that hangs looks as if it were at rest.
+        outlasts = asyncio.sleep(BUSY_S + HANG_S_MAX)
+        await run_under_faults(fixture, outlasts, *(_decide(fixture, seen) for _ in range(6)))
         seen.is_unsteady = False
         await _until_ended(run, seen)
         seen.check()

@@ -2,25 +2,45 @@
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import pytest
 
 import callboard
 from callboard.actors.kernel.props import props
-from callboard.actors.pipelines.actor import PipelineActor, QueryPipeline
+from callboard.actors.pipelines.actor import PipelineActor, PipelineView, QueryPipeline
 from callboard.actors.pipelines.figures import PipelineLimits, RunState
 from callboard.actors.pipelines.sinks import TableSink, read_table
 from callboard.actors.pipelines.sources import FileSource
 from callboard.actors.pipelines.spec import DataPipeline, MonitoringConfiguration, PipelineStage
 from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.ref import Ref
+from callboard.runtime.api.system import System
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 
 from .parts import lines
 
 ROWS: Final = 4_000
 DEADLINE_S: Final = 90.0
+
+
+async def killed_once(system: System, ref: Ref[Any]) -> PipelineView:
+    """Kill the host of a pipeline once, and give the view of its end."""
+    killed = 0
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            await asyncio.sleep(0.05)
+            try:
+                view = await system.ask(QueryPipeline(), ref, timeout_s=5.0)
+            except CallboardError:
+                continue
+            if view.state is RunState.ENDED:
+                assert killed
+                return view
+            if view.batches > 20 and not killed:
+                killed = (await system.view()).hosts[1].pid
+                psutil.Process(killed).kill()
 
 
 @pytest.mark.ray
@@ -47,21 +67,7 @@ async def test_kill_9_of_its_host_loses_and_repeats_nothing(tmp_path: Path) -> N
     )  # fmt: skip
     async with callboard.start(engine="ray", hosts=1) as system:
         ref = await system.spawn(actor)
-        killed: set[int] = set()
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                await asyncio.sleep(0.05)
-                try:
-                    view = await system.ask(QueryPipeline(), ref, timeout_s=5.0)
-                except CallboardError:
-                    continue
-                if view.state is RunState.ENDED:
-                    break
-                if view.batches > 20 and not killed:
-                    pid = (await system.view()).hosts[1].pid
-                    killed.add(pid)
-                    psutil.Process(pid).kill()
-    assert killed
+        view = await killed_once(system, ref)
     assert view.account["read"] == ROWS
     store = SqliteReadModelStore(f"{folder}/store.db")
     rows = [row for _, row in read_table(store, "orders", limit=100_000)]
