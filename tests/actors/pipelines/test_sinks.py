@@ -29,6 +29,7 @@ from callboard.actors.pipelines.sinks import (
 )
 from callboard.actors.pipelines.sources import MemorySource
 from callboard.actors.pipelines.spec import PipelineStage
+from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.stores import ReadModelStore
@@ -141,4 +142,5 @@ async def test_it_goes_on_at_its_position_on_each_store(store: ReadModelStore) -
     assert sum(row["id"] for _, row in read_table(store, "orders")) == sum(
         n for n in range(40) if n % 10 != 5
     )
-    assert [letter.position for _, letter in runner.store.letters()] == [5, 15, 25, 35]
+    letters = PipelineStore(store, "orders").letters()
+    assert [letter.position for _, letter in letters] == [5, 15, 25, 35]
