@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, assert_never, final
 
+import numpy as np
+
 from callboard.messages.core.errors import CallboardError
 
 from .accounts import PipelineAccount, StageFlow
@@ -295,6 +297,25 @@ class BatchRun:
     def fail(self, error: CallboardError) -> None:
         """The next stage did not end in time, or could not be reached: its policy decides."""
         self._failed(self.stage, error, can_be_split=False)
+
+    def stop(self, error: CallboardError) -> None:
+        """The pipeline must stop before this batch."""
+        self.error = error
+
+    def refuse_output(
+        self, refused: Sequence[tuple[int, tuple[str, ...]]], error: CallboardError
+    ) -> None:
+        """Rows that left the last stage cannot be stored: its policy decides, as if it refused."""
+        flow = self.flows[-1]
+        if not refused or len(refused) > flow.passed:
+            # It has made these rows of fewer ones: there is no row of its own to refuse.
+            self.stop(error)
+            return
+        flow.passed -= len(refused)
+        flow.rows_out -= len(refused)
+        self._refused(self._pipeline.stages[-1], flow, [_Refused(*each) for each in refused], None)
+        rest = np.delete(np.arange(self.batch.rows), [row for row, _ in refused])
+        self.batch = self.batch.take(rest)
 
     # --- what a stage did ------------------------------------------------------------------
 

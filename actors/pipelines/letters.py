@@ -100,7 +100,9 @@ def letter_of(
     else:
         original, encoding = original_of(batch.row(origin))
     cut = tuple(_short(reason) for reason in reasons[:REASONS_MAX])
-    return DeadRow(original, encoding, batch.source, batch.place_of(origin), reasons=cut, **known)
+    return DeadRow(
+        original, encoding, _short(batch.source), batch.place_of(origin), reasons=cut, **known
+    )
 
 
 def original_of(row: Any) -> tuple[bytes, str]:

@@ -23,6 +23,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, InternalError, StoreFailed, UsageError
 from callboard.messages.storage.errors import (
     CommitUnknown,
+    StoreDamaged,
     StoreFull,
     StoreUnavailable,
 )
@@ -38,16 +39,15 @@ from .delivery import Deliverer
 from .errors import LetterUnreadable, PipelineStopped
 from .figures import PipelineLimits, PipelineStatistics, RunState, reading_of
 from .letters import row_of
-from .outgoing import encode_batch
+from .output import Output
 from .placing import AskPool, StageRunner
-from .ports import InsideSink, PipelineSink, PipelineSource, SourcePage
+from .ports import PipelineSink, PipelineSource, SourcePage
 from .stored import (
     Changes,
     PipelineState,
     PipelineStore,
     Status,
     letter_key,
-    out_key,
     replay_key,
 )
 
@@ -100,7 +100,6 @@ class PipelineRunner:
         self.failed: CallboardError | None = None
         """The error that ended it; None while it works."""
         self._source = source
-        self._sink = sink
         self._fence = fence
         self._contracts = {contract.contract_name: contract for contract in contracts}
         self._on_stopped = on_stopped
@@ -111,8 +110,11 @@ class PipelineRunner:
         self._threads = ThreadRunner(f"pipeline-{self.name}")
         self._stages = StageRunner(pipeline, ask_pool, self.limits.pool_timeout_s, draw)
         self._deliverer: Deliverer | None = None
-        if not hasattr(sink, "changes"):
-            self._deliverer = Deliverer(sink, self.name, fence, self.limits.deliver_timeout_s, draw)
+        self._output = Output(sink)
+        if self._output.outside is not None:
+            self._deliverer = Deliverer(
+                self._output.outside, self.name, fence, self.limits.deliver_timeout_s, draw
+            )
         self._commits = Commits(
             pipeline, self.store, self._deliverer, self._contracts, fence=fence, owner=owner,
             ends=(source.name, sink.name), wall_time=wall_time,
@@ -136,8 +138,8 @@ class PipelineRunner:
         if self._task is not None:
             raise UsageError("the pipeline was started already.", advice="Make a new runner.")
         await self._source.open()
-        if self._deliverer is not None:
-            await self._sink.open()  # type: ignore[union-attr]  # only a sink inside has no `open`
+        if self._deliverer is not None and self._output.outside is not None:
+            await self._output.outside.open()
             self._deliverer.start()
         try:
             await self._reload()
@@ -196,9 +198,9 @@ class PipelineRunner:
         if self._task is not None:
             await asyncio.wait((self._task,))
         await self._forget_ahead()
-        if self._deliverer is not None:
+        if self._deliverer is not None and self._output.outside is not None:
             await self._deliverer.close()
-            await self._sink.close()  # type: ignore[union-attr]  # see `start`
+            await self._output.outside.close()
         await self._source.close()
         self._stages.close()
         self._commits.close()
@@ -225,6 +227,8 @@ class PipelineRunner:
                     self._failures_in_a_row = 0
                 except TRANSIENT as error:
                     await self._wait_for_store(error)
+                except PipelineStopped as error:
+                    await self._stop(error)
         except BaseException as error:
             if ends_task(error):
                 raise
@@ -396,6 +400,7 @@ class PipelineRunner:
         while True:
             current = attempt
             run = await self._stages.run(run, lambda current=current: begin(current))  # type: ignore[misc]
+            self._output.check(run, self._commits.status.batches + 1)
             result = run.finish()
             if result.outcome is not Outcome.RETRY:
                 return result
@@ -429,13 +434,9 @@ class PipelineRunner:
             changes[letter_key(number)] = letter.encode()
         number = status.batches + 1
         status = replace(status, batches=number, letters=status.letters + len(result.letters))
-        goes_out = batch.rows and self._deliverer is not None
         try:
-            if goes_out:
-                changes[out_key(number)] = encode_batch(batch)
-            elif batch.rows:
-                inside: InsideSink = self._sink  # type: ignore[assignment]  # see `__init__`
-                changes |= inside.changes(batch, number)
+            changes |= self._output.changes(batch, number)
+            if self._deliverer is None:
                 self.pipeline.account.deliver(batch.rows)
             if not await self._commit(changes, status):
                 return False
@@ -444,8 +445,7 @@ class PipelineRunner:
         except CallboardError as error:
             await self._stop(error)
             return False
-        if goes_out:
-            assert self._deliverer is not None, "rows go out"
+        if batch.rows and self._deliverer is not None:
             self._deliverer.add(number, batch)
         return True
 
@@ -525,7 +525,7 @@ class PipelineRunner:
         try:
             ((_, letter),) = await self._threads.call(self.store.letters_of, [number])
             row = row_of(letter, self._contracts)
-        except (UsageError, LetterUnreadable) as error:
+        except (UsageError, LetterUnreadable, StoreDamaged) as error:
             LOGGER.warning("The pipeline %s cannot replay letter %d: %s", self.name, number, error)
             await self._commit(gone, self._commits.status)
             return

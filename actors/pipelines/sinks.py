@@ -13,7 +13,7 @@ import msgpack
 
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import UsageError
-from callboard.messages.core.names import joined
+from callboard.messages.core.names import joined, shown
 from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
 
@@ -42,6 +42,7 @@ PREFIX: Final = "row/"
 PLAIN: Final = "plain"
 """The encoding of a row that is stored as it is."""
 DIGITS: Final = 12
+KEY_CHARACTERS_MAX: Final = 1_000
 
 
 # --- in the store of the pipeline ------------------------------------------------------------
@@ -71,12 +72,19 @@ class TableSink:
             return f"{number:0{DIGITS}}/{place:06}"
         try:
             fields = fields_of(row)
-            return joined(*(str(fields[name]) for name in self._key))
+            key = joined(*(str(fields[name]) for name in self._key))
         except (KeyError, TypeError) as error:
             raise StageOutputRefused(
                 f"a row for the table has no key {', '.join(self._key)}: {error!r}.",
                 advice="Validate the rows before the sink.",
             ) from error
+        if len(key) > KEY_CHARACTERS_MAX or "\0" in key or not key.isprintable():
+            raise StageOutputRefused(
+                f"a row for the table has the key {shown(key)}: it is too long, or has control "
+                "characters.",
+                advice="Clean or validate the key before the sink.",
+            )
+        return key
 
 
 def _packed(row: Any) -> bytes:

@@ -208,22 +208,24 @@ class PipelineStore:
     def letters(self, after: int = 0, limit: int = PAGE) -> list[tuple[int, DeadRow]]:
         """Dead letters with numbers above `after`, the oldest first."""
         rows = self.store.items(self.model, "letter/", after=letter_key(after), limit=max(1, limit))
-        return [(int(key[7:]), DeadRow.decode(value)) for key, value in rows]
+        return [(int(key[7:]), _letter(int(key[7:]), value)) for key, value in rows]
+
+    def _check(self, numbers: Sequence[int]) -> list[bytes]:
+        """The stored letters of these numbers, also damaged ones."""
+        rows = self.store.get_many(self.model, [letter_key(number) for number in numbers])
+        found = [row for row in rows if row is not None]
+        if len(found) < len(rows):
+            missing = numbers[rows.index(None)]
+            raise UsageError(
+                f"the pipeline {self.name!r} has no dead letter {missing}.",
+                advice="`callboard letters list` lists those it has.",
+            )
+        return found
 
     def letters_of(self, numbers: Sequence[int]) -> list[tuple[int, DeadRow]]:
         """The letters of these numbers. Raises `UsageError` for one that does not exist."""
-        rows = self.store.get_many(self.model, [letter_key(number) for number in numbers])
-        missing = [number for number, row in zip(numbers, rows, strict=True) if row is None]
-        if missing:
-            raise UsageError(
-                f"the pipeline {self.name!r} has no dead letter {missing[0]}.",
-                advice=f"`callboard letters list --pipeline {self.name}` lists those it has.",
-            )
-        return [
-            (number, DeadRow.decode(row))
-            for number, row in zip(numbers, rows, strict=True)
-            if row is not None
-        ]
+        rows = self._check(numbers)
+        return [(number, _letter(number, row)) for number, row in zip(numbers, rows, strict=True)]
 
     def replay(self, numbers: Sequence[int]) -> None:
         """Let the pipeline take these letters again, now or when it runs next."""
@@ -236,7 +238,7 @@ class PipelineStore:
 
         def changes(stored: StoredPipeline) -> Changes:
             # Again for each attempt: the pipeline may have replayed one meanwhile.
-            self.letters_of(chosen)
+            self._check(chosen)
             account = stored.account
             assert account is not None, "letters were committed with an account"
             account.letters_pending -= len(chosen)
@@ -290,6 +292,13 @@ def out_key(number: int) -> str:
 def replay_key(number: int) -> str:
     """The key of a command to replay a letter."""
     return f"replay/{number:0{DIGITS}}"
+
+
+def _letter(number: int, data: bytes) -> DeadRow:
+    try:
+        return DeadRow.decode(data)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"dead letter {number}: {error.message}", advice=error.advice) from error
 
 
 def _state(key: str, value: bytes) -> StageState:

@@ -38,7 +38,7 @@ from callboard.messages.storage.events import Append, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore
 
-from .parts import NO_CAP, checked, lines, pipeline_of, types_with
+from .parts import checked, lines, pipeline_of, types_with
 
 DEADLINE_S: Final = 20.0
 LIMITS: Final = PipelineLimits(batch_rows=7, idle_s=0.01, credit_batches=2)
@@ -424,9 +424,10 @@ async def test_events_of_a_log_are_rows() -> None:
     assert [row["position"] for _, row in read_table(store, "orders")] == [2, 4, 6, 8, 10]
 
 
-async def test_a_row_without_its_key_stops_the_pipeline_with_a_clear_state() -> None:
+async def test_a_row_without_its_key_gets_the_policy_of_the_last_stage() -> None:
     rows = [{"id": 1}, {"no": 2}]
-    pipeline = pipeline_of(PipelineStage("c", "clean"), monitoring=NO_CAP)
+    strict = ErrorHandlingStrategy(ErrorPolicy.FAIL)
+    pipeline = pipeline_of(PipelineStage("c", "clean"), strategy=strict)
     async with runner(
         pipeline, MemorySource(rows), TableSink(["id"]), MemoryReadModelStore()
     ) as running:

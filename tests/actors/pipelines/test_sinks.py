@@ -32,6 +32,7 @@ from callboard.actors.pipelines.spec import PipelineStage
 from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import UsageError
+from callboard.messages.storage.errors import StoreDamaged
 from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.choose import read_model_store
 from callboard.runtime.stores.memory import MemoryEventStore
@@ -144,3 +145,43 @@ async def test_it_goes_on_at_its_position_on_each_store(store: ReadModelStore) -
     )
     letters = PipelineStore(store, "orders").letters()
     assert [letter.position for _, letter in letters] == [5, 15, 25, 35]
+
+
+HOSTILE: Final = (
+    b'{"id": "\\ud800"}', b'{"id": 1, "x": "\\ud800"}', b'{"id": 123456789012345678901234567890}',
+    b'{"id": "\\u0000"}', b'{"x": 1}', b'{"id": NaN}', b'{"id": "' + b"k" * 5_000 + b'"}',
+    b'{"id": 2, "x": ' + b"[" * 600 + b"]" * 600 + b"}", b'{"id": 3}', b"\xff\xfe", b'{"id": null}',
+    b'{"id": {"a": 1}}', b'{"\\ud800": 1, "id": 4}', b'{"id": "a/b%c"}', b'{"id": true}',
+)  # fmt: skip
+"""Lines of JSON that some store or other cannot keep."""
+
+
+async def test_rows_that_the_store_cannot_keep_are_dead_letters(store: ReadModelStore) -> None:
+    rows = (*HOSTILE, *(b'{"id": %d}' % number for number in range(100, 110)))
+    for name, sink in (("inside", TableSink(["id"])), ("outside", MemorySink())):
+        pipeline = pipeline_of(PipelineStage("parse", "parse"), name=name)
+        async with PipelineRunner(
+            pipeline, MemorySource(rows), sink, store, limits=LIMITS
+        ) as runner:
+            await runner.wait(lambda now: now.state is RunState.ENDED, DEADLINE_S)
+        account = checked(pipeline).account
+        letters = runner.store.letters()
+        assert account.delivered + len(letters) == len(rows)
+        assert account.delivered >= 10 + 6
+        assert {letter.original for _, letter in letters} <= set(HOSTILE)
+
+
+async def test_a_damaged_letter_names_its_number_and_can_be_discarded() -> None:
+    store = read_model_store("memory:")
+    pipeline = pipeline_of(PipelineStage("parse", "parse"))
+    async with PipelineRunner(
+        pipeline, MemorySource([b"{"] * 3), TableSink(), store, limits=LIMITS
+    ) as runner:
+        await runner.wait(lambda now: now.state is RunState.ENDED, DEADLINE_S)
+        letters = runner.store
+        at = store.position(letters.model)
+        store.apply(letters.model, at, at + 1, {"letter/000000000002": b"\xc1"})
+        with pytest.raises(StoreDamaged, match="dead letter 2"):
+            letters.letters()
+        letters.discard([2])
+        assert [number for number, _ in letters.letters()] == [1, 3]
