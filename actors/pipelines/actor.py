@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 AT_ONCE: Final = 64
+WAITING_MAX: Final = 56
+"""Fewer than `AT_ONCE`: a pipeline that has stopped still answers queries and is resumed."""
 SENDERS_MAX: Final = 10_000
 WAITING_ROWS_MAX: Final = 100_000
 
@@ -250,6 +252,8 @@ class PipelineActor(Actor):
         self._open = contextlib.AsyncExitStack()
         self._runner: PipelineRunner | None = None
         self._source: PipelineSource | None = None
+        self._waiting = 0
+        """Senders that wait until their rows are durable."""
 
     def _built(self) -> Pipeline:
         spec = self._spec() if callable(self._spec) else self._spec
@@ -316,5 +320,15 @@ class PipelineActor(Actor):
             raise UsageError(
                 "this pipeline does not receive rows.", advice="Make it with a ReceivedSource."
             )
+        if self._waiting >= WAITING_MAX:
+            raise MailboxFull(
+                f"{self._waiting} senders wait for the pipeline.",
+                advice="Send again later: it is behind, or has stopped.",
+                may_have_run=False,
+            )
         source.put(request)
-        return RowsAccepted(sequence=await source.durable(request.sender, request.sequence))
+        self._waiting += 1
+        try:
+            return RowsAccepted(sequence=await source.durable(request.sender, request.sequence))
+        finally:
+            self._waiting -= 1

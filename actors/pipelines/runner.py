@@ -58,6 +58,7 @@ TRANSIENT: Final = (StoreUnavailable, StoreFull, CommitUnknown)
 """Failures of a store or a source that are waited out."""
 RETRY: Final = Backoff(min_s=0.1, max_s=5.0)
 LAG_EVERY_S: Final = 1.0
+CLOSE_S_MAX: Final = 5.0
 
 
 class _Ahead(NamedTuple):
@@ -192,10 +193,15 @@ class PipelineRunner:
         """The figures as metrics."""
         return reading_of(self.statistics(), self._commits.account, self._began_with)
 
-    async def close(self) -> None:
-        """Finish the commit that is under way, and end; may be called twice."""
+    async def close(self, timeout_s: float = CLOSE_S_MAX) -> None:
+        """Finish the commit that is under way, and end; may be called twice.
+
+        A stage that takes more than `timeout_s` seconds is given up: its batch comes again.
+        """
         self._closing.set()
         if self._task is not None:
+            await asyncio.wait((self._task,), timeout=timeout_s)
+            self._task.cancel()
             await asyncio.wait((self._task,))
         await self._forget_ahead()
         if self._deliverer is not None and self._output.outside is not None:

@@ -155,3 +155,26 @@ async def test_a_pipeline_of_other_sources_takes_no_rows() -> None:
         ref = await system.spawn(actor)
         with pytest.raises(UsageError, match="does not receive"):
             await system.ask(SendRows(sender="a", sequence=1, rows=()), ref)
+
+
+async def test_senders_that_wait_do_not_keep_a_stopped_pipeline_from_being_resumed() -> None:
+    strict = MonitoringConfiguration(letters_max=0)
+    actor = props(
+        PipelineActor, spec_of(PipelineStage("parse", "parse"), monitoring=strict),
+        ReceivedSource, TableSink, MemoryReadModelStore, limits=LIMITS,
+    )  # fmt: skip
+    async with callboard.start(engine="inline", hosts=1) as system:
+        ref = await system.spawn(actor)
+
+        async def send(sender: int) -> Any:
+            request = SendRows(sender=f"s{sender}", sequence=1, rows=(b"{bad",))
+            try:
+                return await system.ask(request, ref, timeout_s=1.5)
+            except CallboardError as error:
+                return error.code
+
+        sending = asyncio.gather(*(send(n) for n in range(80)))
+        await view_when(system, ref, lambda view: view.state is RunState.STOPPED)
+        assert (await system.ask(ResumePipeline(), ref, timeout_s=1.0)).was_stopped
+        codes = set(await sending)
+        assert codes == {"mailbox_full", "deadline_exceeded"}

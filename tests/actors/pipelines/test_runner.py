@@ -30,9 +30,11 @@ from callboard.actors.pipelines.spec import (
     ErrorPolicy,
     MonitoringConfiguration,
     PipelineStage,
+    StagePlacement,
 )
 from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import NoAgentOffers
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
 from callboard.messages.storage.events import Append, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
@@ -434,3 +436,16 @@ async def test_a_row_without_its_key_gets_the_policy_of_the_last_stage() -> None
         await running.wait(is_stopped, DEADLINE_S)
         assert "no key id" in running.statistics().reason
     assert checked(pipeline).account.read == 0
+
+
+async def test_a_pool_that_never_comes_does_not_keep_a_pipeline_open() -> None:
+    async def nobody(_request: Any, _timeout_s: float) -> Any:
+        raise NoAgentOffers("nobody runs stages.", may_have_run=False)
+
+    pipeline = orders(PipelineStage("far", "clean", placement=StagePlacement.POOL))
+    source = MemorySource(lines(20))
+    running = runner(pipeline, source, TableSink(), MemoryReadModelStore(), ask_pool=nobody)
+    await running.start()
+    await running.wait(lambda now: now.in_flight > 0, DEADLINE_S)
+    await running.close(0.05)
+    assert running.statistics().state is RunState.CLOSED
