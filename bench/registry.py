@@ -43,6 +43,7 @@ LANGGRAPH = _module("langgraph", "langgraph")
 LANGGRAPH_SQLITE = _module("aiosqlite", "langgraph-checkpoint-sqlite")
 DBOS = _module("dbos", "dbos")
 EVENTSOURCING = _module("eventsourcing", "eventsourcing")
+BYTEWAX = _module("bytewax", "bytewax")
 AUTOGEN = _module("autogen_core", "autogen-core")
 DUCKDB = _module("duckdb", "duckdb")
 POLARS = _module("polars", "polars")
@@ -417,6 +418,26 @@ PROJECT = Bench(
     stores=STORES,
 )
 
+PIPELINE = Bench(
+    name="pipeline",
+    question="What does a stage cost for each batch, and how fast do rows get into a table?",
+    ours=_ours(
+        {"batches": 40_000, "stages": 5, "rows": 200_000, "column_rows": 12_800_000},
+        {"batches": 200, "stages": 5, "rows": 300, "column_rows": 1_000},
+    ),
+    peers=(
+        _peer(
+            "bytewax",
+            BYTEWAX,
+            {"batches": 40_000, "stages": 5},
+            {"batches": 200, "stages": 5},
+        ),
+    ),
+    expected_check=workload.expected_pipeline,
+    timeout_s=600.0,
+    stores=STORES,
+)
+
 NODES_FULL = {"messages": 100_000, "round_trips": 2_000, "warm_up": 5_000, "sub_tasks": 10_000}
 NODES_RAY = {"messages": 4_000, "round_trips": 1_000, "warm_up": 400, "sub_tasks": 4_000}
 NODES_SMOKE = {"messages": 200, "round_trips": 20, "warm_up": 10, "sub_tasks": 50}
@@ -538,6 +559,7 @@ BENCHES: tuple[Bench, ...] = (
     APPEND,
     PROJECT,
     METRICS_QUERY,
+    PIPELINE,
     NODES,
     SCALE,
     WINDOWS,

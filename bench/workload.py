@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from bench.outcome import Params, check_of, check_of_each
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "appended_check",
     "ask_reply",
     "ask_request",
+    "column_values",
     "event_data",
     "event_number",
     "expected_append",
@@ -28,6 +31,7 @@ __all__ = [
     "expected_flap",
     "expected_kills",
     "expected_million",
+    "expected_pipeline",
     "expected_project",
     "expected_scale",
     "expected_spawn",
@@ -36,6 +40,8 @@ __all__ = [
     "expected_tell_local",
     "expected_tiers",
     "merge_sub_tasks",
+    "pipeline_check",
+    "pipeline_line",
     "projected_check",
     "sub_task_result",
     "tally",
@@ -167,6 +173,34 @@ def expected_project(params: Params) -> str:
         account = account_of(number, params)
         balances[account] = balances.get(account, 0) + amount_of(number)
     return projected_check(balances)
+
+
+def pipeline_line(number: int) -> dict[str, int]:
+    """A row for a pipeline, from its number."""
+    return {"id": number, "amount": zlib.crc32(number.to_bytes(8, "big")) % 1_000}
+
+
+def column_values(count: int) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Values for a pipeline of columns."""
+    return np.arange(count, dtype=np.int64) * 7919 % 1_000_003
+
+
+def pipeline_check(batches: int, rows: int, total: int, column_sum: int) -> str:
+    """The check over what came out of each pipeline."""
+    return check_of([batches, rows, total, column_sum])
+
+
+def expected_pipeline(params: Params) -> str:
+    """The check that each row came out once, computed without a pipeline."""
+    kept = [pipeline_line(n)["amount"] for n in range(params.get("rows", 0)) if n % 4 != 1]
+    columns = column_values(params.get("column_rows", 0))
+    some = columns[columns % 4 != 1]
+    return pipeline_check(
+        params["batches"],
+        len(kept),
+        sum(amount * 3 + 1 for amount in kept),
+        int(np.sum(some * 3 + 1)),
+    )
 
 
 def expected_state(params: Params) -> str:

@@ -25,6 +25,7 @@ __all__ = ["PipelineAccount", "StageAccount", "StageFlow"]
 FORMAT: Final = 1
 REASONS_MAX: Final = 64
 """The reasons of one stage that are counted by their names."""
+REASON_CHARACTERS_MAX: Final = 200
 OTHER: Final = "other"
 DECAY: Final = 10
 """The share of dead letters counts over at most this many times `letters_share_rows`."""
@@ -106,9 +107,15 @@ class StageAccount:
             self.failures += flow.failures
         if flow.dropped:
             for reason, rows in flow.dropped.items():
-                known = reason in self.dropped or len(self.dropped) < REASONS_MAX
-                name = reason if known else OTHER
+                name = reason if reason in self.dropped else self._new(reason)
                 self.dropped[name] = self.dropped.get(name, 0) + rows
+
+    def _new(self, reason: str) -> str:
+        """A reason that was not counted before, as it can be stored."""
+        if len(self.dropped) >= REASONS_MAX:
+            return OTHER
+        text = str(reason)[:REASON_CHARACTERS_MAX]
+        return text.encode("utf-8", "backslashreplace").decode() or OTHER
 
     def is_balanced(self) -> bool:
         """Whether every row has exactly one fate."""

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 AT_ONCE: Final = 64
+WAITING_MAX: Final = 56
+"""Fewer than `AT_ONCE`: a pipeline that has stopped still answers queries and is resumed."""
 SENDERS_MAX: Final = 10_000
 WAITING_ROWS_MAX: Final = 100_000
 
@@ -51,19 +53,31 @@ class PipelineView(Contract, name="callboard.pipelines.view"):
     """The state, the figures and the account of a pipeline; see `PipelineStatistics`."""
 
     name: str
+    """The name of the pipeline."""
     state: RunState
+    """What it does now."""
     reason: str
     """Why it has stopped."""
     batches: int
+    """Batches that were ever stored."""
     behind: int | None
+    """Rows that the source still has; None if it does not know."""
     lag_s: float
+    """For how long the oldest row in a stage has been there, in seconds."""
     in_flight: int
+    """Batches on their way."""
     retries: int
+    """Batches that ran again."""
     hung: int
+    """Stages that missed their deadline."""
     overtaken: int
+    """Commits that were repeated after a person's decision."""
     store_failures: int
+    """Failures of the store or the source that were waited out."""
     deliver_failures: int
+    """Deliveries that the sink did not take."""
     account: dict[str, Any]
+    """The account of the last commit, as `PipelineAccount.to_data` gives it."""
 
     @classmethod
     def of(cls, now: PipelineStatistics) -> "PipelineView":
@@ -82,6 +96,7 @@ class PipelineResumed(Contract, name="callboard.pipelines.resumed"):
     """Whether the pipeline was stopped, and goes on now."""
 
     was_stopped: bool
+    """Whether it was stopped."""
 
 
 class ResumePipeline(Request[PipelineResumed], name="callboard.pipelines.resume"):
@@ -102,8 +117,11 @@ class SendRows(Request[RowsAccepted], name="callboard.pipelines.send_rows"):
     """
 
     sender: str = Field(min_length=1, max_length=200)
+    """The name of the sender, unique among all."""
     sequence: int = Field(ge=1)
+    """The number of the request, from 1."""
     rows: tuple[Any, ...]
+    """The rows: plain values."""
 
 
 class ReceivedSource:
@@ -234,6 +252,8 @@ class PipelineActor(Actor):
         self._open = contextlib.AsyncExitStack()
         self._runner: PipelineRunner | None = None
         self._source: PipelineSource | None = None
+        self._waiting = 0
+        """Senders that wait until their rows are durable."""
 
     def _built(self) -> Pipeline:
         spec = self._spec() if callable(self._spec) else self._spec
@@ -300,5 +320,15 @@ class PipelineActor(Actor):
             raise UsageError(
                 "this pipeline does not receive rows.", advice="Make it with a ReceivedSource."
             )
+        if self._waiting >= WAITING_MAX:
+            raise MailboxFull(
+                f"{self._waiting} senders wait for the pipeline.",
+                advice="Send again later: it is behind, or has stopped.",
+                may_have_run=False,
+            )
         source.put(request)
-        return RowsAccepted(sequence=await source.durable(request.sender, request.sequence))
+        self._waiting += 1
+        try:
+            return RowsAccepted(sequence=await source.durable(request.sender, request.sequence))
+        finally:
+            self._waiting -= 1

@@ -10,17 +10,18 @@ from typing import Any, Final
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.names import shown
 
-from .core import BuiltStage, Pipeline
+from .built import BuiltStage
+from .core import Pipeline
 from .errors import PipelineRefused, ProcessorNotFoundError
-from .registry import Settings, StageRegistry, StageType
+from .registry import StageRegistry, StageSettings, StageType
 from .schemas import mismatches, schema_problems
 from .spec import (
     DataPipeline,
     ErrorHandlingStrategy,
     ErrorPolicy,
     PipelineStage,
-    Placement,
     Schema,
+    StagePlacement,
 )
 from .stages.standard import standard_types
 
@@ -123,7 +124,7 @@ def _of_stage(stage: PipelineStage) -> Iterator[Problem]:
 def _built(
     stage: PipelineStage, stage_type: StageType, default: ErrorHandlingStrategy
 ) -> tuple[BuiltStage, list[Problem]]:
-    settings = Settings(stage.configuration)
+    settings = StageSettings(stage.configuration)
     problems: list[Problem] = []
     processor: Any = None
     try:
@@ -152,7 +153,11 @@ def _after(stage: PipelineStage, stage_type: StageType, schema: Schema) -> Schem
 
 def _of_order(spec: DataPipeline, stages: list[BuiltStage]) -> Iterator[Problem]:
     last_remote = max(
-        (place for place, stage in enumerate(spec.stages) if stage.placement is Placement.POOL),
+        (
+            place
+            for place, stage in enumerate(spec.stages)
+            if stage.placement is StagePlacement.POOL
+        ),
         default=-1,
     )
     by_name = {built.spec.name: built for built in stages}
@@ -160,7 +165,7 @@ def _of_order(spec: DataPipeline, stages: list[BuiltStage]) -> Iterator[Problem]
         built = by_name.get(stage.name)
         if built is None or not built.type.keeps_state:
             continue
-        if stage.placement is Placement.POOL:
+        if stage.placement is StagePlacement.POOL:
             yield f"stages[{place}].placement", "a stage that keeps rows runs here, not on a pool"
         elif place < last_remote:
             yield (

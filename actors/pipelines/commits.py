@@ -53,7 +53,8 @@ class Commits:
         """The names of source and sink."""
         self._wall_time = wall_time
         self._threads = ThreadRunner(f"pipeline-{pipeline.spec.name}")
-        self._is_claimed = False
+        self.is_claimed = False
+        """Whether the store knows this owner."""
         self._states: Mapping[str, StageState] = {}
         """The states of stages as they are stored."""
         self.stored = StoredPipeline(0, Status(), None)
@@ -62,24 +63,26 @@ class Commits:
         self.is_fresh = False
         """Whether the pipeline is what is stored; after a failure `reload` makes it so."""
         self.overtaken = 0
+        self.behind: int | None = None
+        """The rows that the source still has; None if it does not know."""
 
     @property
     def status(self) -> Status:
         """The status of the last commit."""
         return self.stored.status
 
-    async def open(self) -> None:
-        """Open the store, claim the pipeline, and go on from what is stored."""
-        await self._threads.call(self._store.open)
-        await self.reload()
-
     async def reload(self) -> None:
-        """Go on from what the store has. Raises `WriterFenced` after another owner's commit."""
+        """Go on from what the store has, the first time also claim it.
+
+        Raises `WriterFenced` after another owner's commit.
+        """
+        if not self.is_claimed:
+            await self._threads.call(self._store.open)
         stored = await self._threads.call(self._store.load)
-        if self._is_claimed and stored.status.owner != self._owner:
+        if self.is_claimed and stored.status.owner != self._owner:
             raise self._fenced(stored.status)
         account = self._account_of(stored)
-        if not self._is_claimed:
+        if not self.is_claimed:
             stored = await self._claim(stored, account)
         outgoing = {number: decode_batch(data, self._contracts) for number, data in stored.outgoing}
         if self._deliverer is not None:
@@ -110,7 +113,7 @@ class Commits:
         changes: Changes = {"status": status.encode(), "account": account.encode()}
         if not await self._threads.call(self._store.commit, stored.commit, changes):
             raise StoreUnavailable("another owner came first.", may_have_run=False)
-        self._is_claimed = True
+        self.is_claimed = True
         return replace(stored, commit=stored.commit + 1, status=status)
 
     def _account_of(self, stored: StoredPipeline) -> PipelineAccount:
@@ -149,7 +152,8 @@ class Commits:
             changes[out_key(number)] = None
             account.deliver(rows)
         changes |= state_changes(self._pipeline.states, self._states)
-        status = replace(status, committed_at=self._wall_time())
+        behind = -1 if self.behind is None else self.behind
+        status = replace(status, committed_at=self._wall_time(), behind=behind)
         encoded = account.encode()
         changes["status"], changes["account"] = status.encode(), encoded
         before = self.stored.commit

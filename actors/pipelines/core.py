@@ -14,19 +14,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, assert_never, final
 
+import numpy as np
+
 from callboard.messages.core.errors import CallboardError
 
 from .accounts import PipelineAccount, StageFlow
 from .batch import DataBatch, joined
-from .errors import PipelineStopped, StageFailed, StageOutputRefused, StageValidationError
-from .letters import DeadLetter, letter_of
-from .registry import Flushes, Processor, StageEffects, StageType
-from .schemas import ColumnCheck, is_of_columns
-from .spec import DataPipeline, ErrorHandlingStrategy, ErrorPolicy, PipelineStage, Placement
+from .built import BuiltStage, added, check_needs, flushed, settled, stated, stopped
+from .errors import PipelineStopped, StageValidationError
+from .letters import DeadRow, letter_of
+from .registry import StageEffects
+from .spec import (
+    DataPipeline,
+    ErrorPolicy,
+)
 
 __all__ = [
     "BatchRun",
-    "BuiltStage",
     "Outcome",
     "Pipeline",
     "PipelineExecutionResult",
@@ -37,42 +41,6 @@ __all__ = [
 REFUSED: Final = "refused"
 """The reason of refused rows that are dropped without one."""
 REASONS_SHOWN: Final = 3
-
-
-@final
-class BuiltStage:
-    """A stage with its processor."""
-
-    __slots__ = (
-        "check",
-        "keeps_state",
-        "may_add_rows",
-        "policy",
-        "processor",
-        "runs_here",
-        "spec",
-        "strategy",
-        "type",
-    )
-
-    def __init__(
-        self,
-        spec: PipelineStage,
-        stage_type: StageType,
-        processor: Processor,
-        strategy: ErrorHandlingStrategy,
-    ) -> None:
-        self.spec = spec
-        self.type = stage_type
-        self.processor = processor
-        self.keeps_state = stage_type.keeps_state
-        self.may_add_rows = stage_type.may_add_rows
-        self.strategy = strategy
-        self.policy = strategy.then if strategy.policy is ErrorPolicy.RETRY else strategy.policy
-        """The policy for rows."""
-        self.runs_here = spec.placement is Placement.HERE
-        of_columns = is_of_columns(spec.output_schema)
-        self.check = ColumnCheck(spec.output_schema) if of_columns else None
 
 
 class StageState(NamedTuple):
@@ -111,10 +79,13 @@ class PipelineExecutionResult:
     """What became of one batch."""
 
     outcome: Outcome
+    """How the batch ended."""
     batch: DataBatch | None
     """The rows that left the last stage; None unless it is done."""
-    letters: tuple[DeadLetter, ...] = ()
+    letters: tuple[DeadRow, ...] = ()
+    """The dead letters of the batch."""
     retry: Retry | None = None
+    """The stage that is to be tried again; None otherwise."""
     error: CallboardError | None = None
     """Why the pipeline must stop."""
 
@@ -221,7 +192,7 @@ class BatchRun:
         self._is_replay = is_replay
         self.flows: list[StageFlow] = []
         """What the batch did to each stage so far."""
-        self._letters: list[DeadLetter] = []
+        self._letters: list[DeadRow] = []
         self._states: dict[str, StageState] | None = None
         self.batch = batch
         self.index = 0
@@ -274,17 +245,19 @@ class BatchRun:
         clock = self._pipeline.clock
         began = 0 if clock is None else clock()
         try:
+            if stage.needs is not None and not before.is_rows:
+                check_needs(stage, stage.needs, before)
             if keeps_state:
                 state = self._state(stage)
                 effects = StageEffects(state.value, state.rows)
                 after = self._processed(stage, before, effects)
-                flow = _settled(stage, before, after, effects, state.rows)
+                flow = settled(stage, before, after, effects, state.rows)
             else:
                 effects = StageEffects()
                 after = stage.processor.process(before, effects)
-                flow = _settled(stage, before, after, effects, 0)
+                flow = settled(stage, before, after, effects, 0)
         except Exception as error:  # noqa: BLE001 - a stage may raise anything
-            self._failed(stage, _stated(stage, error), can_be_split=True)
+            self._failed(stage, stated(stage, error), can_be_split=True)
             return
         if clock is not None:
             flow.nanoseconds = clock() - began
@@ -303,7 +276,7 @@ class BatchRun:
             parts.append(processor.process(before, effects))
         if self.is_flush and stage.keeps_state:
             flushes: Any = processor
-            parts.append(_flushed(flushes, effects))
+            parts.append(flushed(flushes, effects))
         if len(parts) == 1:
             return parts[0]
         full = [part for part in parts if part.rows]
@@ -324,6 +297,25 @@ class BatchRun:
     def fail(self, error: CallboardError) -> None:
         """The next stage did not end in time, or could not be reached: its policy decides."""
         self._failed(self.stage, error, can_be_split=False)
+
+    def stop(self, error: CallboardError) -> None:
+        """The pipeline must stop before this batch."""
+        self.error = error
+
+    def refuse_output(
+        self, refused: Sequence[tuple[int, tuple[str, ...]]], error: CallboardError
+    ) -> None:
+        """Rows that left the last stage cannot be stored: its policy decides, as if it refused."""
+        flow = self.flows[-1]
+        if not refused or len(refused) > flow.passed:
+            # It has made these rows of fewer ones: there is no row of its own to refuse.
+            self.stop(error)
+            return
+        flow.passed -= len(refused)
+        flow.rows_out -= len(refused)
+        self._refused(self._pipeline.stages[-1], flow, [_Refused(*each) for each in refused], None)
+        rest = np.delete(np.arange(self.batch.rows), [row for row, _ in refused])
+        self.batch = self.batch.take(rest)
 
     # --- what a stage did ------------------------------------------------------------------
 
@@ -352,7 +344,7 @@ class BatchRun:
         flow = StageFlow(before.rows, 0, 0, 0, failures=1)
         if stage.keeps_state and self.is_flush:
             # Its state has rows of earlier batches, which stay where they are.
-            self.error = _stopped(stage, error)
+            self.error = stopped(stage, error)
             return
         splits = can_be_split and not stage.keeps_state and before.rows > 1
         if splits and stage.policy is not ErrorPolicy.FAIL:
@@ -376,19 +368,19 @@ class BatchRun:
             effects = StageEffects()
             try:
                 after = stage.processor.process(part, effects)
-                settled = _settled(stage, part, after, effects, 0)
+                flow_of_part = settled(stage, part, after, effects, 0)
             except Exception as error:  # noqa: BLE001 - a stage may raise anything
                 flow.failures += 1
                 if stop - start > 1:
                     middle = (start + stop) // 2
                     pending += [(middle, stop), (start, middle)]
                 else:
-                    refused.append(_Refused(start, (_stated(stage, error).message,)))
+                    refused.append(_Refused(start, (stated(stage, error).message,)))
                 continue
             passed.append(after)
-            flow.passed += settled.passed
-            flow.rows_out += settled.rows_out
-            flow.dropped = _added(flow.dropped, settled.dropped)
+            flow.passed += flow_of_part.passed
+            flow.rows_out += flow_of_part.rows_out
+            flow.dropped = added(flow.dropped, flow_of_part.dropped)
             refused += [_Refused(start + row, why) for row, why in effects.refused or ()]
         full = [part for part in passed if part.rows]
         return (joined(full) if full else batch.take(())), refused
@@ -404,10 +396,10 @@ class BatchRun:
             return
         match stage.policy:
             case ErrorPolicy.FAIL:
-                self.error = _stopped(stage, error or _validation(stage, refused))
+                self.error = stopped(stage, error or _validation(stage, refused))
             case ErrorPolicy.DROP:
                 reason = stage.strategy.reason or (REFUSED if error is None else error.code)
-                flow.dropped = _added(flow.dropped, {reason: len(refused)})
+                flow.dropped = added(flow.dropped, {reason: len(refused)})
             case ErrorPolicy.DEAD_LETTER:
                 flow.letters += len(refused)
                 self._letters += [self._letter(stage, each) for each in refused]
@@ -416,7 +408,7 @@ class BatchRun:
             case _:
                 assert_never(stage.policy)
 
-    def _letter(self, stage: BuiltStage, refused: _Refused) -> DeadLetter:
+    def _letter(self, stage: BuiltStage, refused: _Refused) -> DeadRow:
         return letter_of(
             self._source,
             refused.row,
@@ -488,79 +480,6 @@ class BatchRun:
             advice="Correct the source or the stage, replay or discard letters, or raise the "
             "limit; then resume the pipeline.",
         )
-
-
-def _settled(
-    stage: BuiltStage, before: DataBatch, after: Any, effects: StageEffects, buffered: int
-) -> StageFlow:
-    """The flow of a batch through a stage. Raises `StageOutputRefused`."""
-    if type(after) is not DataBatch:
-        raise _wrong(stage, f"gave a {type(after).__name__}, no batch")
-    rows: int = before.rows
-    refused = effects.refused
-    dropped: Mapping[str, int] | None = effects.dropped
-    gone = 0
-    if dropped is not None:
-        gone = sum(dropped.values())
-    if refused is not None:
-        gone += len(refused)
-    passed = rows + buffered - gone - effects.buffered
-    if not stage.may_add_rows:
-        rest = passed - after.rows
-        if rest:
-            if rest < 0:
-                raise _wrong(stage, f"got {rows} rows and gave {after.rows}")
-            dropped = _added(dropped, {stage.type.name: rest})
-            passed = after.rows
-    elif passed < 0 or (after.rows and not passed):
-        raise _wrong(stage, f"names {gone} rows that it left out, of {rows}")
-    if stage.check is not None and after.rows and not after.is_rows:
-        problem = stage.check.problem(after.columns)
-        if problem:
-            raise _wrong(stage, f"gave other columns: {problem}")
-    return StageFlow(rows, passed, after.rows, 0, 0, effects.buffered - buffered, 0, dropped)
-
-
-def _flushed(processor: Flushes, effects: StageEffects) -> DataBatch:
-    after = processor.flush(effects.state)
-    effects.state, effects.buffered = None, 0
-    return after
-
-
-def _added(
-    one: Mapping[str, int] | None, other: Mapping[str, int] | None
-) -> Mapping[str, int] | None:
-    if not one or not other:
-        return one or other
-    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
-
-
-def _wrong(stage: BuiltStage, problem: str) -> StageOutputRefused:
-    return StageOutputRefused(
-        f"the stage {stage.spec.name!r} {problem}.",
-        advice="Correct the stage: it names the rows that it leaves out, and adds none.",
-    )
-
-
-def _stated(stage: BuiltStage, error: Exception) -> CallboardError:
-    if isinstance(error, CallboardError):
-        return error
-    text = str(error)
-    failed = StageFailed(
-        f"the stage {stage.spec.name!r} raised {type(error).__name__}"
-        + (f": {text}." if text else ".")
-    )
-    failed.__cause__ = error
-    return failed
-
-
-def _stopped(stage: BuiltStage, error: CallboardError) -> StageFailed:
-    stopped = StageFailed(
-        f"the stage {stage.spec.name!r} has failed, and its policy is to stop: {error.message}",
-        advice=error.advice or "Correct the stage or its input, then resume the pipeline.",
-    )
-    stopped.__cause__ = error
-    return stopped
 
 
 def _validation(stage: BuiltStage, refused: Sequence[_Refused]) -> StageValidationError:

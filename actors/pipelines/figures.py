@@ -52,10 +52,15 @@ class PipelineStatistics:
     """The figures of a pipeline; the account is that of its last commit."""
 
     name: str
+    """The name of the pipeline."""
     state: RunState
+    """What it does now."""
     reason: str
+    """Why it has stopped; empty otherwise."""
     position: Any
+    """The stored position of the source."""
     batches: int
+    """Batches that were ever stored."""
     behind: int | None
     """Rows that the source still has; None if it does not know."""
     lag_s: float
@@ -63,13 +68,17 @@ class PipelineStatistics:
     in_flight: int
     """Batches on their way."""
     retries: int
+    """Batches that ran again."""
     hung: int
     """Stages that missed their deadline."""
     overtaken: int
     """Commits that were repeated after a person's decision."""
     store_failures: int
+    """Failures of the store or the source that were waited out."""
     deliver_failures: int
+    """Deliveries that the sink did not take."""
     account: Mapping[str, Any]
+    """The account, as `PipelineAccount.to_data` gives it."""
 
 
 def reading_of(

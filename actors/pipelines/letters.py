@@ -12,7 +12,7 @@ from callboard.messages.storage.errors import StoreDamaged
 from .batch import MADE, DataBatch
 from .errors import LetterUnreadable
 
-__all__ = ["REASONS_MAX", "DeadLetter", "letter_of", "original_of", "row_of"]
+__all__ = ["REASONS_MAX", "DeadRow", "letter_of", "original_of", "row_of"]
 
 FORMAT: Final = 1
 REASONS_MAX: Final = 10
@@ -22,7 +22,7 @@ PACKED: Final = "msgpack"
 JSON: Final = "json"
 
 
-class DeadLetter(NamedTuple):
+class DeadRow(NamedTuple):
     """A row that a stage refused, or on which it failed."""
 
     original: bytes
@@ -30,12 +30,15 @@ class DeadLetter(NamedTuple):
     encoding: str
     """How `original` is to be read: `bytes` for itself, `msgpack`, `json`, or a contract's name."""
     source: str
+    """The source, for instance a file."""
     position: int
     """The place of the row in its source; for a row that a stage has made, that of its batch."""
     stage: str
+    """The stage that refused it."""
     schema_version: int
     """The version of the pipeline whose stage refused it."""
     reasons: tuple[str, ...]
+    """Why it was refused; at most 10."""
     attempt: int
     """1 for a row of the source, and one more for each replay."""
     execution: str
@@ -61,7 +64,7 @@ class DeadLetter(NamedTuple):
         return packed
 
     @classmethod
-    def decode(cls, data: bytes) -> "DeadLetter":
+    def decode(cls, data: bytes) -> "DeadRow":
         """The letter in these bytes. Raises `StoreDamaged`."""
         try:
             form, *fields = msgpack.unpackb(data, use_list=False)
@@ -83,7 +86,7 @@ def letter_of(
     at_stage: DataBatch,
     reasons: tuple[str, ...],
     **known: Any,
-) -> DeadLetter:
+) -> DeadRow:
     """The letter for a row of `at_stage`, what came of `batch` before a stage.
 
     A row that a stage has made of several is its own original.
@@ -97,8 +100,8 @@ def letter_of(
     else:
         original, encoding = original_of(batch.row(origin))
     cut = tuple(_short(reason) for reason in reasons[:REASONS_MAX])
-    return DeadLetter(
-        original, encoding, batch.source, batch.place_of(origin), reasons=cut, **known
+    return DeadRow(
+        original, encoding, _short(batch.source), batch.place_of(origin), reasons=cut, **known
     )
 
 
@@ -115,7 +118,7 @@ def original_of(row: Any) -> tuple[bytes, str]:
     return packed, PACKED
 
 
-def row_of(letter: DeadLetter, contracts: Mapping[str, type[Contract]] | None = None) -> Any:
+def row_of(letter: DeadRow, contracts: Mapping[str, type[Contract]] | None = None) -> Any:
     """The row of a letter. Raises `LetterUnreadable`."""
     encoding = letter.encoding
     try:

@@ -12,7 +12,7 @@ from callboard.messages.storage.errors import StoreDamaged
 
 from .batch import DataBatch
 from .errors import StageOutputRefused
-from .letters import DeadLetter, original_of, row_of
+from .letters import DeadRow, original_of, row_of
 
 __all__ = ["decode_batch", "encode_batch"]
 
@@ -70,7 +70,7 @@ def decode_batch(data: bytes, contracts: Mapping[str, type[Contract]] | None = N
             return DataBatch.of_rows(some, source=source, position=position)
         assert kind == ROWS, f"its kind is {kind!r}"
         letters = [
-            DeadLetter(original, encoding, source, position, "", 1, (), 1, "", 0.0)
+            DeadRow(original, encoding, source, position, "", 1, (), 1, "", 0.0)
             for original, encoding in some
         ]
         found: list[Any] = [row_of(letter, contracts) for letter in letters]

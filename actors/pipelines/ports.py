@@ -12,6 +12,7 @@ class SourcePage(NamedTuple):
     """Rows from a source, and the position after them."""
 
     batch: DataBatch
+    """The rows; it may be empty."""
     position: Any
     """Plain values that say where the next page begins."""
     is_end: bool = False
@@ -59,9 +60,11 @@ class Delivery(NamedTuple):
     """Rows for a sink outside the store. Repeated after a crash, with the same rows."""
 
     pipeline: str
+    """The name of the pipeline."""
     number: int
     """The number of the batch: grows with each delivery of the pipeline."""
     batch: DataBatch
+    """The rows."""
     fence: int
     """The fencing token of the pipeline's incarnation; 0 without one."""
 

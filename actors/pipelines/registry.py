@@ -15,7 +15,7 @@ from callboard.messages.core.names import shown
 from .batch import DataBatch
 from .spec import PipelineStage, Schema
 
-__all__ = ["Processor", "Settings", "StageEffects", "StageRegistry", "StageType"]
+__all__ = ["Processor", "StageEffects", "StageRegistry", "StageSettings", "StageType"]
 
 ValueT = TypeVar("ValueT")
 TYPES_MAX: Final = 1_000
@@ -67,7 +67,8 @@ class StageType:
     """A type of stages."""
 
     name: str
-    make: "Callable[[PipelineStage, Settings], Processor]"
+    """Its name, as stages give it."""
+    make: "Callable[[PipelineStage, StageSettings], Processor]"
     """Makes the processor of a stage; reports problems to the settings."""
     may_add_rows: bool = False
     """Whether it makes other rows, perhaps more than it got. Otherwise more rows are an error."""
@@ -104,7 +105,7 @@ class StageRegistry:
         return tuple(sorted(self._types))
 
 
-class Settings:
+class StageSettings:
     """Reads the configuration of one stage, and collects every problem in it."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:

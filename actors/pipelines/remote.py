@@ -17,7 +17,8 @@ from ..kernel.actor import Agent, handler
 from .accounts import StageFlow
 from .batch import DataBatch
 from .build import build_pipeline
-from .core import BatchRun, BuiltStage, Outcome, Pipeline, PipelineExecutionResult
+from .built import BuiltStage
+from .core import BatchRun, Outcome, Pipeline, PipelineExecutionResult
 from .errors import StageFailed
 from .outgoing import decode_batch, encode_batch
 from .registry import StageRegistry

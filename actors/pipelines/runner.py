@@ -23,6 +23,7 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, InternalError, StoreFailed, UsageError
 from callboard.messages.storage.errors import (
     CommitUnknown,
+    StoreDamaged,
     StoreFull,
     StoreUnavailable,
 )
@@ -38,16 +39,15 @@ from .delivery import Deliverer
 from .errors import LetterUnreadable, PipelineStopped
 from .figures import PipelineLimits, PipelineStatistics, RunState, reading_of
 from .letters import row_of
-from .outgoing import encode_batch
+from .output import Output
 from .placing import AskPool, StageRunner
-from .ports import InsideSink, PipelineSink, PipelineSource, SourcePage
+from .ports import PipelineSink, PipelineSource, SourcePage
 from .stored import (
     Changes,
     PipelineState,
     PipelineStore,
     Status,
     letter_key,
-    out_key,
     replay_key,
 )
 
@@ -58,6 +58,7 @@ TRANSIENT: Final = (StoreUnavailable, StoreFull, CommitUnknown)
 """Failures of a store or a source that are waited out."""
 RETRY: Final = Backoff(min_s=0.1, max_s=5.0)
 LAG_EVERY_S: Final = 1.0
+CLOSE_S_MAX: Final = 5.0
 
 
 class _Ahead(NamedTuple):
@@ -100,7 +101,6 @@ class PipelineRunner:
         self.failed: CallboardError | None = None
         """The error that ended it; None while it works."""
         self._source = source
-        self._sink = sink
         self._fence = fence
         self._contracts = {contract.contract_name: contract for contract in contracts}
         self._on_stopped = on_stopped
@@ -111,8 +111,11 @@ class PipelineRunner:
         self._threads = ThreadRunner(f"pipeline-{self.name}")
         self._stages = StageRunner(pipeline, ask_pool, self.limits.pool_timeout_s, draw)
         self._deliverer: Deliverer | None = None
-        if not hasattr(sink, "changes"):
-            self._deliverer = Deliverer(sink, self.name, fence, self.limits.deliver_timeout_s, draw)
+        self._output = Output(sink)
+        if self._output.outside is not None:
+            self._deliverer = Deliverer(
+                self._output.outside, self.name, fence, self.limits.deliver_timeout_s, draw
+            )
         self._commits = Commits(
             pipeline, self.store, self._deliverer, self._contracts, fence=fence, owner=owner,
             ends=(source.name, sink.name), wall_time=wall_time,
@@ -123,7 +126,6 @@ class PipelineRunner:
         self._source_ended = False
         self._state = RunState.STARTING
         self._retries = self._store_failures = self._failures_in_a_row = 0
-        self._behind: int | None = None
         self._lag_checked_s = float("-inf")
         self._closing = asyncio.Event()
         self._moved = asyncio.Event()
@@ -137,13 +139,15 @@ class PipelineRunner:
         if self._task is not None:
             raise UsageError("the pipeline was started already.", advice="Make a new runner.")
         await self._source.open()
-        if self._deliverer is not None:
-            await self._sink.open()  # type: ignore[union-attr]  # only a sink inside has no `open`
+        if self._deliverer is not None and self._output.outside is not None:
+            await self._output.outside.open()
             self._deliverer.start()
-        await self._commits.open()
-        self._read_position = self._commits.status.position
-        self._stored_now()
-        self._began_with = self._commits.account
+        try:
+            await self._reload()
+        except TRANSIENT as error:
+            # A pipeline that is started before its store waits for it.
+            LOGGER.warning("The pipeline %s waits for its store: %s", self.name, error)
+            self._store_failures += 1
         self._task = asyncio.create_task(self._run(), name=f"pipeline {self.name}")
 
     async def wait(self, until: Callable[[PipelineStatistics], bool], timeout_s: float) -> None:
@@ -174,7 +178,7 @@ class PipelineRunner:
             reason=status.reason if self.failed is None else self.failed.message,
             position=status.position,
             batches=status.batches,
-            behind=self._behind,
+            behind=self._commits.behind,
             lag_s=now_s - self._ahead[0].read_s if self._ahead else 0.0,
             in_flight=len(self._ahead) + (0 if deliverer is None else len(deliverer)),
             retries=self._retries,
@@ -189,15 +193,20 @@ class PipelineRunner:
         """The figures as metrics."""
         return reading_of(self.statistics(), self._commits.account, self._began_with)
 
-    async def close(self) -> None:
-        """Finish the commit that is under way, and end; may be called twice."""
+    async def close(self, timeout_s: float = CLOSE_S_MAX) -> None:
+        """Finish the commit that is under way, and end; may be called twice.
+
+        A stage that takes more than `timeout_s` seconds is given up: its batch comes again.
+        """
         self._closing.set()
         if self._task is not None:
+            await asyncio.wait((self._task,), timeout=timeout_s)
+            self._task.cancel()
             await asyncio.wait((self._task,))
         await self._forget_ahead()
-        if self._deliverer is not None:
+        if self._deliverer is not None and self._output.outside is not None:
             await self._deliverer.close()
-            await self._sink.close()  # type: ignore[union-attr]  # see `start`
+            await self._output.outside.close()
         await self._source.close()
         self._stages.close()
         self._commits.close()
@@ -224,6 +233,8 @@ class PipelineRunner:
                     self._failures_in_a_row = 0
                 except TRANSIENT as error:
                     await self._wait_for_store(error)
+                except PipelineStopped as error:
+                    await self._stop(error)
         except BaseException as error:
             if ends_task(error):
                 raise
@@ -279,9 +290,12 @@ class PipelineRunner:
 
     async def _reload(self) -> None:
         await self._forget_ahead()
+        is_first = not self._commits.is_claimed
         await self._commits.reload()
+        if is_first:
+            self._began_with = self._commits.account
         self._read_position, self._source_ended = self._commits.status.position, False
-        self._moved.set()
+        self._stored_now()
 
     async def _commit(self, changes: Changes, status: Status) -> bool:
         is_stored = await self._commits.commit(changes, status)
@@ -392,6 +406,7 @@ class PipelineRunner:
         while True:
             current = attempt
             run = await self._stages.run(run, lambda current=current: begin(current))  # type: ignore[misc]
+            self._output.check(run, self._commits.status.batches + 1)
             result = run.finish()
             if result.outcome is not Outcome.RETRY:
                 return result
@@ -425,13 +440,9 @@ class PipelineRunner:
             changes[letter_key(number)] = letter.encode()
         number = status.batches + 1
         status = replace(status, batches=number, letters=status.letters + len(result.letters))
-        goes_out = batch.rows and self._deliverer is not None
         try:
-            if goes_out:
-                changes[out_key(number)] = encode_batch(batch)
-            elif batch.rows:
-                inside: InsideSink = self._sink  # type: ignore[assignment]  # see `__init__`
-                changes |= inside.changes(batch, number)
+            changes |= self._output.changes(batch, number)
+            if self._deliverer is None:
                 self.pipeline.account.deliver(batch.rows)
             if not await self._commit(changes, status):
                 return False
@@ -440,8 +451,7 @@ class PipelineRunner:
         except CallboardError as error:
             await self._stop(error)
             return False
-        if goes_out:
-            assert self._deliverer is not None, "rows go out"
+        if batch.rows and self._deliverer is not None:
             self._deliverer.add(number, batch)
         return True
 
@@ -510,7 +520,7 @@ class PipelineRunner:
         if now_s - self._lag_checked_s >= LAG_EVERY_S:
             self._lag_checked_s = now_s
             with contextlib.suppress(CallboardError, OSError):
-                self._behind = await self._source.behind(self._commits.status.position)
+                self._commits.behind = await self._source.behind(self._commits.status.position)
 
     # --- dead letters that come again --------------------------------------------------------
 
@@ -521,7 +531,7 @@ class PipelineRunner:
         try:
             ((_, letter),) = await self._threads.call(self.store.letters_of, [number])
             row = row_of(letter, self._contracts)
-        except (UsageError, LetterUnreadable) as error:
+        except (UsageError, LetterUnreadable, StoreDamaged) as error:
             LOGGER.warning("The pipeline %s cannot replay letter %d: %s", self.name, number, error)
             await self._commit(gone, self._commits.status)
             return

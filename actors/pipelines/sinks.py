@@ -13,7 +13,7 @@ import msgpack
 
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import UsageError
-from callboard.messages.core.names import joined
+from callboard.messages.core.names import joined, shown
 from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
 
@@ -39,7 +39,10 @@ __all__ = [
 ]
 
 PREFIX: Final = "row/"
+PLAIN: Final = "plain"
+"""The encoding of a row that is stored as it is."""
 DIGITS: Final = 12
+KEY_CHARACTERS_MAX: Final = 1_000
 
 
 # --- in the store of the pipeline ------------------------------------------------------------
@@ -69,22 +72,34 @@ class TableSink:
             return f"{number:0{DIGITS}}/{place:06}"
         try:
             fields = fields_of(row)
-            return joined(*(str(fields[name]) for name in self._key))
+            key = joined(*(str(fields[name]) for name in self._key))
         except (KeyError, TypeError) as error:
             raise StageOutputRefused(
                 f"a row for the table has no key {', '.join(self._key)}: {error!r}.",
                 advice="Validate the rows before the sink.",
             ) from error
+        if len(key) > KEY_CHARACTERS_MAX or "\0" in key or not key.isprintable():
+            raise StageOutputRefused(
+                f"a row for the table has the key {shown(key)}: it is too long, or has control "
+                "characters.",
+                advice="Clean or validate the key before the sink.",
+            )
+        return key
 
 
 def _packed(row: Any) -> bytes:
+    packed: bytes
+    if type(row) is dict:
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            packed = msgpack.packb((PLAIN, row))
+            return packed
     original, encoding = original_of(row)
     if encoding == "text":
         raise StageOutputRefused(
             f"a {type(row).__name__} cannot be stored in a table.",
             advice="Make plain values of it in the last stage.",
         )
-    packed: bytes = msgpack.packb((encoding, original))
+    packed = msgpack.packb((encoding, original))
     return packed
 
 
@@ -101,8 +116,8 @@ def read_table(
 
 
 def _unpacked(value: bytes) -> Any:
-    encoding, original = msgpack.unpackb(value)
-    if encoding == "bytes":
+    encoding, original = msgpack.unpackb(value, strict_map_key=False)
+    if encoding in (PLAIN, "bytes"):
         return original
     if encoding == "msgpack":
         return msgpack.unpackb(original, strict_map_key=False)
@@ -166,6 +181,7 @@ class DeliverRows(Request[RowsDelivered], name="callboard.pipelines.deliver_rows
     """Take rows of a pipeline; a number that was taken before changes nothing."""
 
     pipeline: str
+    """The name of the pipeline."""
     number: int
     """Grows with each delivery of the pipeline."""
     fence: int

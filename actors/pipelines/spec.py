@@ -20,8 +20,8 @@ __all__ = [
     "ErrorPolicy",
     "MonitoringConfiguration",
     "PipelineStage",
-    "Placement",
     "Schema",
+    "StagePlacement",
 ]
 
 LETTERS_MAX: Final = 10_000
@@ -55,6 +55,7 @@ class ErrorHandlingStrategy:
     """The error policy of a stage, or of all stages without one."""
 
     policy: ErrorPolicy = ErrorPolicy.DEAD_LETTER
+    """What happens to the rows."""
     reason: str = ""
     """The reason under which rows are dropped; without one the kind of the failure."""
     attempts_max: int = ATTEMPTS_DEFAULT
@@ -78,7 +79,7 @@ class MonitoringConfiguration:
 
 
 @enum.unique
-class Placement(enum.StrEnum):
+class StagePlacement(enum.StrEnum):
     """Where a stage runs."""
 
     HERE = "here"
@@ -92,18 +93,22 @@ class PipelineStage:
     """One stage: a type from the registry, and its settings."""
 
     name: str
+    """Its name, unique in the pipeline."""
     type: str
+    """The name of a stage type in the registry."""
     input_schema: Schema = field(default_factory=dict)
     """What the stage needs of each row. Empty: anything."""
     output_schema: Schema = field(default_factory=dict)
     """What the stage promises about each row. Empty: what the type says of its settings."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    """The settings of its type."""
     error_handling: ErrorHandlingStrategy | None = None
     """None for that of the pipeline."""
     timeout_s: float = 30.0
     """A stage that takes longer for one batch counts as failed. A pipeline that runs inside a
     caller's own call, as `Pipeline.run_batch` does, cannot interrupt a stage."""
-    placement: Placement = Placement.HERE
+    placement: StagePlacement = StagePlacement.HERE
+    """Where it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +116,15 @@ class DataPipeline:
     """A pipeline: a name, the stages in their order, and what holds for all of them."""
 
     name: str
+    """Its name: the store keeps its position under it."""
     stages: tuple[PipelineStage, ...]
+    """The stages, in their order."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the source and the sink, and of nothing else; see docs/pipelines.md."""
+    """StageSettings of the source and the sink, and of nothing else; see docs/pipelines.md."""
     error_handling: ErrorHandlingStrategy = field(default_factory=ErrorHandlingStrategy)
+    """The policy of stages without one of their own."""
     monitoring: MonitoringConfiguration = field(default_factory=MonitoringConfiguration)
+    """The limits at which it stops by itself."""
     version: int = 1
     """Grows with each change of the stages: dead letters name it."""
     places: Mapping[str, str] = field(default_factory=dict, compare=False)

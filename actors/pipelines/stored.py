@@ -29,7 +29,7 @@ from callboard.messages.storage.stores import ReadModelStore
 
 from .accounts import PipelineAccount
 from .core import StageState
-from .letters import DeadLetter
+from .letters import DeadRow
 
 __all__ = [
     "Changes",
@@ -84,6 +84,8 @@ class Status:
     sink: str = ""
     committed_at: float = 0.0
     """When it was last stored, in seconds since 1970."""
+    behind: int = -1
+    """The rows that the source still had then; -1 if it does not know."""
 
     def encode(self) -> bytes:
         """The status for a store."""
@@ -91,7 +93,7 @@ class Status:
             (
                 FORMAT, self.state, self.reason, self.owner, self.fence, self.version,
                 self.position, self.batches, self.letters, self.source, self.sink,
-                self.committed_at,
+                self.committed_at, self.behind,
             )
         )  # fmt: skip
         return packed
@@ -203,25 +205,27 @@ class PipelineStore:
         """Whether the store has this pipeline."""
         return self.store.get_many(INDEX, [self.name]) != [None]
 
-    def letters(self, after: int = 0, limit: int = PAGE) -> list[tuple[int, DeadLetter]]:
+    def letters(self, after: int = 0, limit: int = PAGE) -> list[tuple[int, DeadRow]]:
         """Dead letters with numbers above `after`, the oldest first."""
         rows = self.store.items(self.model, "letter/", after=letter_key(after), limit=max(1, limit))
-        return [(int(key[7:]), DeadLetter.decode(value)) for key, value in rows]
+        return [(int(key[7:]), _letter(int(key[7:]), value)) for key, value in rows]
 
-    def letters_of(self, numbers: Sequence[int]) -> list[tuple[int, DeadLetter]]:
-        """The letters of these numbers. Raises `UsageError` for one that does not exist."""
+    def _check(self, numbers: Sequence[int]) -> list[bytes]:
+        """The stored letters of these numbers, also damaged ones."""
         rows = self.store.get_many(self.model, [letter_key(number) for number in numbers])
-        missing = [number for number, row in zip(numbers, rows, strict=True) if row is None]
-        if missing:
+        found = [row for row in rows if row is not None]
+        if len(found) < len(rows):
+            missing = numbers[rows.index(None)]
             raise UsageError(
-                f"the pipeline {self.name!r} has no dead letter {missing[0]}.",
-                advice=f"`callboard letters list --pipeline {self.name}` lists those it has.",
+                f"the pipeline {self.name!r} has no dead letter {missing}.",
+                advice="`callboard letters list` lists those it has.",
             )
-        return [
-            (number, DeadLetter.decode(row))
-            for number, row in zip(numbers, rows, strict=True)
-            if row is not None
-        ]
+        return found
+
+    def letters_of(self, numbers: Sequence[int]) -> list[tuple[int, DeadRow]]:
+        """The letters of these numbers. Raises `UsageError` for one that does not exist."""
+        rows = self._check(numbers)
+        return [(number, _letter(number, row)) for number, row in zip(numbers, rows, strict=True)]
 
     def replay(self, numbers: Sequence[int]) -> None:
         """Let the pipeline take these letters again, now or when it runs next."""
@@ -234,7 +238,7 @@ class PipelineStore:
 
         def changes(stored: StoredPipeline) -> Changes:
             # Again for each attempt: the pipeline may have replayed one meanwhile.
-            self.letters_of(chosen)
+            self._check(chosen)
             account = stored.account
             assert account is not None, "letters were committed with an account"
             account.letters_pending -= len(chosen)
@@ -288,6 +292,13 @@ def out_key(number: int) -> str:
 def replay_key(number: int) -> str:
     """The key of a command to replay a letter."""
     return f"replay/{number:0{DIGITS}}"
+
+
+def _letter(number: int, data: bytes) -> DeadRow:
+    try:
+        return DeadRow.decode(data)
+    except StoreDamaged as error:
+        raise StoreDamaged(f"dead letter {number}: {error.message}", advice=error.advice) from error
 
 
 def _state(key: str, value: bytes) -> StageState:

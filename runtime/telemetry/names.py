@@ -318,6 +318,50 @@ RECORDED: Final[Mapping[str, str]] = {
 """What Callboard records by its meter: its points have several tags. `_seconds` are measurements,
 `_total` are counters."""
 
+PIPELINES: Final = {
+    "callboard_pipeline_read": Metric(COUNTER, "Rows from the source.", "pipeline"),
+    "callboard_pipeline_replayed": Metric(COUNTER, "Dead letters that were replayed.", "pipeline"),
+    "callboard_pipeline_delivered": Metric(COUNTER, "Rows that the sink has.", "pipeline"),
+    "callboard_pipeline_retries": Metric(COUNTER, "Batches that ran again.", "pipeline"),
+    "callboard_pipeline_hung": Metric(COUNTER, "Stages that missed their deadline.", "pipeline"),
+    "callboard_pipeline_store_failures": Metric(
+        COUNTER, "Failures of the store or the source that were waited out.", "pipeline"
+    ),
+    "callboard_pipeline_deliver_failures": Metric(
+        COUNTER, "Deliveries that the sink did not take, each try counted.", "pipeline"
+    ),
+    "callboard_pipeline_letters_pending": Metric(
+        GAUGE, "Dead letters that nobody has replayed or discarded.", "pipeline"
+    ),
+    "callboard_pipeline_outgoing": Metric(
+        GAUGE, "Rows that are durable and on their way to the sink.", "pipeline"
+    ),
+    "callboard_pipeline_lag_rows": Metric(GAUGE, "Rows that the source still has.", "pipeline"),
+    "callboard_pipeline_lag_seconds": Metric(
+        GAUGE, "For how long the oldest row in a stage has been there.", "pipeline"
+    ),
+    "callboard_pipeline_stopped": Metric(
+        GAUGE, "1 when the pipeline has stopped itself or failed, else 0.", "pipeline"
+    ),
+    "callboard_pipeline_stage_rows_in": Metric(COUNTER, "Rows into a stage.", "stage"),
+    "callboard_pipeline_stage_rows_out": Metric(COUNTER, "Rows out of a stage.", "stage"),
+    "callboard_pipeline_stage_dropped": Metric(
+        COUNTER, "Rows that a stage dropped for a reason.", "stage"
+    ),
+    "callboard_pipeline_stage_letters": Metric(
+        COUNTER, "Rows that became dead letters in a stage.", "stage"
+    ),
+    "callboard_pipeline_stage_failures": Metric(
+        COUNTER, "Failures of a stage, each attempt counted.", "stage"
+    ),
+    "callboard_pipeline_stage_seconds": Metric(
+        COUNTER, "Seconds that a stage has worked.", "stage"
+    ),
+    "callboard_pipeline_stage_buffered": Metric(
+        GAUGE, "Rows that a stage keeps between batches.", "stage"
+    ),
+}
+
 METRICS: Final[Mapping[str, Metric]] = {
     **HOST,
     **SOCKETS,
@@ -334,6 +378,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **NODE,
     **EXPOSITION,
     **INTAKE,
+    **PIPELINES,
 }
 """All of them, by name."""
 

@@ -14,6 +14,7 @@ The names that nearly every program needs are here; the others are in modules by
 | `callboard.keyed` | actors that belong to a key |
 | `callboard.messaging` | notices, timers, limits, the codec |
 | `callboard.metrics` | points, windows, their stores |
+| `callboard.pipelines` | rows through stages, exactly once, and dead letters |
 | `callboard.placement` | hosts, resources, routing |
 | `callboard.reducers` | the merge of many results into one |
 | `callboard.states` | states of executions and agents |
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from . import keyed as keyed
     from . import messaging as messaging
     from . import metrics as metrics
+    from . import pipelines as pipelines
     from . import placement as placement
     from . import reducers as reducers
     from . import states as states
@@ -103,6 +105,7 @@ TOPICS: Final = (
     "keyed",
     "messaging",
     "metrics",
+    "pipelines",
     "placement",
     "reducers",
     "states",

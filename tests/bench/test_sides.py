@@ -19,7 +19,8 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
-    | {"append", "metrics_query", "observe", "project", "tell_local", "tiers", "windows"}
+    | {"append", "metrics_query", "observe", "pipeline", "project", "tell_local", "tiers"}
+    | {"windows"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""
@@ -76,6 +77,7 @@ FIGURES = {
     "append": {"append_p50_ms", "append_p99_ms", "events_per_s", "batched_events_per_s"},
     "project": {"events_per_s", "rebuild_per_s"},
     "metrics_query": {"one_series_p50_ms", "top_10_p50_ms"},
+    "pipeline": {"stage_us"},
     "nodes": {
         *("within_pipelined_per_s", "between_round_trip_p99_ms", "between_values_16mb_mb_per_s"),
         *("between_over_within_pipelined", "sub_tasks_per_s"),

@@ -77,6 +77,14 @@ TARGETS: Final = (
         {"watch": 80, "mixed": 20},
     ),
     Target(
+        tuple(
+            f"actors/pipelines/{name}.py"
+            for name in ("core", "accounts", "built", "commits", "schemas", "stored")
+        ),
+        ("tests/actors/pipelines/test_*.py",),
+        {"pipelines": 100},
+    ),
+    Target(
         ("actors/scheduler/*.py",),
         ("tests/actors/scheduler", "tests/actors/executions"),
         {"execution": 70, "durable": 30},

@@ -452,6 +452,8 @@ SEEN: Final = MappingProxyType(
         "points_count_once": "An acknowledged point has one outcome, and is in one window at most.",
         "windows_have_all_points": "Windows of each width have all points that were counted.",
         "acknowledged_stays": "What an aggregator has acknowledged it never takes back.",
+        "accounts_add_up": "The accounts of a pipeline add up at each of its commits.",
+        "rows_leave_once": "Each row leaves its pipeline exactly once, by one way.",
         "work_goes_on": "The death of a root or a driver does not stop the work of a host.",
         "started_once": "An actor that a driver knows runs exactly once, any other at most once.",
         "drivers_forgotten": "No trace remains of a driver that has left or died.",

@@ -38,6 +38,7 @@ from callboard.supervisors.sequence import Sequence
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
+from .pipeline_mutations import PIPELINES
 from .tier_mutations import TIERS
 from .window_mutations import WINDOWS
 
@@ -390,6 +391,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **LEASES,
         **TIERS,
         **WINDOWS,
+        **PIPELINES,
     }
 )  # fmt: skip
 """The defects by name."""

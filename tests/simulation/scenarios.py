@@ -17,6 +17,7 @@ from .driver_restarts import draw_kill, run_driver
 from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
 from .faults import LINK_FAULTS
 from .leases import leases
+from .pipelines import pipelines
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
@@ -142,6 +143,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "leases": leases,
         "tiers": tiers,
         "aggregators": aggregators,
+        "pipelines": pipelines,
     }
 )
 """The scenarios by name; the first is the default."""

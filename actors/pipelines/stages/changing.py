@@ -9,7 +9,7 @@ import numpy as np
 from callboard.messages.core.errors import UsageError
 
 from ..batch import DataBatch
-from ..registry import Settings, StageEffects, StageType
+from ..registry import StageEffects, StageSettings, StageType
 from ..schemas import is_of_columns, with_fields
 from ..spec import PipelineStage, Schema
 from .fields import changed_rows, expressions, fields_of, mapping, masked
@@ -26,7 +26,7 @@ NO_ROUTE: Final = "no route"
 class _Transform:
     """In this order: `function`, `compute`, `select`, `remove`, `rename`."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._function = _function(settings)
         self._compute = expressions(settings, "compute")
         self._select = settings.texts("select")
@@ -66,7 +66,7 @@ class _Transform:
         return fields
 
 
-def _function(settings: Settings) -> Callable[[DataBatch], Any] | None:
+def _function(settings: StageSettings) -> Callable[[DataBatch], Any] | None:
     """A function from batch to batch: itself, or `module:name`."""
     given = settings.any("function")
     if given is None or callable(given):
@@ -92,7 +92,7 @@ def _function(settings: Settings) -> Callable[[DataBatch], Any] | None:
 class _Enrich:
     """Adds constants, and values that a table has for the value of a field."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._set = mapping(settings, "set")
         self._lookups: list[tuple[str, str, dict[str, Any], Any, bool]] = []
         for name, given in mapping(settings, "lookup", dict).items():
@@ -143,7 +143,7 @@ class _Enrich:
 class _Route:
     """Writes the name of the first route whose condition holds into a field."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._routes = expressions(settings, "routes")
         self._otherwise = settings.take("otherwise", str, "")
         self._field = settings.take("field", str, "route")

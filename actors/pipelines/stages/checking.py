@@ -8,7 +8,7 @@ import numpy as np
 from callboard.messages.core.contract import Contract
 
 from ..batch import DataBatch
-from ..registry import Settings, StageEffects, StageType
+from ..registry import StageEffects, StageSettings, StageType
 from ..schemas import ColumnCheck, is_of_columns, schema_problems
 from ..spec import PipelineStage, Schema
 from .fields import expression, expressions, masked, reason_of
@@ -21,7 +21,7 @@ REASONS_MAX: Final = 10
 class _Validate:
     """A schema for each row, and rules: names with the conditions that must hold."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         schema: Schema = settings.take("schema", dict, {}) or stage.output_schema
         self._rules = expressions(settings, "rules")
         self._finite = settings.texts("finite")
@@ -103,7 +103,7 @@ class _Validate:
 class _Filter:
     """Rows for which the condition holds go on; the others are dropped under a reason."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._where = expression(settings, "where", settings.require("where", str, "True"))
         self._reason = settings.take("reason", str, "filtered") or "filtered"
 

@@ -15,7 +15,7 @@ import numpy as np
 from callboard.messages.core.contract import Contract
 
 from ..batch import DataBatch
-from ..registry import Settings, StageEffects, StageType
+from ..registry import StageEffects, StageSettings, StageType
 from ..schemas import with_fields
 from ..spec import PipelineStage, Schema
 from .fields import changed_rows, fields_of, mapping, reason_of
@@ -53,7 +53,7 @@ CASTS: Final[Mapping[str, Callable[[Any], Any]]] = {
 class _Parse:
     """Rows of JSON or msgpack; a row that is none is refused."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._is_json = settings.choice("format", FORMATS, "json") == "json"
 
     def process(self, batch: DataBatch, effects: StageEffects) -> DataBatch:
@@ -72,7 +72,7 @@ class _Parse:
         return batch.take(np.delete(np.arange(batch.rows), refused)).with_data(tuple(new))
 
     def _parsed(self, row: Any) -> Mapping[str, Any]:
-        if isinstance(row, Mapping | Contract):
+        if not isinstance(row, (bytes, str)) and isinstance(row, Mapping | Contract):
             return fields_of(row)
         found = json.loads(row) if self._is_json else msgpack.unpackb(row)
         if not isinstance(found, dict):
@@ -86,7 +86,7 @@ class _Parse:
 class _Clean:
     """Trims, fills, casts; drops rows without a value and repetitions."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._strip = settings.take("strip", bool, True)  # noqa: FBT003 - a default
         self._lower = frozenset(settings.texts("lower"))
         self._empty_is_null = settings.take("empty_is_null", bool, False)  # noqa: FBT003
@@ -181,7 +181,7 @@ def _without_nulls(batch: DataBatch, name: str) -> DataBatch:
 class _Format:
     """Rounds numbers, writes times, and makes a line of each row."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._form = settings.choice("as", ("rows", "json", "csv", "text"), "rows")
         self._round = mapping(settings, "round", int)
         self._times = settings.texts("times")

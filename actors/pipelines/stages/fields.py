@@ -12,7 +12,7 @@ from callboard.messages.core.names import shown
 
 from ..batch import DataBatch
 from ..expressions import Expression
-from ..registry import Settings, StageEffects
+from ..registry import StageEffects, StageSettings
 
 __all__ = [
     "changed_rows",
@@ -80,7 +80,7 @@ def masked(
 # --- settings ------------------------------------------------------------------------------
 
 
-def expression(settings: Settings, path: str, text: Any) -> Expression | None:
+def expression(settings: StageSettings, path: str, text: Any) -> Expression | None:
     """The expression in a setting; None, and a problem, when it is wrong."""
     try:
         return Expression(text)
@@ -89,7 +89,7 @@ def expression(settings: Settings, path: str, text: Any) -> Expression | None:
         return None
 
 
-def expressions(settings: Settings, name: str) -> dict[str, Expression]:
+def expressions(settings: StageSettings, name: str) -> dict[str, Expression]:
     """A setting that maps names to expressions."""
     found: dict[str, Expression] = {}
     for key, text in mapping(settings, name).items():
@@ -99,7 +99,7 @@ def expressions(settings: Settings, name: str) -> dict[str, Expression]:
     return found
 
 
-def mapping(settings: Settings, name: str, kind: type[Any] | None = None) -> dict[str, Any]:
+def mapping(settings: StageSettings, name: str, kind: type[Any] | None = None) -> dict[str, Any]:
     """A setting that is a mapping of texts to values, of one type if it is given."""
     values: dict[Any, Any] = dict(settings.take(name, dict, {}))
     found: dict[str, Any] = {}

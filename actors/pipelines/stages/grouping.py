@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from ..batch import DataBatch
-from ..registry import Settings, StageEffects, StageType
+from ..registry import StageEffects, StageSettings, StageType
 from ..schemas import is_of_columns
 from ..spec import PipelineStage, Schema
 from .fields import fields_of, mapping, reason_of
@@ -51,7 +51,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
 class _Aggregate:
     """Groups rows by the fields `by`, and computes `compute` for each group."""
 
-    def __init__(self, stage: PipelineStage, settings: Settings) -> None:
+    def __init__(self, stage: PipelineStage, settings: StageSettings) -> None:
         self._by = settings.texts("by")
         self._every_rows = settings.take("every_rows", int, 0)
         self._functions: list[tuple[str, Function, str]] = []

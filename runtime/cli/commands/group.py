@@ -9,6 +9,7 @@ from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
 from .metrics import metrics
 from .monitoring import prometheus
+from .pipelines import letters, pipelines
 from .running import run, sim
 from .systems import doctor, down, top, tree, why
 
@@ -26,6 +27,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store, metrics, alerts, prometheus,
+    store, metrics, alerts, pipelines, letters, prometheus,
 ):  # fmt: skip
     group.add_command(declared)

@@ -7,7 +7,12 @@ from typing import Any
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.build import build_pipeline
 from callboard.actors.pipelines.core import Pipeline
-from callboard.actors.pipelines.registry import Settings, StageEffects, StageRegistry, StageType
+from callboard.actors.pipelines.registry import (
+    StageEffects,
+    StageRegistry,
+    StageSettings,
+    StageType,
+)
 from callboard.actors.pipelines.spec import (
     DataPipeline,
     ErrorHandlingStrategy,
@@ -34,7 +39,7 @@ def types_with(**processes: Process) -> StageRegistry:
     """The standard types, and one for each function."""
 
     def type_of(name: str, process: Process) -> StageType:
-        def make(_stage: PipelineStage, _settings: Settings) -> Calls:
+        def make(_stage: PipelineStage, _settings: StageSettings) -> Calls:
             return Calls(process)
 
         return StageType(name, make)

@@ -23,7 +23,7 @@ from callboard.actors.pipelines.spec import (
     DataPipeline,
     MonitoringConfiguration,
     PipelineStage,
-    Placement,
+    StagePlacement,
 )
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.runtime.stores.memory import MemoryReadModelStore
@@ -89,7 +89,7 @@ async def test_a_stopped_pipeline_answers_and_is_resumed() -> None:
 async def test_a_stage_on_a_pool_keeps_order_and_accounts(type_: str, tmp_path: Path) -> None:
     store = str(tmp_path / "pipelines.db")
     check = PipelineStage(
-        "check", type_, placement=Placement.POOL,
+        "check", type_, placement=StagePlacement.POOL,
         configuration={"where": "id % 3 != 0"} if type_ == "filter"
         else {"rules": {"no third": "id % 3 != 0"}},
     )  # fmt: skip
@@ -98,7 +98,8 @@ async def test_a_stage_on_a_pool_keeps_order_and_accounts(type_: str, tmp_path: 
     )
     actor = props(
         PipelineActor, spec_of(PipelineStage("parse", "parse"), check, total),
-        lambda: MemorySource(lines(60)), TableSink, lambda: SqliteReadModelStore(store), limits=LIMITS,
+        lambda: MemorySource(lines(60)), TableSink, lambda: SqliteReadModelStore(store),
+        limits=LIMITS,
     )  # fmt: skip
     async with callboard.start(engine="inline", hosts=2) as system:
         await system.pool(StageAgent, size=3)
@@ -132,7 +133,8 @@ async def test_rows_that_are_sent_are_durable_when_the_answer_comes(tmp_path: Pa
         assert await send("a", 1, 1, 2) == 1
         assert [row["id"] for row in rows_in(store)] == [1, 2]
         assert await send("a", 1, 1, 2) == 1
-        assert await asyncio.gather(send("a", 2, 3), send("b", 1, 4)) == [2, 1]
+        both = await asyncio.gather(send("a", 2, 3), send("b", 1, 4))
+        assert list(both) == [2, 1]
         with pytest.raises(CallboardError, match="in their order"):
             await send("a", 9, 5)
         view = await system.ask(QueryPipeline(), ref)
@@ -153,3 +155,26 @@ async def test_a_pipeline_of_other_sources_takes_no_rows() -> None:
         ref = await system.spawn(actor)
         with pytest.raises(UsageError, match="does not receive"):
             await system.ask(SendRows(sender="a", sequence=1, rows=()), ref)
+
+
+async def test_senders_that_wait_do_not_keep_a_stopped_pipeline_from_being_resumed() -> None:
+    strict = MonitoringConfiguration(letters_max=0)
+    actor = props(
+        PipelineActor, spec_of(PipelineStage("parse", "parse"), monitoring=strict),
+        ReceivedSource, TableSink, MemoryReadModelStore, limits=LIMITS,
+    )  # fmt: skip
+    async with callboard.start(engine="inline", hosts=1) as system:
+        ref = await system.spawn(actor)
+
+        async def send(sender: int) -> Any:
+            request = SendRows(sender=f"s{sender}", sequence=1, rows=(b"{bad",))
+            try:
+                return await system.ask(request, ref, timeout_s=1.5)
+            except CallboardError as error:
+                return error.code
+
+        sending = asyncio.gather(*(send(n) for n in range(80)))
+        await view_when(system, ref, lambda view: view.state is RunState.STOPPED)
+        assert (await system.ask(ResumePipeline(), ref, timeout_s=1.0)).was_stopped
+        codes = set(await sending)
+        assert codes == {"mailbox_full", "deadline_exceeded"}

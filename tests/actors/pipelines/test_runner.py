@@ -30,15 +30,17 @@ from callboard.actors.pipelines.spec import (
     ErrorPolicy,
     MonitoringConfiguration,
     PipelineStage,
+    StagePlacement,
 )
 from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.control.spec import Backoff
+from callboard.messages.core.errors import NoAgentOffers
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
 from callboard.messages.storage.events import Append, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore
 
-from .parts import NO_CAP, checked, lines, pipeline_of, types_with
+from .parts import checked, lines, pipeline_of, types_with
 
 DEADLINE_S: Final = 20.0
 LIMITS: Final = PipelineLimits(batch_rows=7, idle_s=0.01, credit_batches=2)
@@ -87,11 +89,10 @@ async def test_rows_letters_accounts_and_position_are_stored_together() -> None:
 
 async def test_a_second_run_goes_on_at_the_stored_position() -> None:
     store = MemoryReadModelStore()
-    for count in (20, 40):
-        async with runner(
-            orders(), MemorySource(lines(count)), TableSink(["id"]), store
-        ) as running:
-            await running.wait(is_ended, DEADLINE_S)
+    async with runner(orders(), MemorySource(lines(20)), TableSink(["id"]), store) as running:
+        await running.wait(is_ended, DEADLINE_S)
+    async with runner(orders(), MemorySource(lines(40)), TableSink(["id"]), store) as running:
+        await running.wait(is_ended, DEADLINE_S)
     assert running.statistics().account["read"] == 40
     counts = running.reading().counts
     assert {name.label: n for name, n in counts.items() if name.metric.endswith("_read")} == {
@@ -425,12 +426,26 @@ async def test_events_of_a_log_are_rows() -> None:
     assert [row["position"] for _, row in read_table(store, "orders")] == [2, 4, 6, 8, 10]
 
 
-async def test_a_row_without_its_key_stops_the_pipeline_with_a_clear_state() -> None:
+async def test_a_row_without_its_key_gets_the_policy_of_the_last_stage() -> None:
     rows = [{"id": 1}, {"no": 2}]
-    pipeline = pipeline_of(PipelineStage("c", "clean"), monitoring=NO_CAP)
+    strict = ErrorHandlingStrategy(ErrorPolicy.FAIL)
+    pipeline = pipeline_of(PipelineStage("c", "clean"), strategy=strict)
     async with runner(
         pipeline, MemorySource(rows), TableSink(["id"]), MemoryReadModelStore()
     ) as running:
         await running.wait(is_stopped, DEADLINE_S)
         assert "no key id" in running.statistics().reason
     assert checked(pipeline).account.read == 0
+
+
+async def test_a_pool_that_never_comes_does_not_keep_a_pipeline_open() -> None:
+    async def nobody(_request: Any, _timeout_s: float) -> Any:
+        raise NoAgentOffers("nobody runs stages.", may_have_run=False)
+
+    pipeline = orders(PipelineStage("far", "clean", placement=StagePlacement.POOL))
+    source = MemorySource(lines(20))
+    running = runner(pipeline, source, TableSink(), MemoryReadModelStore(), ask_pool=nobody)
+    await running.start()
+    await running.wait(lambda now: now.in_flight > 0, DEADLINE_S)
+    await running.close(0.05)
+    assert running.statistics().state is RunState.CLOSED

@@ -1,0 +1,61 @@
+"""The source and the sink that a pipeline's configuration names, for pipelines in files.
+
+```yaml
+configuration:
+  source: {type: files, pattern: in/*.jsonl, follow: false}
+  sink: {type: table, key: [id]}        # or {type: files, folder: out}
+```
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import PipelineRefused
+from .ports import PipelineSink, PipelineSource
+from .registry import StageSettings
+from .sinks import FileSink, TableSink
+from .sources import FileSource
+from .spec import DataPipeline
+
+__all__ = ["sink_of", "source_of"]
+
+
+def source_of(spec: DataPipeline) -> PipelineSource:
+    """The source that a pipeline names. Raises `PipelineRefused`."""
+    settings = _settings(spec, "source")
+    settings.choice("type", ("files",), "files")
+    pattern = settings.require("pattern", str, "")
+    follow = settings.take("follow", bool, False)  # noqa: FBT003 - a default
+    _check(spec, "source", settings)
+    return FileSource(pattern, follow=follow)
+
+
+def sink_of(spec: DataPipeline) -> PipelineSink:
+    """The sink that a pipeline names. Raises `PipelineRefused`."""
+    settings = _settings(spec, "sink")
+    if settings.choice("type", ("table", "files"), "table") == "files":
+        folder = settings.require("folder", str, "")
+        _check(spec, "sink", settings)
+        return FileSink(folder)
+    key = settings.texts("key")
+    _check(spec, "sink", settings)
+    return TableSink(key)
+
+
+def _settings(spec: DataPipeline, name: str) -> StageSettings:
+    given: Any = spec.configuration.get(name)
+    if not isinstance(given, Mapping):
+        raise PipelineRefused.of(
+            spec.name,
+            [f"{spec.place(f'configuration.{name}')}: the pipeline names no {name}"],
+        )
+    return StageSettings(given)
+
+
+def _check(spec: DataPipeline, name: str, settings: StageSettings) -> None:
+    problems = [
+        f"{spec.place(f'configuration.{name}.{path}')}: {text}"
+        for path, text in settings.check_rest()
+    ]
+    if problems:
+        raise PipelineRefused.of(spec.name, problems)
