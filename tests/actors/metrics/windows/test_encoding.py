@@ -26,7 +26,7 @@ def busy_core() -> tuple[ShardWindows, bytes, list[bytes]]:
     """A core after some commits, the first of which was a whole state, and what its store has."""
     core = ShardWindows(CUSTOM)
     rng = random.Random(1)
-    state, log = b"", []
+    state, log = b"", list[bytes]()
     done = 0
     for minute in range(12):
         now = START + minute * MINUTE
