@@ -132,7 +132,7 @@ class _Shard:
             begin_ns = time.perf_counter_ns()
             self.put(columns, newest - LATENESS_NS, newest)
             since += batch
-            if since >= COMMIT_POINTS:
+            if since >= COMMIT_POINTS or not number:  # The first one defines the series.
                 self.commit(newest)
                 since = 0
             if (number + 1) * batch <= min(WARM_UP_POINTS, points // 4):

@@ -407,6 +407,20 @@ def test_a_source_that_is_far_behind_another_is_left_out_and_may_come_back() -> 
     assert core.watermark_ns == now
 
 
+def test_after_an_absence_of_the_shard_its_sources_are_waited_for() -> None:
+    core = ShardWindows()
+    core.apply(batch_of([at(5)], source="slow"), START + 5 * SECOND)
+    log = core.take_commit(START + 5 * SECOND).log
+    core = ShardWindows()
+    core.restore(b"", [log])
+    now = START + 10 * MINUTE
+    core.apply(batch_of([], source="quick", watermark=now), now)
+    assert committed(core, now) == START + 5 * SECOND
+    kept = [at(seconds) for seconds in range(10, 600, 10)]
+    assert core.apply(batch_of(kept, 1, source="slow", watermark=now), now).late == 0
+    assert committed(core, now) == now
+
+
 # --- series ---------------------------------------------------------------------------------------
 
 
