@@ -8,7 +8,7 @@ A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new pee
 `bench/peers/` and a `Side` in each bench that it supports.
 """
 
-from bench import workload
+from bench import windows, workload
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
@@ -17,7 +17,6 @@ from bench.savina import sizes
 from bench.savina.games import GAMES, expected_savina
 from bench.sides import Bench, Requirement, Side, missing, versions
 from bench.window_queries import expected_metrics_query
-from bench.windows import expected_windows
 
 __all__ = [
     "BENCHES",
@@ -478,43 +477,17 @@ SCALE = Bench(
     timeout_s=3_600.0,
 )
 
-WINDOWS_SMOKE = {"series": 20, "points": 8_000, "batch": 2_000}
-
-
-def _points(points: int) -> dict[str, int]:
-    return {"series": 1_000, "points": points, "batch": 64_000}
-
-
 WINDOWS = Bench(
     name="windows",
     question="How many points a second into windows with quantiles, on one core, and how exact?",
-    ours=_ours(
-        {
-            **_points(64_000_000),
-            "small_points": 16_000_000,
-            "many_series": 100_000,
-            "many_points": 24_000_000,
-            "error_points": 400_000,
-            "memory_series": 200,
-            "memory_s": 26 * 3_600,
-        },
-        {
-            **WINDOWS_SMOKE,
-            "small_points": 8_000,
-            "many_series": 500,
-            "many_points": 8_000,
-            "error_points": 2_000,
-            "memory_series": 10,
-            "memory_s": 600,
-        },
-    ),
+    ours=_ours(windows.FULL, windows.SMOKE),
     peers=(
-        _peer("duckdb", DUCKDB, _points(12_800_000), WINDOWS_SMOKE),
-        _peer("polars", POLARS, _points(12_800_000), WINDOWS_SMOKE),
-        _peer("prometheus_client", PROMETHEUS_CLIENT, _points(1_280_000), WINDOWS_SMOKE),
-        _peer("ddsketch", DDSKETCH, _points(1_280_000), WINDOWS_SMOKE),
+        _peer("duckdb", DUCKDB, windows.COLUMNS, windows.PEERS_SMOKE),
+        _peer("polars", POLARS, windows.COLUMNS, windows.PEERS_SMOKE),
+        _peer("prometheus_client", PROMETHEUS_CLIENT, windows.SINGLE, windows.PEERS_SMOKE),
+        _peer("ddsketch", DDSKETCH, windows.SINGLE, windows.PEERS_SMOKE),
     ),
-    expected_check=expected_windows,
+    expected_check=windows.expected_windows,
     timeout_s=600.0,
     takes_data=True,
 )

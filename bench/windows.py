@@ -17,9 +17,14 @@ from bench.outcome import Params, check_of
 
 __all__ = [
     "BATCH",
+    "COLUMNS",
+    "FULL",
     "LATENESS_NS",
     "MINUTE_NS",
+    "PEERS_SMOKE",
     "SECOND_NS",
+    "SINGLE",
+    "SMOKE",
     "START_NS",
     "Columns",
     "batches",
@@ -42,12 +47,45 @@ SEEDED_BATCHES: Final = 8
 STEP: Final = 1_024
 
 
+def _points(points: int) -> dict[str, int]:
+    return {"series": 1_000, "points": points, "batch": BATCH}
+
+
+FULL: Final = {
+    **_points(64_000_000),
+    "small_points": 16_000_000,
+    "many_series": 100_000,
+    "many_points": 24_000_000,
+    "error_points": 400_000,
+    "memory_series": 200,
+    "memory_s": 26 * 3_600,
+}
+COLUMNS: Final = _points(12_800_000)
+"""For peers that compute with columns."""
+SINGLE: Final = _points(1_280_000)
+"""For peers that take one value at a time."""
+PEERS_SMOKE: Final = {"series": 20, "points": 8_000, "batch": 2_000}
+SMOKE: Final = {
+    **PEERS_SMOKE,
+    "small_points": 8_000,
+    "many_series": 500,
+    "many_points": 8_000,
+    "error_points": 2_000,
+    "memory_series": 10,
+    "memory_s": 600,
+}
+
+
 class Columns(NamedTuple):
     """Points as columns."""
 
     series: npt.NDArray[np.int32]
     times_ns: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
+
+    def at(self, places: npt.NDArray[np.int64]) -> "Columns":
+        """Some of them."""
+        return Columns(self.series[places], self.times_ns[places], self.values[places])
 
 
 def batches(series: int, points: int, batch: int = BATCH) -> Iterator[Columns]:

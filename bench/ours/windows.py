@@ -132,14 +132,13 @@ class _Shard:
             begin_ns = time.perf_counter_ns()
             self.put(columns, newest - LATENESS_NS, newest)
             since += batch
-            if since >= COMMIT_POINTS:
+            if since >= COMMIT_POINTS or not number:  # The first one defines the series.
                 self.commit(newest)
                 since = 0
             if (number + 1) * batch <= min(WARM_UP_POINTS, points // 4):
                 warm += batch
             else:
                 taken_ns += time.perf_counter_ns() - begin_ns
-        self.last_ns = newest
         return (points // batch * batch - warm) / max(taken_ns, 1) * SECOND_NS
 
     def check(self) -> str:
@@ -226,11 +225,11 @@ def _windows_of(
     done = newest = 0
     found: dict[Any, Any] = {}
     for part in np.array_split(order, PARTS):
-        columns = Columns(*(column[part] for column in points))
+        columns = points.at(part)
         newest = max(newest, int(columns.times_ns.max()))
         shard.put(columns, newest, newest)
         if doubled:
-            shard.again(Columns(*(column[order[: done + len(part)]] for column in points)))
+            shard.again(points.at(order[: done + len(part)]))
         done += len(part)
         shard.commit(newest, keep=True)
     shard.commit(newest + YEARS_NS, keep=True)

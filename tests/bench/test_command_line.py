@@ -44,6 +44,7 @@ def test_list_as_a_table_names_every_bench() -> None:
         ("ask", "--table"),
         ("ask", "--store", "postgres"),
         ("ask", "--address", "127.0.0.1:6379"),
+        ("ask", "--data", "."),
         ("append", "--store", "oracle"),
         ("savina", "--only", "no_such_game"),
         ("savina", "--table", "--smoke"),

@@ -49,6 +49,8 @@ MERGE_AT: Final = 2
 """The later runs of a window are merged when they have so many times the bins of the first one."""
 SPAN_MAX: Final = 8
 """Counters for each code, up to which counting is faster than sorting."""
+STEP_POINTS: Final = 1 << 15
+"""Points of one step through the buffer: they stay in the processor's cache."""
 ROWS_FREE: Final = 1 << 12
 """As many rows are always fine."""
 SKETCH_BINS_MAX: Final = 4_096
@@ -175,30 +177,37 @@ def _merged(runs: list[Run]) -> Ints:
 
 
 def count_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
-    """For each cell and key that occur a code (cell and key), sorted, and how often they do."""
+    """For each cell and key that occur a code (cell and key), sorted, and how often they do.
+
+    Changes `cells`.
+    """
     parts = 1
     if int(keys.min()) <= 0:
         # Values below 0, of 0 and above 0 are far apart: they have rows of their own.
         parts = 3
-        cells = cells * 3
+        cells *= 3
         cells += keys >= 0
         cells += keys > 0
     first = int(cells.min()) // parts * parts
-    rows = int(cells.max()) + 1 - first
+    cells -= first
+    rows = int(cells.max()) + 1
     if rows <= SPAN_MAX * len(cells) + ROWS_FREE:
-        cells = cells - first if first else cells
         low, high = np.full(rows, KEY_SHIFT, np.int32), np.full(rows, -KEY_SHIFT, np.int32)
         np.minimum.at(low, cells, keys)
         np.maximum.at(high, cells, keys)
         layout = _Layout.of(low.astype(np.int64), high.astype(np.int64))
         if layout.span <= SPAN_MAX * len(cells):
-            places = layout.places.take(cells)
-            places += keys
-            counts = np.bincount(places, minlength=layout.span)
+            for done in range(0, len(cells), STEP_POINTS):
+                some = slice(done, done + STEP_POINTS)
+                places = layout.places.take(cells[some])
+                np.add(places, keys[some], out=cells[some])
+            counts = np.bincount(cells, minlength=layout.span)
             codes, found = layout.codes(counts, first, parts)
             return codes, counts[found]
-        cells = cells + first if first else cells
-    return _sorted_points(cells // parts if parts > 1 else cells, keys)
+    cells += first
+    if parts > 1:
+        cells //= parts
+    return _sorted_points(cells, keys)
 
 
 def _sorted_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:

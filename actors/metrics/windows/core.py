@@ -109,6 +109,8 @@ class ShardWindows:
         self._late: deque[Points] = deque()
         self._late_count = self._late_discarded = 0
         self._warnings: list[ShardWarning] = []
+        self._is_restored = False
+        """Whether sources have not been heard since the core was restored."""
 
     @property
     def watermark_ns(self) -> int | None:
@@ -130,6 +132,8 @@ class ShardWindows:
     def _apply(self, batch: PointBatch, now_ns: int) -> Applied:
         if not (0 <= batch.sequence < NUMBERS_MAX and 0 <= batch.first_series < NUMBERS_MAX):
             return Applied(0, refusal=Refusal.WRONG_NUMBERS)
+        if self._is_restored:
+            self._wait_for_sources(now_ns)
         name = _id_of(batch.source)
         source = self._source(name, batch, now_ns)
         if source is None:
@@ -243,6 +247,8 @@ class ShardWindows:
 
     def _advance(self, now_ns: int) -> None:
         """Give up gaps, leave out sources that hold the watermark back too long, and raise it."""
+        if self._is_restored:
+            self._wait_for_sources(now_ns)
         newest = max((each.watermark_ns for each in self._sources.values()), default=NO_WATERMARK)
         active: list[int] = []
         for name, source in list(self._sources.items()):
@@ -259,6 +265,14 @@ class ShardWindows:
             self._watermark_ns = max(self._watermark_ns, min(active))
         else:
             self._advance_alone(now_ns)
+
+    def _wait_for_sources(self, now_ns: int) -> None:
+        """Count the silence of sources from now on: it was this shard that was away."""
+        self._is_restored = False
+        for source in self._sources.values():
+            if source.status is SourceStatus.ACTIVE:
+                source.heard_ns = source.advanced_ns = max(source.heard_ns, now_ns)
+            source.gap_since_ns = max(source.gap_since_ns, now_ns)
 
     def _advance_alone(self, now_ns: int) -> None:
         """Without active sources, windows with points close by the clock, and no others.
@@ -316,6 +330,8 @@ class ShardWindows:
         opened = self._opened
         opened.bins.sort(opened.cells.capacity)
         fresh = opened.bins.take_fresh()
+        if not fresh:
+            opened.bins.let_go()
         log = b"" if whole else self._change(fresh, with_open=with_open)
         opened.cells.is_touched[:] = False
         found = close(opened, self._watermark_ns, with_open=with_open, gives=True)
@@ -407,6 +423,7 @@ class ShardWindows:
                     advice="Restore the store from a backup.",
                 ) from error
         self._mark_stored()
+        self._is_restored = True
 
     def _change(self, fresh: Mapping[int, Ints], *, with_open: bool) -> bytes:
         touched = self._opened.cells.is_touched
