@@ -8,8 +8,8 @@ from .alerts import alerts
 from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
 from .metrics import metrics
-from .monitoring import prometheus
 from .pipelines import letters, pipelines
+from .prometheus import prometheus
 from .running import run, sim
 from .systems import doctor, down, top, tree, why
 

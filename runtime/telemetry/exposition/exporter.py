@@ -156,7 +156,12 @@ class Exporter:
             return
         task = asyncio.get_running_loop().create_task(self._listen(connection))
         self._members.add(task)
-        task.add_done_callback(self._members.discard)
+
+        def end(done: "asyncio.Task[None]") -> None:
+            self._members.discard(done)
+            connection.close()  # Also when the task was cancelled before it began.
+
+        task.add_done_callback(end)
 
     async def _listen(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=connection)

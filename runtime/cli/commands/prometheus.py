@@ -15,18 +15,17 @@ def prometheus() -> None:
 @click.command()
 def config() -> None:
     """Print scrape jobs for the endpoints of nodes and of Ray, to copy into prometheus.yml."""
-    from ...telemetry.dashboards import scrape_configuration
-    from ...transport.private_folder import private_folder
+    from ..prometheus import config as perform
 
-    click.echo(scrape_configuration(private_folder()), nl=False)
+    perform()
 
 
 @click.command()
 def dashboard() -> None:
     """Print the Grafana dashboard, to import or to provision it."""
-    from ...telemetry.dashboards import dashboard as text
+    from ..prometheus import dashboard as perform
 
-    click.echo(text(), nl=False)
+    perform()
 
 
 @click.command()
@@ -42,7 +41,7 @@ def targets(**options: Any) -> None:
 
     Exits with 1 when there is none.
     """
-    from ..monitoring import targets as perform
+    from ..prometheus import targets as perform
 
     perform(**options)
 

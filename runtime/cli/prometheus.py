@@ -1,4 +1,4 @@
-"""`callboard prometheus targets`: where the systems of this machine show their metrics."""
+"""`callboard prometheus`: what Prometheus and Grafana need to show the systems of this machine."""
 
 import json
 import pathlib
@@ -7,11 +7,24 @@ import click
 
 from callboard.messages.core.errors import UsageError
 
+from ..telemetry.dashboards import dashboard as dashboard_text
+from ..telemetry.dashboards import scrape_configuration
 from ..telemetry.exposition.place import known_targets, replace_file
+from ..transport.private_folder import private_folder
 from .figures import echo
 from .outcome import ExitCode
 
-__all__ = ["targets"]
+__all__ = ["config", "dashboard", "targets"]
+
+
+def config() -> None:
+    """Print the scrape jobs."""
+    click.echo(scrape_configuration(private_folder()), nl=False)
+
+
+def dashboard() -> None:
+    """Print the dashboard."""
+    click.echo(dashboard_text(), nl=False)
 
 
 def targets(*, path: str | None) -> None:
