@@ -159,6 +159,11 @@ STATES: Final = {
     ),
 }
 
+EXECUTIONS: Final = {
+    "callboard_executions": Metric(GAUGE, "Executions that run in this process."),
+    "callboard_subtasks": Metric(GAUGE, "Sub-tasks of these that have not ended.", "status"),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -202,6 +207,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **CACHE,
     **EVENTS,
     **STATES,
+    **EXECUTIONS,
     **RECORDING,
     **WINDOWS,
 }
