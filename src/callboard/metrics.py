@@ -22,7 +22,16 @@ from callboard.actors.metrics.ports import (
     Sample,
     WindowReader,
 )
-from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.feed import newest_windows
+from callboard.actors.metrics.query.prometheus_api import ApiAnswer, PrometheusApi
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator, RangeValues
+from callboard.actors.metrics.query.question import (
+    ListMetrics,
+    MetricsAnswered,
+    MetricsListed,
+    QueryMetrics,
+    SeriesAnswered,
+)
 from callboard.actors.metrics.query.range_query import (
     Function,
     MetricsQuery,
@@ -32,6 +41,7 @@ from callboard.actors.metrics.query.range_query import (
     run_query,
 )
 from callboard.actors.metrics.query.readers import CombinedReader, MemoryWindows
+from callboard.actors.metrics.query.window_samples import WindowSamples
 from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
 from callboard.actors.metrics.recording.resets import CounterResets
@@ -45,6 +55,7 @@ from callboard.runtime.stores.choose import metrics_storage
 __all__ = [
     "WINDOWS_NS",
     "AggregatedMetric",
+    "ApiAnswer",
     "AppendPoints",
     "CombinedReader",
     "Counter",
@@ -56,6 +67,7 @@ __all__ = [
     "Function",
     "Gauge",
     "Histogram",
+    "ListMetrics",
     "Matcher",
     "MatcherKind",
     "MemoryWindows",
@@ -65,6 +77,8 @@ __all__ = [
     "MetricSource",
     "MetricTags",
     "MetricsAggregator",
+    "MetricsAnswered",
+    "MetricsListed",
     "MetricsProcessor",
     "MetricsQuery",
     "MetricsStorage",
@@ -73,12 +87,16 @@ __all__ = [
     "PointSource",
     "PointsAccepted",
     "ProcessedPoints",
+    "PrometheusApi",
+    "QueryMetrics",
     "QueryRefused",
     "QueryResult",
     "QuerySeries",
+    "RangeValues",
     "RecordingLimits",
     "RecordingOptions",
     "Sample",
+    "SeriesAnswered",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
@@ -87,11 +105,13 @@ __all__ = [
     "WindowFlag",
     "WindowReader",
     "WindowRows",
+    "WindowSamples",
     "WindowSettings",
     "WindowSink",
     "columns_of_points",
     "function_named",
     "metrics_storage",
+    "newest_windows",
     "open_windows",
     "polled",
     "run_query",
