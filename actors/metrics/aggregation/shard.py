@@ -54,6 +54,7 @@ OUTCOMES: Final = (
 )
 PACK_EVERY_NS: Final = 60_000_000_000
 RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
+OPEN_S: Final = 5.0
 CLOSE_S: Final = 10.0
 PACK_BLOCKS: Final = 256
 """The most blocks that are packed at a time, between two commits: a tenth of a second."""
@@ -146,8 +147,25 @@ class Shard:
         self._work: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Claim the shard, and go on from what the store has. Raises the store's errors."""
-        await self._restore()
+        """Claim the shard, and go on from what the store has.
+
+        Tries for `OPEN_S`: the store may be on a host that is just being replaced, too. Then it
+        raises the store's error.
+        """
+        loop = asyncio.get_running_loop()
+        until_s, failures = loop.time() + OPEN_S, 0
+        while True:
+            try:
+                await self._restore()
+                break
+            except (WriterFenced, StoreDamaged):
+                raise
+            except AskError:
+                failures += 1
+                wait_s = self._limits.retry.delay_s(failures)
+                if loop.time() + wait_s > until_s:
+                    raise
+                await asyncio.sleep(wait_s)
         self._began = self.figures()
 
     async def _restore(self) -> None:

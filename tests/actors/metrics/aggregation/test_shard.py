@@ -125,6 +125,19 @@ async def test_what_arrives_while_old_blocks_are_packed_is_committed(opened: Ope
         assert (await second).sequence == 2
 
 
+async def test_a_store_that_is_away_at_first_is_waited_for(opened: Opened) -> None:
+    opened.storage.claim_faults.extend([StoreUnavailable("away", may_have_run=True)] * 3)
+    shard = await opened.shard()
+    assert (await shard.append(batch_of([1]))).sequence == 1
+
+
+async def test_a_shard_of_another_aggregator_does_not_open(opened: Opened) -> None:
+    opened.storage.claim_faults.append(WriterFenced("another"))
+    with pytest.raises(WriterFenced):
+        await opened.shard()
+    opened.shards.clear()
+
+
 async def test_a_repeated_batch_counts_once(opened: Opened) -> None:
     shard = await opened.shard()
     for _ in range(3):
