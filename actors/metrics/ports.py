@@ -23,7 +23,7 @@ class Extent(NamedTuple):
     from_ns: int
     """The start of the first window."""
     to_ns: int
-    """The end of the last one."""
+    """The end of the last window."""
 
 
 class WindowReader(Protocol):
@@ -119,7 +119,7 @@ class Sample(NamedTuple):
     tags: tuple[tuple[str, str], ...]
     """Sorted, with `__name__` where the expression keeps the name."""
     value: float
-    """The value."""
+    """It may be NaN or infinite."""
 
 
 class Evaluator(Protocol):

@@ -178,6 +178,11 @@ TIERS: Final = {
     "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
 }
 
+EXECUTIONS: Final = {
+    "callboard_executions": Metric(GAUGE, "Executions that run in this process."),
+    "callboard_subtasks": Metric(GAUGE, "Sub-tasks of these that have not ended.", "status"),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -222,6 +227,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **EVENTS,
     **STATES,
     **TIERS,
+    **EXECUTIONS,
     **RECORDING,
     **WINDOWS,
 }

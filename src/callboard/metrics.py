@@ -22,7 +22,16 @@ from callboard.actors.metrics.ports import (
     Sample,
     WindowReader,
 )
-from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.feed import newest_windows
+from callboard.actors.metrics.query.prometheus_api import ApiAnswer, PrometheusApi
+from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator, RangeValues
+from callboard.actors.metrics.query.question import (
+    ListMetrics,
+    MetricsAnswered,
+    MetricsListed,
+    QueryMetrics,
+    SeriesAnswered,
+)
 from callboard.actors.metrics.query.range_query import (
     Function,
     MetricsQuery,
@@ -32,6 +41,7 @@ from callboard.actors.metrics.query.range_query import (
     run_query,
 )
 from callboard.actors.metrics.query.readers import CombinedReader, MemoryWindows
+from callboard.actors.metrics.query.window_samples import WindowSamples
 from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
 from callboard.actors.metrics.recording.resets import CounterResets
@@ -52,6 +62,7 @@ __all__ = [
     "DEFAULT_RULES",
     "WINDOWS_NS",
     "AggregatedMetric",
+    "ApiAnswer",
     "AppendPoints",
     "CombinedReader",
     "Counter",
@@ -63,6 +74,7 @@ __all__ = [
     "Function",
     "Gauge",
     "Histogram",
+    "ListMetrics",
     "Matcher",
     "MatcherKind",
     "MemoryWindows",
@@ -73,6 +85,8 @@ __all__ = [
     "MetricTags",
     "MetricTiers",
     "MetricsAggregator",
+    "MetricsAnswered",
+    "MetricsListed",
     "MetricsProcessor",
     "MetricsQuery",
     "MetricsStorage",
@@ -82,15 +96,19 @@ __all__ = [
     "PointSource",
     "PointsAccepted",
     "ProcessedPoints",
+    "PrometheusApi",
+    "QueryMetrics",
     "QueryRefused",
     "QueryResult",
     "QuerySeries",
     "QueryTiers",
+    "RangeValues",
     "RecordingLimits",
     "RecordingOptions",
     "RunTiers",
     "Sample",
     "SegmentReader",
+    "SeriesAnswered",
     "SeriesKey",
     "ShardLimits",
     "SourceKind",
@@ -102,11 +120,13 @@ __all__ = [
     "WindowFlag",
     "WindowReader",
     "WindowRows",
+    "WindowSamples",
     "WindowSettings",
     "WindowSink",
     "columns_of_points",
     "function_named",
     "metrics_storage",
+    "newest_windows",
     "open_archive",
     "open_tiers",
     "open_windows",

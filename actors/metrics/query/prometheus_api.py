@@ -28,7 +28,7 @@ __all__ = ["ENDPOINTS", "ApiAnswer", "PrometheusApi"]
 
 Parameters = Mapping[str, Sequence[str]]
 TIME_NS_MAX: Final = 2**62
-SERIES_MAX: Final = 10_000
+SERIES_MAX: Final = 100_000
 LABEL_VALUES: Final = re.compile(r"label/([^/]{1,200})/values\Z")
 ENDPOINTS: Final = ("query", "query_range", "series", "labels", "label/<name>/values")
 """The paths below `/api/v1/` that are answered."""
@@ -39,7 +39,9 @@ class ApiAnswer(NamedTuple):
     """What a web server sends: the HTTP status, and the body to write as JSON."""
 
     status: int
+    """The HTTP status."""
     body: dict[str, Any]
+    """The fields of the body."""
 
 
 class _BadParameterError(Exception):
@@ -51,7 +53,9 @@ class PrometheusApi:
     """The endpoints over one evaluator and one reader."""
 
     evaluator: ExpressionEvaluator
+    """What evaluates expressions."""
     reader: WindowReader
+    """What lists series."""
 
     async def answer(self, path: str, parameters: Parameters, now_ns: int) -> ApiAnswer:
         """Answer one request; `path` is what follows `/api/v1/`. Raises nothing of its own."""

@@ -39,6 +39,7 @@ class SeriesAnswered(Contract, name="callboard.metrics.series_answered"):
     metric: str
     """Its name; empty where an expression keeps none."""
     tags: tuple[tuple[str, str], ...]
+    """Names and values, sorted by name."""
     values: tuple[float | str | None, ...]
     """One for each time: a number, `+Inf`, `-Inf`, or None where there is none."""
 
@@ -60,9 +61,11 @@ class MetricsAnswered(Contract, name="callboard.metrics.answered"):
     """The answer to `QueryMetrics`."""
 
     times_ns: tuple[int, ...]
+    """The times of the values, ascending."""
     widths_ns: tuple[int, ...]
     """How long the steps are that begin at the times; empty when the values are of moments."""
     series: tuple[SeriesAnswered, ...]
+    """By name and tags; the highest first where the question asks for the top."""
 
     @property
     def is_instant(self) -> bool:
@@ -77,17 +80,23 @@ class QueryMetrics(Request[MetricsAnswered], name="callboard.query_metrics"):
     """
 
     from_ns: int
+    """The beginning."""
     to_ns: int
+    """The end; of a query by matchers, the first moment that is not asked for."""
     step_ns: int = 0
     """0: chosen for the time."""
     expression: str = ""
+    """In the query language; empty: the matchers select the series."""
     is_range: bool = True
     """Whether an expression has a value at each step, or at `to_ns` alone."""
     matchers: tuple[tuple[str, str, str], ...] = ()
     """Tag, comparison and value of each, also for the name: `("__name__", "=", "up")`."""
     function: str = "auto"
+    """See `function_named`."""
     by: tuple[str, ...] | None = None
+    """See `MetricsQuery.by`."""
     top: int = 0
+    """See `MetricsQuery.top`."""
 
     def query(self) -> MetricsQuery:
         """The question as a query. Raises `UsageError`."""
@@ -120,7 +129,9 @@ class ListMetrics(Request[MetricsListed], name="callboard.list_metrics"):
     """Ask which metrics have windows in a time."""
 
     from_ns: int = 0
+    """The beginning."""
     to_ns: int = 2**62
+    """The first moment that is not asked for."""
 
 
 async def answer_question(reader: WindowReader, question: QueryMetrics) -> MetricsAnswered:

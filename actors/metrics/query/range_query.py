@@ -12,7 +12,7 @@ import numpy.typing as npt
 from callboard.messages.core.errors import UsageError
 
 from ..ports import Extent, WindowReader
-from ..rows import WINDOWS_NS
+from ..rows import WINDOWS_NS, WindowRows
 from ..series import Matcher, MatcherKind, MetricKind
 from ..sketch import merge_sketches
 from .columns import take_sketches
@@ -36,6 +36,8 @@ Ints = npt.NDArray[np.int64]
 SERIES_MAX: Final = 10_000
 ROWS_MAX: Final = 500_000
 STEPS_MAX: Final = 11_000
+VALUES_MAX: Final = 5_000_000
+"""Of all series at all steps of an answer."""
 STEPS_AUTOMATIC: Final = 100
 """A step that is not given is the shortest round one that gives at most so many."""
 ROUND_STEPS_S: Final = (60, 300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400, 604_800)
@@ -64,9 +66,10 @@ class Function:
     """What a query computes, with the quantile (0 to 1) if it is one."""
 
     statistic: Statistic | None
-    """None: the sum of a counter, the last value of a gauge, the average of an observation."""
+    """What is computed; None: the sum of a counter, the last value of a gauge, the average of an
+    observation."""
     quantile: float = 0.0
-    """Between 0 and 1; 0 for other functions."""
+    """Of the statistic `QUANTILE`."""
 
 
 AUTOMATIC: Final = Function(None)
@@ -105,23 +108,23 @@ class MetricsQuery:
     name: str = ""
     """The metric's name; empty if matchers select it."""
     matchers: tuple[Matcher, ...] = ()
-    """Conditions on tags."""
+    """Conditions on tags; a series fulfils all of them."""
     from_ns: int = 0
-    """The first moment that is asked for."""
+    """The beginning."""
     to_ns: int = 0
     """The first moment that is not asked for."""
     step_ns: int = 0
     """A multiple of a minute; 0: chosen for the time."""
     function: Function = AUTOMATIC
-    """What is computed."""
+    """What is computed of each step; see `function_named`."""
     by: tuple[str, ...] | None = None
     """The series are put together by these tags, () all into one; None: each for itself."""
     top: int = 0
     """Only so many series, those with the highest values over the whole time; 0: all."""
     series_max: int = SERIES_MAX
-    """With more series the query is refused."""
+    """The query is refused when it selects more."""
     rows_max: int = ROWS_MAX
-    """With more windows to read the query is refused."""
+    """The query is refused when it reads more windows."""
 
     def all_matchers(self) -> tuple[Matcher, ...]:
         """The matchers with that of the name."""
@@ -134,11 +137,11 @@ class QuerySeries:
     """What the values of one row of a result belong to."""
 
     name: str
-    """The metric's name; empty where several are put together."""
+    """The metric's name."""
     kind: MetricKind
-    """What the points mean."""
+    """What its points mean."""
     tags: tuple[tuple[str, str], ...]
-    """The tags that the row stands for."""
+    """Its tags; with `by`, these alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class QueryResult:
     """Values by series and step."""
 
     series: tuple[QuerySeries, ...]
-    """What each row belongs to."""
+    """What the rows of the values belong to."""
     starts_ns: Ints
     """Where each step begins, in UTC at whole multiples of its width."""
     widths_ns: Ints
@@ -158,7 +161,7 @@ class QueryResult:
     totals: Floats
     """For each series the same function over the whole time."""
     windows_read: int
-    """How many windows were read for it."""
+    """The windows from which the answer was computed."""
 
 
 def step_for(from_ns: int, to_ns: int) -> int:
@@ -200,7 +203,7 @@ def _checked_step(query: MetricsQuery) -> int:
     if not query.all_matchers():
         raise UsageError("the query names no metric.", advice="Give a name, or conditions on tags.")
     step = query.step_ns or step_for(query.from_ns, query.to_ns)
-    if step < 0 or step % WINDOWS_NS[0]:
+    if not 0 < step <= TIME_NS_MAX or step % WINDOWS_NS[0]:
         raise UsageError(
             f"a step of {step / 1e9:g} s is not made of whole windows.",
             advice="Use a whole number of minutes.",
@@ -251,7 +254,6 @@ class _Answer:
     def __init__(self, query: MetricsQuery, tiles: Tiles, starts: Ints, widths: Ints) -> None:
         self._query: Final = query
         self._tiles: Final = tiles
-        self._rows: Final = tiles.rows
         self._starts: Final = starts
         self._widths: Final = widths
         groups: dict[QuerySeries, int] = {}
@@ -268,94 +270,115 @@ class _Answer:
         """The answer, with the best series only if the query asks so."""
         count, steps = len(self._series), len(self._starts)
         whole = np.array([int(self._widths.sum()) / 1e9])
-        totals = self._computed(self._owners, (count, 1), whole)[:, 0]
+        totals = self._computed(self._tiles, self._owners, self._series, whole)[:, 0]
         chosen = np.arange(count)
         if self._query.top:
             order = np.lexsort((-np.nan_to_num(totals, nan=0.0), np.isnan(totals)))
             chosen = order[: self._query.top]
-        place = np.searchsorted(self._starts, self._rows.starts_ns, side="right") - 1
-        cells = self._owners * steps + place
-        values = self._computed(cells, (count, steps), self._widths / 1e9)
-        flags = np.zeros(count * steps, np.uint8)
-        np.bitwise_or.at(flags, cells, self._rows.flags)
+        if len(chosen) * steps > VALUES_MAX:
+            raise UsageError(
+                f"the answer has {len(chosen) * steps:,} values, more than {VALUES_MAX:,}.",
+                advice="Use a longer step, fewer series, or --top.",
+            )
+        series = tuple(self._series[row] for row in chosen.tolist())
+        places = np.full(count, -1)
+        places[chosen] = np.arange(len(chosen))
+        owners = places[self._owners]
+        tiles, owners = self._tiles.chosen(owners >= 0), owners[owners >= 0]
+        step = np.searchsorted(self._starts, tiles.rows.starts_ns, side="right") - 1
+        cells = owners * steps + step
+        values = self._computed(tiles, cells, series, self._widths / 1e9)
+        flags = np.zeros(values.size, np.uint8)
+        np.bitwise_or.at(flags, cells, tiles.rows.flags)
         return QueryResult(
-            tuple(self._series[row] for row in chosen.tolist()),
+            series,
             self._starts,
             self._widths,
-            values[chosen],
-            flags.reshape(count, steps)[chosen],
+            values,
+            flags.reshape(values.shape),
             totals[chosen],
             len(self._tiles),
         )
 
-    def _computed(self, cells: Ints, shape: tuple[int, int], seconds: Floats) -> Floats:
+    def _computed(
+        self, tiles: Tiles, cells: Ints, series: Sequence[QuerySeries], seconds: Floats
+    ) -> Floats:
         """The function of each cell; `seconds` is the length of each step."""
-        wanted = [
-            self._query.function.statistic or AUTOMATIC_FOR[each.kind] for each in self._series
-        ]
-        found = np.full(shape, np.nan)
-        if not len(self._tiles):
+        found = np.full((len(series), len(seconds)), np.nan)
+        if not len(tiles):
             return found
-        counts = self._summed(self._rows.counts, cells, shape)
+        wanted = [self._query.function.statistic or AUTOMATIC_FOR[each.kind] for each in series]
+        cell_values = _Cells(tiles.rows, cells, (len(series), len(seconds)))
         for statistic in set(wanted):
             rows = np.array([each is statistic for each in wanted])
-            values = self._values(statistic, cells, shape, seconds, counts)
-            found[rows] = np.where(counts > 0, values, np.nan)[rows]
+            if statistic is Statistic.LAST:
+                _check_gauges(series)
+            values = cell_values.computed(statistic, seconds, self._query.function.quantile)
+            found[rows] = np.where(cell_values.counts > 0, values, np.nan)[rows]
         return found
 
-    def _values(
-        self,
-        statistic: Statistic,
-        cells: Ints,
-        shape: tuple[int, int],
-        seconds: Floats,
-        counts: Floats,
-    ) -> Floats:
-        rows, size = self._rows, shape[0] * shape[1]
+
+def _check_gauges(series: Sequence[QuerySeries]) -> None:
+    for each in series:
+        if each.kind is not MetricKind.GAUGE:
+            raise UsageError(
+                f"{each.name} is a {each.kind.name.lower()}, and has no last value.",
+                advice="Only gauges have one: use sum, rate or avg.",
+            )
+
+
+class _Cells:
+    """Functions over the windows of each cell: a series and a step."""
+
+    def __init__(self, rows: WindowRows, cells: Ints, shape: tuple[int, int]) -> None:
+        self._rows: Final = rows
+        self._cells: Final = cells
+        self._shape: Final = shape
+        self._size: Final = shape[0] * shape[1]
+        self.counts: Final = self._summed(rows.counts)
+
+    def computed(self, statistic: Statistic, seconds: Floats, quantile: float) -> Floats:
+        """One function of all cells; of cells without windows it means nothing."""
         with np.errstate(all="ignore"):
             match statistic:
                 case Statistic.COUNT:
-                    return counts
-                case Statistic.SUM | Statistic.RATE | Statistic.AVG:
-                    sums = self._summed(rows.sums, cells, shape)
-                    if statistic is Statistic.SUM:
-                        return sums
-                    return sums / (seconds if statistic is Statistic.RATE else counts)
-                case Statistic.MIN | Statistic.MAX:
-                    return self._extremes(cells, size, is_min=statistic is Statistic.MIN).reshape(
-                        shape
-                    )
+                    return self.counts
+                case Statistic.SUM:
+                    return self._summed(self._rows.sums)
+                case Statistic.RATE:
+                    return self._summed(self._rows.sums) / seconds
+                case Statistic.AVG:
+                    return self._summed(self._rows.sums) / self.counts
+                case Statistic.MIN:
+                    return self._extremes(is_min=True)
+                case Statistic.MAX:
+                    return self._extremes(is_min=False)
                 case Statistic.LAST:
-                    return self._last(cells, size).reshape(shape)
+                    return self._last()
                 case Statistic.QUANTILE:
-                    order = np.argsort(cells, kind="stable")
-                    merged = merge_sketches(take_sketches(rows.sketches, order), cells[order], size)
-                    quantiles = merged.quantiles(self._query.function.quantile)
-                    low = self._extremes(cells, size, is_min=True)
-                    high = self._extremes(cells, size, is_min=False)
-                    return np.clip(quantiles, low, high).reshape(shape)
+                    return self._quantiles(quantile)
 
-    @staticmethod
-    def _summed(column: npt.NDArray[Any], cells: Ints, shape: tuple[int, int]) -> Floats:
-        found = np.bincount(cells, column, shape[0] * shape[1])
-        return found.astype(np.float64).reshape(shape)
+    def _summed(self, column: npt.NDArray[Any]) -> Floats:
+        found = np.bincount(self._cells, column, self._size)
+        return found.astype(np.float64).reshape(self._shape)
 
-    def _extremes(self, cells: Ints, size: int, *, is_min: bool) -> Floats:
-        found = np.full(size, np.inf if is_min else -np.inf)
+    def _extremes(self, *, is_min: bool) -> Floats:
+        found = np.full(self._size, np.inf if is_min else -np.inf)
         if is_min:
-            np.minimum.at(found, cells, self._rows.minima)
+            np.minimum.at(found, self._cells, self._rows.minima)
         else:
-            np.maximum.at(found, cells, self._rows.maxima)
-        return found
+            np.maximum.at(found, self._cells, self._rows.maxima)
+        return found.reshape(self._shape)
 
-    def _last(self, cells: Ints, size: int) -> Floats:
-        for each in self._series:
-            if each.kind is not MetricKind.GAUGE:
-                raise UsageError(
-                    f"{each.name} is a {each.kind.name.lower()}, and has no last value.",
-                    advice="Only gauges have one: use sum, rate or avg.",
-                )
-        found = np.full(size, np.nan)
+    def _last(self) -> Floats:
+        found = np.full(self._size, np.nan)
         order = np.argsort(self._rows.starts_ns, kind="stable")
-        found[cells[order]] = self._rows.last[order]
-        return found
+        found[self._cells[order]] = self._rows.last[order]
+        return found.reshape(self._shape)
+
+    def _quantiles(self, quantile: float) -> Floats:
+        order = np.argsort(self._cells, kind="stable")
+        chosen = take_sketches(self._rows.sketches, order)
+        merged = merge_sketches(chosen, self._cells[order], self._size)
+        found = merged.quantiles(quantile).reshape(self._shape)
+        return np.clip(found, self._extremes(is_min=True), self._extremes(is_min=False))

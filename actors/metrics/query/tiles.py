@@ -50,6 +50,12 @@ class Tiles:
         """The series that have windows."""
         return self.rows.series
 
+    def chosen(self, is_chosen: npt.NDArray[np.bool_]) -> "Tiles":
+        """Some of them."""
+        if is_chosen.all():
+            return self
+        return Tiles(take_rows(self.rows, np.flatnonzero(is_chosen)), self.widths_ns[is_chosen])
+
 
 def sections(
     extents: Mapping[int, Extent], from_ns: int, to_ns: int, width_ns: int

@@ -6,25 +6,26 @@ hold increases, so `rate` and `increase` are exact sums, without extrapolation a
 at resets. A window counts once it has ended: at 10:00:30 the newest one is that of 9:59.
 
 A selector without a range gives, of the last five minutes, the last value of a gauge and the mean
-of an observation. A counter has no such value here: it is refused, because a number would mean
+of an observation; with whole hours or days as steps, of the hour or the day, so that a month is
+read from 720 windows. A counter has no such value here: it is refused, because a number would mean
 something else than in Prometheus.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ..ports import WindowReader
-from ..rows import WINDOWS_NS
-from ..series import MetricKind, SeriesKey
+from ..rows import WINDOWS_NS, WindowRows
+from ..series import MatcherKind, MetricKind, SeriesKey
 from ..sketch import merge_sketches
 from .columns import take_sketches
 from .promql.samples import Times
-from .promql.syntax import Selector, refused
-from .promql.vectors import NAME, Floats, Tags, Vector
+from .promql.syntax import Matching, Selector, refused
+from .promql.vectors import NAME, Floats, Tags, Vector, signature
 from .readers import too_many_series
 from .tiles import Section, Tiles, join_tiles, mixed_sections, read_tiles, sections
 
@@ -35,6 +36,8 @@ LOOKBACK_NS: Final = WINDOWS_NS[1]
 MINUTE_NS: Final = WINDOWS_NS[0]
 SERIES_MAX: Final = 10_000
 ROWS_MAX: Final = 500_000
+VALUES_MAX: Final = 5_000_000
+"""Of all series at all times of one selector."""
 SKETCHES_MAX: Final = 2_000_000
 """Sketches that are merged for one `quantile_over_time`; each counts for every range it is in."""
 
@@ -76,13 +79,53 @@ class WindowSamples:
     async def instant(self, selector: Selector, times_ns: Times, *, presence: bool) -> Vector:
         """See `SampleSource.instant`."""
         function = "present_over_time" if presence else "value"
-        return await self._values(function, selector, LOOKBACK_NS, times_ns, None)
+        lookback_ns = LOOKBACK_NS
+        if len(times_ns) > 1:
+            step_ns = int(times_ns[1] - times_ns[0])
+            for width in WINDOWS_NS:
+                if LOOKBACK_NS < width <= step_ns and _begin_windows(times_ns, selector, width):
+                    lookback_ns = width
+        return await self._values(function, selector, lookback_ns, times_ns, None)
 
     async def over(
         self, function: str, selector: Selector, times_ns: Times, parameter: Floats | None
     ) -> Vector:
         """See `SampleSource.over`."""
         return await self._values(function, selector, selector.range_ns, times_ns, parameter)
+
+    async def merged_quantile(
+        self, selector: Selector, grouping: Matching, times_ns: Times, quantile: Floats
+    ) -> Vector | None:
+        """See `SampleSource.merged_quantile`."""
+        ranges = await self._ranges(times_ns - selector.offset_ns, selector.range_ns)
+        tiles = await self._tiles(selector, ranges)
+        if not len(tiles) or {key.kind for key in tiles.series} != {MetricKind.OBSERVATION}:
+            return None
+        self._check_size(tiles, selector, len(times_ns))
+        groups: dict[Tags, int] = {}
+        owners = np.array(
+            [
+                groups.setdefault(signature(_tags(key), grouping), len(groups))
+                for key in tiles.series
+            ]
+        )
+        first, last = _cells(tiles, ranges)
+        computed = _Computed(tiles, first, last, selector)
+        values = computed.quantiles(quantile, owners, len(groups))
+        present = np.zeros(values.shape, bool)
+        np.logical_or.at(present, owners, last > first)
+        return Vector(tuple(groups), np.where(present, values, np.nan), present)
+
+    def _check_size(self, tiles: Tiles, selector: Selector, moments: int) -> None:
+        if len(tiles.series) > self._series_max:
+            raise too_many_series(self._series_max)
+        count = len(tiles.series) * moments
+        if count > VALUES_MAX:
+            raise refused(
+                selector.place,
+                f"the selector gives {count:,} values, more than {VALUES_MAX:,}.",
+                "Set a longer step, or select fewer series.",
+            )
 
     async def _values(
         self,
@@ -94,18 +137,20 @@ class WindowSamples:
     ) -> Vector:
         ranges = await self._ranges(times_ns - selector.offset_ns, range_ns)
         tiles = await self._tiles(selector, ranges)
+        name = ""
+        if not len(tiles) and function in ALLOWED[MetricKind.COUNTER]:
+            tiles, name = await self._parts_of_observations(selector, ranges)
         if not len(tiles):
             return Vector.empty(len(times_ns))
-        if len(tiles.series) > self._series_max:
-            raise too_many_series(self._series_max)
-        for key in tiles.series:
+        self._check_size(tiles, selector, len(times_ns))
+        for key in tiles.series if not name else ():
             _check_kind(function, key, selector)
         first, last = _cells(tiles, ranges)
         computed = _Computed(tiles, first, last, selector)
         seconds = (ranges.ends - ranges.begins) / 1e9
         values = computed.values(function, seconds, range_ns / 1e9, parameter)
         present = last > first
-        tags = tuple(_tags(key) for key in tiles.series)
+        tags = tuple(_tags(key._replace(name=name or key.name)) for key in tiles.series)
         return Vector(tags, np.where(present, values, np.nan), present)
 
     async def _ranges(self, times_ns: Times, range_ns: int) -> _Ranges:
@@ -131,6 +176,22 @@ class WindowSamples:
         oldest = min(int(begins.min()), found[0].from_ns)
         return _Ranges(begins, ends, (found[0]._replace(from_ns=oldest), *found[1:]))
 
+    async def _parts_of_observations(
+        self, selector: Selector, ranges: _Ranges
+    ) -> tuple[Tiles, str]:
+        """For `NAME_count` and `NAME_sum` of an observation the same as if they were counters."""
+        for suffix in ("_count", "_sum"):
+            base = _without_suffix(selector, suffix)
+            if base is None:
+                continue
+            tiles = await self._tiles(base, ranges)
+            if {key.kind for key in tiles.series} == {MetricKind.OBSERVATION}:
+                rows = tiles.rows
+                sums = rows.counts.astype(np.float64) if suffix == "_count" else rows.sums
+                (name,) = {key.name + suffix for key in tiles.series}
+                return Tiles(replace(rows, sums=sums), tiles.widths_ns), name
+        return Tiles(WindowRows.empty(MINUTE_NS), np.zeros(0, np.int64)), ""
+
     async def _tiles(self, selector: Selector, ranges: _Ranges) -> Tiles:
         extents = await self._reader.extents()
         parts: list[Tiles] = []
@@ -140,6 +201,23 @@ class WindowSamples:
             left -= len(tiles)
             parts.append(tiles)
         return join_tiles(parts)
+
+
+def _without_suffix(selector: Selector, suffix: str) -> Selector | None:
+    """The same for the metric whose name lacks a suffix; None without such a name."""
+    matchers = []
+    for matcher in selector.matchers:
+        if matcher.tag == NAME:
+            if matcher.kind is not MatcherKind.IS or not matcher.value.endswith(suffix):
+                return None
+            matchers.append(matcher._replace(value=matcher.value.removesuffix(suffix)))
+        else:
+            matchers.append(matcher)
+    return replace(selector, matchers=tuple(matchers)) if matchers != [*selector.matchers] else None
+
+
+def _begin_windows(times_ns: Times, selector: Selector, width_ns: int) -> bool:
+    return not np.any((times_ns - selector.offset_ns) % width_ns)
 
 
 def _check_kind(function: str, key: SeriesKey, selector: Selector) -> None:
@@ -208,7 +286,7 @@ class _Computed:
                     return np.ones(self._first.shape)
                 case "quantile_over_time":
                     assert parameter is not None
-                    return self._quantiles(parameter)
+                    return self.quantiles(parameter, np.arange(len(self._first)), len(self._first))
                 case _:
                     kinds = np.array([key.kind for key in self._tiles.series])[:, None]
                     means = self._total(self._rows.sums) / self._total(self._rows.counts)
@@ -228,28 +306,32 @@ class _Computed:
         found: Floats = self._rows.last[np.maximum(self._last - 1, 0)]
         return found
 
-    def _quantiles(self, parameter: Floats) -> Floats:
+    def quantiles(self, parameter: Floats, owners: npt.NDArray[Any], count: int) -> Floats:
+        """The quantile of all points of each owner, to which the series belong, at each time."""
+        moments = self._first.shape[1]
         lengths = (self._last - self._first).reshape(-1)
-        if int(lengths.sum()) > SKETCHES_MAX:
+        total = int(lengths.sum())
+        if total > SKETCHES_MAX:
             raise refused(
                 self._place,
-                f"the ranges hold {int(lengths.sum()):,} sketches, more than {SKETCHES_MAX:,}.",
+                f"the ranges hold {total:,} sketches, more than {SKETCHES_MAX:,}.",
                 "Set a longer step, or a shorter range.",
             )
         before = np.cumsum(lengths) - lengths
-        chosen = np.repeat(self._first.reshape(-1) - before, lengths) + np.arange(lengths.sum())
-        cells = np.repeat(np.arange(len(lengths)), lengths)
-        merged = merge_sketches(take_sketches(self._rows.sketches, chosen), cells, len(lengths))
-        found = np.full(self._first.shape, np.nan)
+        chosen = np.repeat(self._first.reshape(-1) - before, lengths) + np.arange(total)
+        own_cells = (owners[:, None] * moments + np.arange(moments)).reshape(-1)
+        cells = np.repeat(own_cells, lengths)
+        order = np.argsort(cells, kind="stable")
+        chosen, cells = chosen[order], cells[order]
+        merged = merge_sketches(take_sketches(self._rows.sketches, chosen), cells, count * moments)
+        low, high = np.full(count * moments, np.inf), np.full(count * moments, -np.inf)
+        np.minimum.at(low, cells, self._rows.minima[chosen])
+        np.maximum.at(high, cells, self._rows.maxima[chosen])
+        found = np.full((count, moments), np.nan)
         for q in np.unique(parameter).tolist():
             if 0.0 <= q <= 1.0:
-                quantiles = merged.quantiles(q).reshape(found.shape)
-                low, high = self._bounds()
-                found = np.where(parameter == q, np.clip(quantiles, low, high), found)
+                values = np.clip(merged.quantiles(q), low, high).reshape(found.shape)
+                found = np.where(parameter == q, values, found)
             elif q == q:  # noqa: PLR0124 - not NaN
                 found = np.where(parameter == q, -np.inf if q < 0.0 else np.inf, found)
         return found
-
-    def _bounds(self) -> tuple[Floats, Floats]:
-        low = self._reduced(np.minimum, self._rows.minima)
-        return low, self._reduced(np.maximum, self._rows.maxima)

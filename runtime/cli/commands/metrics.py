@@ -17,7 +17,7 @@ EVERY_DEFAULT_S: Final = 5.0
 
 def _selection(command: CommandT) -> CommandT:
     """The arguments that say which values are asked for."""
-    for option in (
+    options = (
         click.argument("expression", required=False),
         click.option("--name", metavar="METRIC", help="This metric, instead of an expression."),
         click.option(
@@ -51,7 +51,8 @@ def _selection(command: CommandT) -> CommandT:
             metavar="URL",
             help="Only this store: a file, or postgresql://...",
         ),
-    ):
+    )
+    for option in reversed(options):  # As decorators, they are listed from the last one on.
         command = option(command)
     return command
 

@@ -10,6 +10,7 @@ from callboard.messages.core.errors import UsageError
 from ...ports import Sample
 from ...series import MatcherKind
 from .aggregations import aggregate
+from .histograms import bucket_quantiles, bucket_rates
 from .operators import combine, combine_numbers, combine_with_number
 from .parser import SET_OPERATORS, parse
 from .samples import SampleSource, Times
@@ -31,8 +32,8 @@ __all__ = ["MOMENTS_MAX", "ExpressionEvaluator", "RangeValues"]
 
 MOMENTS_MAX: Final = 11_000
 """As in Prometheus: enough for one value a minute over a week."""
-VALUES_MAX: Final = 5_000_000
-"""Of series times moments in one part of an expression."""
+TIME_NS_MAX: Final = 2**62
+"""In the year 2116: all sums of times are in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ class RangeValues:
     """The values of an expression at each step."""
 
     times_ns: Times
+    """The times, ascending."""
     value_type: ValueType
+    """A vector, or a number."""
     vector: Vector
     """A number is one series without tags."""
 
@@ -58,6 +61,7 @@ class ExpressionEvaluator:
 
     async def instant(self, expression: str, at_ns: int) -> tuple[Sample, ...]:
         """See `Evaluator.instant`."""
+        _check_time(at_ns, at_ns)
         found = (await self.at(expression, np.array([at_ns], np.int64))).vector
         return tuple(
             Sample(tags, float(found.values[row, 0]))
@@ -74,6 +78,7 @@ class ExpressionEvaluator:
             raise UsageError("the step of the query is not over 0.", advice="Set a longer step.")
         if to_ns < from_ns:
             raise UsageError("the query ends before it begins.", advice="Swap the two times.")
+        _check_time(from_ns, max(to_ns, step_ns))
         moments = (to_ns - from_ns) // step_ns + 1
         if moments > MOMENTS_MAX:
             raise UsageError(
@@ -92,6 +97,13 @@ class ExpressionEvaluator:
         return RangeValues(times_ns, ValueType.VECTOR, found)
 
 
+def _check_time(from_ns: int, to_ns: int) -> None:
+    if not 0 <= from_ns <= to_ns < TIME_NS_MAX:
+        raise UsageError(
+            "the query's time is before 1970 or after 2116.", advice="Give nanoseconds since 1970."
+        )
+
+
 class _Evaluation:
     """One evaluation; a number is an array with a value for each moment."""
 
@@ -104,8 +116,7 @@ class _Evaluation:
             case Number():
                 return np.full(len(self._times), node.value)
             case Selector():
-                found = await self._source.instant(node, self._times, presence=presence)
-                return self._bounded(node, found)
+                return await self._source.instant(node, self._times, presence=presence)
             case Unary():
                 operand = await self.value(node.operand, presence=presence)
                 return _signed(node, operand)
@@ -117,15 +128,6 @@ class _Evaluation:
                 return await self._call(node)
             case Text():
                 raise refused(node.place, "a text has no value here.")
-
-    def _bounded(self, node: Selector, vector: Vector) -> Vector:
-        if vector.values.size > VALUES_MAX:
-            raise refused(
-                node.place,
-                f"the selector gives {vector.values.size:,} values, more than {VALUES_MAX:,}.",
-                "Set a longer step, or select fewer series.",
-            )
-        return vector
 
     async def _vector(self, node: Expression, *, presence: bool = False) -> Vector:
         found = await self.value(node, presence=presence)
@@ -173,11 +175,22 @@ class _Evaluation:
             case "absent":
                 assert first is not None
                 return _absent(first, await self._vector(first, presence=True))
+            case "histogram_quantile":
+                return await self._histogram_quantile(node)
             case "abs" | "ceil" | "floor" | "round" | "clamp_min" | "clamp_max":
                 assert first is not None
                 return await self._by_value(node, first)
             case _:
                 return await self._over_time(node)
+
+    async def _histogram_quantile(self, node: Call) -> Vector:
+        quantile = await self._number(node.arguments[0])
+        rates = bucket_rates(node.arguments[1])
+        if rates is not None:
+            found = await self._source.merged_quantile(*rates, self._times, quantile)
+            if found is not None:
+                return found
+        return bucket_quantiles(await self._vector(node.arguments[1]), quantile)
 
     async def _by_value(self, node: Call, first: Expression) -> Vector:
         vector = await self._vector(first)
@@ -211,7 +224,6 @@ class _Evaluation:
             found = await self._source.over("present_over_time", selector, self._times, None)
             return _absent(selector, found)
         found = await self._source.over(function, selector, self._times, parameter)
-        found = self._bounded(selector, found)
         if function == "last_over_time":
             return found
         return found.unnamed(lambda problem: refused(node.place, problem))

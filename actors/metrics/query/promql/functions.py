@@ -35,6 +35,7 @@ FUNCTIONS: Final = {
     **{name: Signature((RANGE,), VECTOR) for name in (*OVER_TIME, "absent_over_time")},
     **{name: Signature((VECTOR,), VECTOR) for name in ("absent", "abs", "ceil", "floor")},
     "quantile_over_time": Signature((SCALAR, RANGE), VECTOR),
+    "histogram_quantile": Signature((SCALAR, VECTOR), VECTOR),
     "round": Signature((VECTOR, SCALAR), VECTOR, optional=1),
     "clamp_min": Signature((VECTOR, SCALAR), VECTOR),
     "clamp_max": Signature((VECTOR, SCALAR), VECTOR),
@@ -49,7 +50,7 @@ AGGREGATIONS: Final = (
 )  # fmt: skip
 
 OUTSIDE: Final = {
-    "histogram_quantile": "Write quantile_over_time(0.99, NAME[5m]): windows have sketches.",
+    "histogram_avg": "Write avg_over_time(NAME[5m]).",
     "irate": "Write rate(NAME[1m]): a window is one minute long at least.",
     "delta": "Write last_over_time(NAME[5m]) - last_over_time(NAME[5m] offset 5m).",
     "count_values": "Only numbers are aggregated here; write count by (TAG) (…).",

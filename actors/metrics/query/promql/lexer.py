@@ -21,7 +21,8 @@ UNITS_NS: Final = {
 }
 DURATION: Final = r"(?:\d+y)?(?:\d+w)?(?:\d+d)?(?:\d+h)?(?:\d+m(?!s))?(?:\d+s)?(?:\d+ms)?"
 DURATION_PART: Final = re.compile(r"(\d{1,12})(ms|[smhdwy])", re.ASCII)
-DURATION_NS_MAX: Final = 200 * UNITS_NS["y"]
+DURATION_NS_MAX: Final = 100 * UNITS_NS["y"]
+"""A time less an offset and a range is still a whole number of 64 bits."""
 SIMPLE_ESCAPES: Final = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
     "\\": "\\", "'": "'", '"': '"',
@@ -141,7 +142,7 @@ def duration_ns(token: Token) -> int:
             token.place, f"a duration is missing before {token.shown}.", "Write it as 5m or 1h30m."
         )
     if found > DURATION_NS_MAX:
-        raise refused(token.place, f"the duration {token.text[:40]} is longer than 200 years.")
+        raise refused(token.place, f"the duration {token.text[:40]} is longer than 100 years.")
     return found
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .syntax import Selector
+from .syntax import Matching, Selector
 from .vectors import Floats, Vector
 
 __all__ = ["SampleSource", "Times"]
@@ -28,4 +28,13 @@ class SampleSource(Protocol):
         """A function of `OVER_TIME`, or `quantile_over_time`, of the range before each time.
 
         The parameter has a value for each time. The series keep their names. Raises like `instant`.
+        """
+
+    async def merged_quantile(
+        self, selector: Selector, grouping: Matching, times_ns: Times, quantile: Floats
+    ) -> Vector | None:
+        """The quantile of all observations in the range, of series put together by some tags.
+
+        None where the source has no such observations, only counters of buckets, if any. Raises
+        like `instant`.
         """

@@ -115,6 +115,56 @@ async def test_a_quantile_over_time_is_of_all_points_and_within_one_percent() ->
     assert math.isnan(await value(reader, "quantile_over_time(NaN, took[1h])", START_NS + HOUR_NS))
 
 
+@pytest.mark.parametrize(
+    "operand",
+    [
+        "sum by (le) (rate(took_bucket[1h]))",
+        "sum without (host, job) (rate(took_bucket{job='a'}[1h]))",
+        "sum by (le, job) (increase(took_bucket[1h]))",
+    ],
+)
+async def test_a_quantile_of_buckets_is_that_of_the_sketches_of_an_observation(
+    operand: str,
+) -> None:
+    generator = np.random.default_rng(3)
+    values = generator.lognormal(0.0, 3.0, 2_000)
+    times = generator.integers(0, HOUR_NS, 2_000)
+    hosts = [key("took", MetricKind.OBSERVATION, job="a", host=f"{n}") for n in range(3)]
+    reader = store(
+        [
+            Point(hosts[n % 3], START_NS + int(time), value)
+            for n, (time, value) in enumerate(zip(times, values, strict=True))
+        ]
+    )
+    for q in (0.5, 0.99):
+        found = await value(reader, f"histogram_quantile({q}, {operand})", START_NS + HOUR_NS)
+        assert found == pytest.approx(float(np.quantile(values, q, method="lower")), rel=0.01)
+
+
+async def test_a_quantile_of_buckets_that_were_counted_elsewhere() -> None:
+    counts = {"0.1": 4.0, "0.2": 8.0, "+Inf": 10.0}
+    points = [
+        point
+        for bound, count in counts.items()
+        for point in every_minute(key("x_bucket", MetricKind.COUNTER, le=bound), 10, count)
+    ]
+    expression = "histogram_quantile(0.5, sum by (le) (rate(x_bucket[5m])))"
+    assert await value(store(points), expression, after(10)) == pytest.approx(0.125)
+
+
+async def test_observations_have_a_count_and_a_sum_as_histograms_do() -> None:
+    reader = store(every_minute(TOOK, 10, 3.0))
+    assert await value(reader, "increase(took_count[5m])", after(10)) == 5.0
+    assert await value(reader, "rate(took_sum[5m])", after(10)) == pytest.approx(15.0 / 300.0)
+    mean = "rate(took_sum[5m]) / rate(took_count[5m])"
+    assert await value(reader, mean, after(10)) == pytest.approx(3.0)
+    evaluator = ExpressionEvaluator(WindowSamples(reader))
+    (found,) = await evaluator.instant("present_over_time(took_count[5m])", after(10))
+    assert found.tags == (("job", "a"),)
+    for none in ("rate(heat_count[5m])", "rate(count[5m])", "rate(_count[5m])", "took_count"):
+        assert await evaluator.instant(none, after(10)) == ()
+
+
 async def test_a_long_range_is_read_from_coarse_windows_at_any_time() -> None:
     points = every_minute(CALLS, 3 * 1_440)
     reader = store(points)
@@ -152,6 +202,14 @@ async def test_limits_are_refused_with_their_number() -> None:
         await evaluator.range("heat", 0, 10, 0)
     with pytest.raises(UsageError, match="ends before"):
         await evaluator.range("heat", 10, 0, 1)
+
+
+async def test_a_month_at_steps_of_an_hour_is_read_from_windows_of_an_hour() -> None:
+    points = [Point(HEAT, START_NS + n * HOUR_NS + 1, float(n)) for n in range(720)]
+    evaluator = ExpressionEvaluator(WindowSamples(store(points), rows_max=900))
+    end = START_NS + 720 * HOUR_NS
+    found = await evaluator.range("heat", START_NS + HOUR_NS, end, HOUR_NS)
+    assert found.vector.values[0].tolist() == [float(n) for n in range(720)]
 
 
 FUNCTIONS: dict[str, tuple[SeriesKey, Callable[[list[float]], float]]] = {

@@ -6,11 +6,11 @@ ours. `facts.txt` has, for each setting, its series with their values at each in
 facts: `@ time in seconds | expression | values`. `0+10x3` is 0 10 20 30, `_` is no sample, and
 `stale` is a series' end. A range is asked with `from to end by step`.
 
-Of these files the following is outside the subset, and each is refused by its name: native and
-classic histograms (`histograms`, `native_histograms`, most of `info`), the modifiers `@`, `fill`,
-`anchored` and `smoothed` (`at_modifier`, `fill-modifier`, `extended_vectors`), subqueries
-(`subquery`, `aligned_subquery`), arithmetic of durations (`duration_expression`), texts as results
-(part of `literals`), group_left and group_right (part of `operators`), trigonometry and bits
+Of these files the following is outside the subset, and each is refused by its name: native
+histograms (`native_histograms`, most of `info`), the modifiers `@`, `fill`, `anchored` and
+`smoothed` (`at_modifier`, `fill-modifier`, `extended_vectors`), subqueries (`subquery`,
+`aligned_subquery`), arithmetic of durations (`duration_expression`), texts as results (part of
+`literals`), group_left and group_right (part of `operators`), trigonometry and bits
 (`trig_functions`, `bitwise`), `limitk` and `limit_ratio` (`limit`), count_values, label_replace,
 label_join, sort, changes, resets, delta, deriv, irate, predict_linear and dates (part of
 `functions` and `aggregators`). A group in a pattern that sets a flag on its way, `((?i)PRO).*`, is

@@ -16,7 +16,7 @@ import numpy as np
 from callboard.actors.metrics.query.promql.aggregations import quantile
 from callboard.actors.metrics.query.promql.parser import parse
 from callboard.actors.metrics.query.promql.samples import Times
-from callboard.actors.metrics.query.promql.syntax import Selector
+from callboard.actors.metrics.query.promql.syntax import Matching, Selector
 from callboard.actors.metrics.query.promql.vectors import Floats, Tags, Vector
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 
@@ -99,6 +99,11 @@ class RawSamples:
             return SIMPLE[function](values)
 
         return self._computed(selector, times_ns, range_s, compute)
+
+    async def merged_quantile(
+        self, selector: Selector, grouping: Matching, times_ns: Times, quantile: Floats
+    ) -> Vector | None:
+        return None
 
     def _computed(
         self,
