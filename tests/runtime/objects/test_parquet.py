@@ -55,7 +55,7 @@ def read_all(form: ParquetWindows, data: bytes, limit: int = 2**31) -> WindowRow
     return form.read(name, lambda: data, MINUTE_NS, (), *ALL, limit)
 
 
-@settings(sharing_fixtures(), max_examples=examples(200))
+@settings(sharing_fixtures(), max_examples=examples(100))
 @given(rows=any_rows(), level=st.integers(1, 5))
 def test_what_is_written_is_read(form: ParquetWindows, rows: WindowRows, level: int) -> None:
     data = form.write(rows, level)
@@ -93,7 +93,7 @@ def test_more_rows_than_the_limit_show_as_one_more(form: ParquetWindows) -> None
     assert len(read_all(form, data, limit=7)) == 8
 
 
-@settings(sharing_fixtures(), max_examples=examples(200))
+@settings(sharing_fixtures(), max_examples=examples(100))
 @given(place=st.integers(0, 10**6), byte=st.integers(1, 255), cut=st.booleans())
 def test_damaged_bytes_are_damage_and_nothing_worse(
     form: ParquetWindows, place: int, byte: int, cut: bool

@@ -19,7 +19,7 @@ from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind
 from callboard.actors.metrics.tiers.core import PlanLimits
 from callboard.actors.metrics.tiers.reader import SegmentReader
-from callboard.actors.metrics.tiers.rules import OWNER, dataset_of
+from callboard.actors.metrics.tiers.rules import DEFAULT_RULES, OWNER, dataset_of
 from callboard.actors.metrics.tiers.tiers import MetricTiers
 from callboard.actors.storage.core import MoveLimits
 from callboard.actors.storage.moves import MoveKind
@@ -64,6 +64,7 @@ class World:
 
     def __init__(self, folder: Path, form: ParquetWindows) -> None:
         self.folder = folder
+        self.place = str(folder / "objects")
         self.now = 100 * DAY_S
         self.form = form
         self.fence = 0
@@ -84,8 +85,9 @@ class World:
         tiers = MetricTiers(
             hot,
             crashes.wrap(catalogue),
-            {"segments": crashes.wrap(store)},
+            {self.place: crashes.wrap(store)},
             self.form,
+            rules=[dataclasses.replace(rule, location=self.place) for rule in DEFAULT_RULES],
             fence=self.fence,
             move_limits=LIMITS,
             plan_limits=PlanLimits(small_segments=2),
@@ -201,7 +203,7 @@ async def test_a_crash_at_any_call_shows_every_window_once(
     tmp_path: Path, form: ParquetWindows
 ) -> None:
     # All calls in `make soak`; the plain rows have them always.
-    for at in itertools.count(step=1 if examples(100) == 100 else 7):
+    for at in itertools.count(step=1 if examples(100) == 100 else 11):
         folder = tmp_path / f"{at}"
         folder.mkdir()
         world = World(folder, form)
@@ -322,7 +324,7 @@ async def test_a_missing_file_is_an_error_and_not_an_empty_answer(world: World) 
     (segment,) = world.tiers.catalogue.all_segments()
     (world.folder / "objects" / segment.name).unlink()
     found = world.tiers.scrub()
-    assert found["segments"].corrupt == 1
+    assert found[world.place].corrupt == 1
     reader = world.tiers.reader()
     with pytest.raises(StoreDamaged):
         await reader.windows((), MINUTE_NS, *EVER, 10**6)
@@ -358,7 +360,7 @@ async def test_a_query_that_was_slow_begins_again_from_the_catalogue(world: Worl
         def segments(self, *values: Any) -> Any:
             return answers.pop() if answers else asked(*values)
 
-    stores = {"segments": LocalObjectStore(world.folder / "objects")}
+    stores = {world.place: LocalObjectStore(world.folder / "objects")}
     reader = SegmentReader(Catalogue(), stores, world.form)  # type: ignore[arg-type]
     assert len(await reader.windows((), MINUTE_NS, *EVER, 10**6)) == 120
     await reader.close()
