@@ -21,7 +21,7 @@ from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.props import props
 from callboard.actors.metrics.aggregation.reader import AggregatorsReader, SystemReader
 from callboard.actors.metrics.aggregation.storage import RemoteStorage, ThreadStorage
-from callboard.actors.metrics.ports import Evaluator, Extent, WindowReader
+from callboard.actors.metrics.ports import Evaluator, Extent
 from callboard.actors.metrics.query.promql.parser import parse
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, SeriesKey
@@ -116,10 +116,11 @@ async def windows_of(system: System, metrics: SystemMetrics) -> MakeEvaluator:
 
 
 def _over_windows(store: Ref[Any] | str, shards: int, ctx: Context) -> WindowEvaluator:
-    stored: WindowReader = (
-        RemoteStorage(store) if isinstance(store, Ref) else _OpenedAtFirstUse(store)
-    )
-    return WindowEvaluator(SystemReader(AggregatorsReader(ctx.ask, shards), stored))
+    newest = AggregatorsReader(ctx.ask, shards)
+    if isinstance(store, Ref):
+        return WindowEvaluator(SystemReader(newest, RemoteStorage(store)))
+    stored = _OpenedAtFirstUse(store)
+    return WindowEvaluator(SystemReader(newest, stored), stored.close)
 
 
 class _OpenedAtFirstUse:
@@ -136,6 +137,10 @@ class _OpenedAtFirstUse:
                 await self._storage.open()
                 self._is_open = True
         return self._storage
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._storage.close()
 
     async def extents(self) -> Mapping[int, Extent]:
         """See `WindowReader.extents`."""
