@@ -45,6 +45,7 @@ class MetricSource(Contract, name="callboard.metric_source"):
     """A sender of points. Its points are numbered, so that none counts twice."""
 
     kind: SourceKind
+    """Where its points come from."""
     name: str
     """Unique for each incarnation of a sender: its numbers begin at 0."""
 
@@ -54,10 +55,15 @@ class MetricTags:
     """The tags of a point: four that every system has, and others."""
 
     service: str = ""
+    """The program, or the part of one."""
     instance: str = ""
+    """The process or host."""
     environment: str = ""
+    """Such as production or test."""
     region: str = ""
+    """Where it runs."""
     other: Mapping[str, str] = field(default_factory=dict)
+    """Further tags, by name."""
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         """The names and values of those that are set."""
@@ -73,11 +79,17 @@ class MetricDataPoint:
     """One measurement."""
 
     metric_name: str
+    """The name of the metric."""
     value: float
+    """What was measured."""
     time_ns: int
+    """When it was measured."""
     tags: MetricTags
+    """What it belongs to."""
     source: MetricSource
+    """Who has sent it."""
     kind: MetricKind = MetricKind.OBSERVATION
+    """What the value means."""
 
     def key(self) -> SeriesKey:
         """The series that it belongs to. Raises `UsageError`."""
@@ -92,6 +104,7 @@ class PointBatch(Contract, name="callboard.point_batch"):
     """
 
     source: MetricSource
+    """Who sends it."""
     sequence: int
     """The number of the first point."""
     first_series: int
@@ -127,4 +140,6 @@ class AppendPoints(Request[PointsAccepted], name="callboard.append_points"):
     """
 
     shard: int
+    """The shard of all its series."""
     batch: PointBatch
+    """The points."""

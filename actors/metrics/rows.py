@@ -34,18 +34,29 @@ class AggregatedMetric:
     """One window of one series."""
 
     key: SeriesKey
+    """Its series."""
     start_ns: int
+    """Where it begins, in nanoseconds since 1970."""
     width_ns: int
+    """How long it is, in nanoseconds."""
     count: int
+    """How many points it has."""
     sum: float
+    """The sum of their values."""
     min: float
+    """The lowest value."""
     max: float
+    """The highest value."""
     last: float
     """The value with the latest event time, of a gauge; NaN for other kinds."""
     p95: float
+    """The value that 95 % of them do not exceed, within 1 %."""
     p99: float
+    """The value that 99 % of them do not exceed, within 1 %."""
     revision: int
+    """1 for a window that was given once, and one more for each correction."""
     flags: WindowFlag
+    """What is special about it."""
 
     @property
     def average(self) -> float:
@@ -58,14 +69,21 @@ class WindowRows:
     """Windows of one width, a row each: of any series, in any order, each window once."""
 
     width_ns: int
+    """The width of all its windows, in nanoseconds."""
     series: tuple[SeriesKey, ...]
+    """The series of the windows, each once."""
     series_index: npt.NDArray[np.int32]
     """For each row the place of its series in `series`."""
     starts_ns: npt.NDArray[np.int64]
+    """Where each window begins, in nanoseconds since 1970."""
     counts: npt.NDArray[np.int64]
+    """How many points each has."""
     sums: npt.NDArray[np.float64]
+    """The sum of their values."""
     minima: npt.NDArray[np.float64]
+    """The lowest value of each."""
     maxima: npt.NDArray[np.float64]
+    """The highest value of each."""
     last: npt.NDArray[np.float64]
     """NaN for kinds other than gauges."""
     revisions: npt.NDArray[np.int32]
@@ -73,6 +91,7 @@ class WindowRows:
     flags: npt.NDArray[np.uint8]
     """`WindowFlag`."""
     sketches: SketchColumns
+    """The summaries for quantiles."""
 
     def __len__(self) -> int:
         return len(self.starts_ns)

@@ -34,8 +34,11 @@ class SeriesKey(NamedTuple):
     """One series: a kind, a metric's name, and its tags, sorted by their names."""
 
     kind: MetricKind
+    """What its points mean."""
     name: str
+    """The metric's name."""
     tags: tuple[tuple[str, str], ...] = ()
+    """The names and values of its tags, sorted by name."""
 
     def tag(self, name: str) -> str:
         """The value of a tag; empty if the series does not have it, as in Prometheus."""
@@ -108,8 +111,11 @@ class Matcher(NamedTuple):
     """
 
     tag: str
+    """The name of the tag."""
     kind: MatcherKind
+    """How its value is compared."""
     value: str
+    """What it is compared with: a value, or a pattern."""
 
     def accepts(self, key: SeriesKey) -> bool:
         """Whether a series fulfils the condition."""

@@ -2,6 +2,9 @@
 
 Each host has an agent that records columns of points as fast as there is room. The time ends when
 every point is in a durable window. It is measured for several numbers of aggregators.
+
+Then the same parts without processes, links and disk, one after the other on one core, for up to
+64 hosts: the traffic of a second, and how many points a second all of them make.
 """
 
 import tempfile
@@ -22,6 +25,8 @@ from callboard.actors.metrics.recording.options import RecordingLimits, Recordin
 from callboard.actors.metrics.rows import WINDOWS_NS
 from callboard.actors.metrics.series import Matcher, MatcherKind
 from callboard.runtime.api.inside import host_of
+
+from .ingest_simulated import simulate
 
 __all__ = ["run"]
 
@@ -71,6 +76,8 @@ def run(params: Params) -> Outcome:
         figures |= found
         checks.add(check)
     assert len(checks) == 1, "the windows depend on the number of shards"
+    for hosts in (int(text) for text in str(params["simulated"]).split("-")):
+        figures |= simulate(hosts, shards=4, seconds=params["seconds"])
     return Outcome(figures, checks.pop(), (f"columns of {COLUMN} points, {SERIES} series a host",))
 
 

@@ -180,6 +180,7 @@ class System:
         if self._metrics is not None:
             await self._metrics.close(ends=not self.settings.detached)
         if self._connection is not None:
+            await self._connection.host.extensions.stopping()
             await self._connection.stop(timeout_s)
         if self._admin is not None:  # Last, so that a slow stop can be inspected.
             await self._admin.stop()

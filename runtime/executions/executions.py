@@ -23,9 +23,10 @@ from callboard.actors.executions.history.snapshots import HistorySnapshots
 from callboard.actors.executions.submissions import Submission, check_same, submission_in
 from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, ExecutionIdTaken, UsageError
-from callboard.messages.jobs.execution import check_execution_id
+from callboard.messages.jobs.execution import Progress, check_execution_id
 from callboard.messages.jobs.job import Job, LargeResults
 
 from ..hosting.environment import Environment
@@ -130,6 +131,7 @@ class Executions:
                     host.meters.instruments.add(source)
             if journal.blobs is not None:
                 host.meters.instruments.add(journal.blobs.reading)
+        host.meters.instruments.add(self._reading)
         self._resumable: Known | None = None
         """The execution that the next matching submission continues."""
         self._by_id: dict[str, ExecutionHandle[Any]] = {}
@@ -137,6 +139,20 @@ class Executions:
         self._jobs: dict[str, Job[Any, Any]] = {}
         self._recorders: dict[str, list[Recorder]] = {}
         """The recorders of executions that run, also of superseded ones."""
+
+    def _reading(self) -> Reading:
+        """What the schedulers of this process have to do, as metrics."""
+        gauges = dict.fromkeys(
+            (Name("callboard_subtasks", status) for status in ("waiting", "ready", "running")), 0.0
+        )
+        for handle in self._by_id.values():
+            scheduler = handle.statistics().scheduler
+            progress = Progress() if scheduler is None else scheduler.progress
+            gauges[Name("callboard_subtasks", "waiting")] += progress.waiting + progress.backing_off
+            gauges[Name("callboard_subtasks", "ready")] += progress.ready
+            gauges[Name("callboard_subtasks", "running")] += progress.running
+        gauges[Name("callboard_executions")] = float(len(self._by_id))
+        return Reading({}, gauges)
 
     @property
     def states(self) -> SystemStates:

@@ -245,7 +245,8 @@ def make_host(
 
     def recorder(host: RoleHost[Cell]) -> Extension:
         # Of two incarnations no two have the same name, whatever becomes of numbers and clocks.
-        source = f"{settings.name}/{slot}/{epoch}/{environment.new_id()[:12]}"
+        once = environment.new_id()[:12] if recording is not None else ""
+        source = f"{settings.name}/{slot}/{epoch}/{once}"
         wall_time, instance = environment.wall_time, _label_of(slot, name)
         return Recorder(host, meter, name=source, instance=instance, wall_time=wall_time)
 

@@ -183,6 +183,11 @@ ALERTS: Final = {
     ),
 }
 
+EXECUTIONS: Final = {
+    "callboard_executions": Metric(GAUGE, "Executions that run in this process."),
+    "callboard_subtasks": Metric(GAUGE, "Sub-tasks of these that have not ended.", "status"),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -227,6 +232,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **EVENTS,
     **STATES,
     **ALERTS,
+    **EXECUTIONS,
     **RECORDING,
     **WINDOWS,
 }

@@ -102,7 +102,8 @@ def test_list_names_all_benches() -> None:
     first_round = ["ask", "large", "tell_local", "spawn", "fanout", "failover"]
     hosts = ["supervise", "kills", "flap", "million", "savina"]
     durable = ["state", "durable", "resume", "append", "project", "metrics_query"]
-    assert names == [*first_round, *hosts, *durable, "nodes", "scale"]
+    recording = ["observe", "ingest"]
+    assert names == [*first_round, *hosts, *durable, "nodes", "scale", *recording]
 
 
 def test_the_limits_of_a_side_are_in_the_json_and_in_the_table() -> None:

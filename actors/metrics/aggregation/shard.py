@@ -52,13 +52,12 @@ OUTCOMES: Final = (
     "lost",
     *(f"dropped_{reason.value}" for reason in DropReason),
 )
-TIME_MIN_NS: Final = -(2**62)
-TIME_MAX_NS: Final = 2**62
 PACK_EVERY_NS: Final = 60_000_000_000
 RETRY: Final = Backoff(min_s=0.05, max_s=2.0)
+OPEN_S: Final = 5.0
 CLOSE_S: Final = 10.0
-PACK_BLOCKS: Final = 2_000
-"""The most blocks that are packed at a time."""
+PACK_BLOCKS: Final = 256
+"""The most blocks that are packed at a time, between two commits: a tenth of a second."""
 
 
 class WindowSink(Protocol):
@@ -148,8 +147,25 @@ class Shard:
         self._work: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Claim the shard, and go on from what the store has. Raises the store's errors."""
-        await self._restore()
+        """Claim the shard, and go on from what the store has.
+
+        Tries for `OPEN_S`: the store may be on a host that is just being replaced, too. Then it
+        raises the store's error.
+        """
+        loop = asyncio.get_running_loop()
+        until_s, failures = loop.time() + OPEN_S, 0
+        while True:
+            try:
+                await self._restore()
+                break
+            except (WriterFenced, StoreDamaged):
+                raise
+            except AskError:
+                failures += 1
+                wait_s = self._limits.retry.delay_s(failures)
+                if loop.time() + wait_s > until_s:
+                    raise
+                await asyncio.sleep(wait_s)
         self._began = self.figures()
 
     async def _restore(self) -> None:
@@ -205,9 +221,13 @@ class Shard:
         try:
             # The batches of this step of the loop are in one commit.
             await asyncio.sleep(0)
-            while self._waiting or self._is_due:
-                await self._commit_once()
-            await self._pack()
+            has_more = True
+            while self._waiting or self._is_due or has_more:
+                if self._waiting or self._is_due:
+                    await self._commit_once()
+                if not self._waiting:
+                    # What arrives meanwhile finds this task at work, and is taken afterwards.
+                    has_more = await self._pack()
         except CallboardError as error:
             self._break(error)
         except Exception as error:  # noqa: BLE001 - a defect must not leave batches unanswered
@@ -335,17 +355,23 @@ class Shard:
                 except Exception:
                     LOGGER.exception("a sink of windows failed; the windows are stored")
 
-    async def _pack(self) -> None:
-        """Pack old blocks now and then; a failure waits for the next time."""
+    async def _pack(self) -> bool:
+        """Pack some old blocks now and then; whether there are more.
+
+        A failure waits for the next time.
+        """
         now_ns = self._clock_ns()
         if now_ns - self._packed_ns < PACK_EVERY_NS:
-            return
-        self._packed_ns = now_ns
+            return False
         before_ns = now_ns - self._settings.lateness_ns
         try:
-            await self._storage.pack(self.number, before_ns, PACK_BLOCKS)
+            gone = await self._storage.pack(self.number, before_ns, PACK_BLOCKS)
         except AskError as error:
             LOGGER.warning("windows of shard %d are not packed now: %s", self.number, error)
+            gone = 0
+        if gone < PACK_BLOCKS:
+            self._packed_ns = now_ns
+        return gone >= PACK_BLOCKS
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -403,11 +429,14 @@ class Shard:
 
     def extents(self) -> dict[int, Extent]:
         """The time that the windows in memory cover, for each width."""
-        found: dict[int, Extent] = {}
+        found = self._newest.extents()
         for width_ns in self._widths():
-            starts_ns = self.windows_in((), width_ns, TIME_MIN_NS, TIME_MAX_NS).starts_ns
-            if len(starts_ns):
-                found[width_ns] = Extent(int(starts_ns.min()), int(starts_ns.max()) + width_ns)
+            parts = [self.windows.open_rows((), width_ns)]
+            parts += [rows for rows in self._committing if rows.width_ns == width_ns]
+            for starts_ns in (rows.starts_ns for rows in parts if len(rows)):
+                first_ns, end_ns = int(starts_ns.min()), int(starts_ns.max()) + width_ns
+                known = found.get(width_ns, Extent(first_ns, end_ns))
+                found[width_ns] = Extent(min(known.from_ns, first_ns), max(known.to_ns, end_ns))
         return found
 
     def _break(self, error: CallboardError) -> None:

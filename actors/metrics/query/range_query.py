@@ -66,8 +66,10 @@ class Function:
     """What a query computes, with the quantile (0 to 1) if it is one."""
 
     statistic: Statistic | None
-    """None: the sum of a counter, the last value of a gauge, the average of an observation."""
+    """What is computed; None: the sum of a counter, the last value of a gauge, the average of an
+    observation."""
     quantile: float = 0.0
+    """Of the statistic `QUANTILE`."""
 
 
 AUTOMATIC: Final = Function(None)

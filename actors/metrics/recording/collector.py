@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -91,16 +92,24 @@ class Collector:
         self._own: Final = Route(kind, name, instance, options)
         self._routes: Final[dict[str, Route]] = {}
         """Of user sources, by their names."""
+        self._added = 0
+        self._ending: Final[set[str]] = set()
+        """User sources that give no more."""
+        self._past: Final[Counter[str]] = Counter()
+        """The counts of those that are forgotten."""
         self._pressure: Final = asyncio.Event()
         self._changed: Final = asyncio.Event()
         """Set when an answer has come, and briefly for each."""
-        self._running: list[asyncio.Task[None]] = []
+        self._running: Final[set[asyncio.Task[None]]] = set()
+        """Its loop, and those of user sources."""
         self._asks: Final[set[asyncio.Task[None]]] = set()
         self._failing_since_s = math.inf
         """When batches began to fail, without a success since."""
         self._has_warned = False
         self.source_failures = 0
         self.tap_failures = 0
+        self.flush_failures = 0
+        """Flushes that a defect has ended."""
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -109,7 +118,7 @@ class Collector:
         self._meter.on_pressure = self._press
         self._meter.has_way = lambda: self._own.outgoing.has_room
         self._meter.start()
-        self._running.append(self._tasks.start_task(self._run()))
+        _ = self._start(self._run(), self._running)
 
     def _press(self) -> None:
         self._loop.call_soon_threadsafe(self._pressure.set)
@@ -117,7 +126,14 @@ class Collector:
     async def _run(self) -> None:
         while True:
             await self._until_due()
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                self.flush_failures += 1
+                if self.flush_failures == 1:
+                    LOGGER.exception(
+                        "a flush of %s has failed; further ones are counted", self._name
+                    )
 
     async def _until_due(self) -> None:
         """Wait for the next flush, or for a moment at which something is to be sent again."""
@@ -151,6 +167,8 @@ class Collector:
         self._own.outgoing.advance(int(now_s * 1e9))
         for route in self._all_routes():
             self._pump(route)
+        if self._ending:
+            self._forget_ended()
         self._meter.room_changed()
 
     def _tap(self, columns: PointColumns) -> None:
@@ -170,9 +188,15 @@ class Collector:
             self._begin_ask(route, send)
 
     def _begin_ask(self, route: Route, send: Send) -> None:
-        task = self._tasks.start_task(self._ask(route, send))
-        self._asks.add(task)
-        task.add_done_callback(self._asks.discard)
+        _ = self._start(self._ask(route, send), self._asks)
+
+    def _start(
+        self, coroutine: Coroutine[Any, Any, None], tasks: "set[asyncio.Task[None]]"
+    ) -> "asyncio.Task[None]":
+        task = self._tasks.start_task(coroutine)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        return task
 
     async def _ask(self, route: Route, send: Send) -> None:
         outgoing = route.outgoing
@@ -218,16 +242,30 @@ class Collector:
                 f"or there are {SOURCES_MAX} sources, or metrics are off.",
                 advice="Turn metrics on, and give each source a name of its own.",
             )
-        route = Route(source.kind, f"{self._name}/{source.name}", self._instance, self._options)
+        self._added += 1  # Its numbers begin at 0: no earlier source may have had its name.
+        name = f"{self._name}/{source.name}/{self._added}"
+        route = Route(source.kind, name, self._instance, self._options)
         self._routes[source.name] = route
-        task = self._tasks.start_task(self._pull(source, route))
-        self._running.append(task)
+        task = self._start(self._pull(source, route), self._running)
 
         def end() -> None:
-            task.cancel()
-            self._routes.pop(source.name, None)
+            if self._routes.get(source.name) is route:
+                task.cancel()
+                self._let_end(source.name)
 
         return end
+
+    def _let_end(self, name: str) -> None:
+        """A source gives no more: forget it once all its points are accepted or dropped."""
+        self._ending.add(name)
+        self._forget_ended()
+
+    def _forget_ended(self) -> None:
+        for name in tuple(self._ending):
+            route = self._routes[name]
+            if not route.outgoing.kept:
+                self._ending.discard(name)
+                self._past.update(_counts_of(self._routes.pop(name)))
 
     async def _pull(self, source: PointSource, route: Route) -> None:
         newest_ns = 0
@@ -235,6 +273,7 @@ class Collector:
             try:
                 async for columns in source.columns():
                     newest_ns = self._take(route, columns, newest_ns)
+                    await asyncio.sleep(0)  # A source may never wait.
                     while not route.outgoing.has_room:
                         self._changed.clear()
                         await asyncio.wait_for(self._changed.wait(), ROOM_WAIT_S)
@@ -243,6 +282,7 @@ class Collector:
                 LOGGER.warning("source %s of metrics begins again: %r", source.name, error)
                 await asyncio.sleep(SOURCE_PAUSE_S)
             else:
+                self._let_end(source.name)
                 return
 
     def _take(self, route: Route, columns: PointColumns, newest_ns: int) -> int:
@@ -285,20 +325,31 @@ class Collector:
 
     def statistics(self) -> Mapping[str, float]:
         """The figures of this host's recording, by name."""
-        outgoing = [route.outgoing for route in self._all_routes()]
-        figures = dict(self._meter.statistics())
-        figures["accepted"] = float(sum(each.accepted for each in outgoing))
-        figures["kept"] = float(sum(each.kept for each in outgoing))
-        figures["unsent_bytes"] = float(sum(each.unsent_bytes for each in outgoing))
-        figures["retries"] = float(sum(each.retries for each in outgoing))
-        figures["source_failures"] = float(self.source_failures)
-        for each in outgoing:
-            for reason, count in each.dropped.items():
-                name = f"dropped_{reason}"
-                figures[name] = figures.get(name, 0.0) + count
-        for route in self._all_routes():
-            for stage, account in route.stages.accounts.items():
-                for reason, count in account.dropped.items():
-                    name = f"dropped_{stage}_{reason}"
-                    figures[name] = figures.get(name, 0.0) + count
-        return figures
+        routes, counts = self._all_routes(), Counter(self._past)
+        for route in routes:
+            counts.update(_counts_of(route))
+        return {
+            **self._meter.statistics(),
+            "accepted": 0.0,
+            "retries": 0.0,
+            **counts,
+            "kept": float(sum(route.outgoing.kept for route in routes)),
+            "unsent_bytes": float(sum(route.outgoing.unsent_bytes for route in routes)),
+            "source_failures": float(self.source_failures),
+            "flush_failures": float(self.flush_failures),
+        }
+
+
+def _counts_of(route: Route) -> dict[str, float]:
+    """What a route has counted, by the names of `Collector.statistics`."""
+    outgoing = route.outgoing
+    return {
+        "accepted": float(outgoing.accepted),
+        "retries": float(outgoing.retries),
+        **{f"dropped_{reason}": float(count) for reason, count in outgoing.dropped.items()},
+        **{
+            f"dropped_{stage}_{reason}": float(count)
+            for stage, account in route.stages.accounts.items()
+            for reason, count in account.dropped.items()
+        },
+    }

@@ -314,8 +314,9 @@ class Outgoing:
         batch = self._answered(shard, send)
         if answer.sequence < send.accepted_before or answer.sequence > shard.sequence:
             self._begin_generation(shard)
+            self._pause(shard, now_s)
             return
-        before, shard.known_series = shard.accepted, min(answer.series, len(shard.keys))
+        before, shard.known_series = shard.accepted, max(0, min(answer.series, len(shard.keys)))
         if answer.sequence >= shard.accepted:
             shard.accepted = answer.sequence
             shard.credit_end = answer.sequence + max(0, answer.credit)

@@ -15,6 +15,7 @@ from ..series import MetricKind, SeriesKey
 
 __all__ = [
     "ITEMS_MAX",
+    "ITEMS_MIN",
     "KINDS",
     "Bound",
     "BoundCounter",
@@ -25,6 +26,8 @@ __all__ = [
 
 ITEMS_MAX: Final = 8_192
 """The length of a list at which its points become columns: 4,096 points."""
+ITEMS_MIN: Final = 64
+"""The same for a host with very many series."""
 
 Now = Callable[[], float]
 

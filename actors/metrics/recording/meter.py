@@ -1,7 +1,8 @@
 """The meter of a host: its series, and the points that wait for the next flush.
 
-Invariants: at most `points_max` points wait as columns, and half of `ITEMS_MAX` in each instrument;
-every point that does not get out again is counted with its reason; a series has one instrument.
+Invariants: at most `points_max` points wait as columns, and as many in all instruments together
+(with very many series half of `ITEMS_MIN` in each); every point that does not get out again is
+counted with its reason; a series has one instrument.
 
 Points of counters are summed up for each second, and of a gauge's points the last one of a second
 is kept: a counter in a tight loop costs an aggregator one point a second.
@@ -24,7 +25,15 @@ from callboard.messages.core.errors import UsageError
 from ...kernel.inspection.meter import Instrument
 from ..series import MetricKind, SeriesKey, series_key
 from .columns import NO_POINTS, PointColumns
-from .instruments import ITEMS_MAX, KINDS, Bound, BoundCounter, BoundGauge, BoundHistogram
+from .instruments import (
+    ITEMS_MAX,
+    ITEMS_MIN,
+    KINDS,
+    Bound,
+    BoundCounter,
+    BoundGauge,
+    BoundHistogram,
+)
 from .options import RecordingLimits
 from .summing import last_of_each_second, sums_of_each_second
 
@@ -73,6 +82,7 @@ class HostMeter:
         self._gauges: Final[dict[Any, BoundGauge]] = {}
         self._of_metric: Final[Counter[tuple[MetricKind, str]]] = Counter()
         self._overflows: Final[dict[tuple[MetricKind, str], Bound]] = {}
+        self._is_on = False
         self._items_max = 0
         self._chunks: deque[_Chunk] = deque()
         self._waiting = 0
@@ -91,26 +101,31 @@ class HostMeter:
 
     def start(self) -> None:
         """Record from now on."""
-        self._set_items_max(ITEMS_MAX)
+        with self._lock:
+            self._is_on = True
+            self._share_room()
 
     def stop(self) -> None:
         """Record nothing from now on, and drop what waits."""
-        self._set_items_max(0)
+        with self._lock:
+            self._is_on = False
+            self._share_room()
         left = self.take().points
         with self._lock:
             self._dropped["off"] += left
             self._taken -= left
 
-    def _set_items_max(self, items_max: int) -> None:
-        with self._lock:
-            self._items_max = items_max
-            for bound in self._bound:
-                bound.items_max = items_max
+    def _share_room(self) -> None:
+        """Give each instrument its part of the room: the more there are, the less each has."""
+        items = self._limits.points_max // max(1, len(self._bound))
+        self._items_max = min(ITEMS_MAX, max(ITEMS_MIN, items)) if self._is_on else 0
+        for bound in self._bound:
+            bound.items_max = self._items_max
 
     @property
     def is_on(self) -> bool:
         """See `Meter`."""
-        return self._items_max > 0
+        return self._is_on
 
     # --- single points ----------------------------------------------------------------------
 
@@ -212,6 +227,8 @@ class HostMeter:
         bound = KINDS[key.kind](self, len(self._bound), key, self._now, self._items_max)
         self._bound.append(bound)
         self._keys.append(key)
+        if not len(self._bound) & (len(self._bound) - 1):  # At each power of two.
+            self._share_room()
         return bound
 
     def _widest_tag(self, metric: tuple[MetricKind, str]) -> str:
@@ -244,7 +261,7 @@ class HostMeter:
             if chunk is None:
                 self._dropped["malformed"] += _length(values)
                 return 0
-            if not self._items_max:
+            if not self._is_on:
                 self._dropped["off"] += len(chunk.numbers)
                 return 0
         return self._keep(chunk)
@@ -288,7 +305,7 @@ class HostMeter:
 
     def make_room(self, bound: Bound) -> bool:
         """See `MakesRoom`."""
-        if not self._items_max:
+        if not self._is_on:
             self._off += 1  # Without the lock: nothing depends on the exact number.
             return False
         with self._lock:

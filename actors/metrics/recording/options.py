@@ -46,17 +46,19 @@ class RecordingOptions:
     """The number of shards, over which series are spread by a stable hash: the same on all hosts,
     and for as long as their windows are kept."""
     flush_s: float = 1.0
-    """The interval of flushes, which begin at whole multiples of it."""
+    """The interval of flushes in seconds; they begin at whole multiples of it."""
     watermark_s: float = 5.0
-    """The interval at which a source without points tells that there are none."""
+    """The interval in seconds at which a source without points tells that there are none."""
     timeout_s: float = 10.0
-    """How long a shard may take to accept a batch before it is sent again."""
+    """How many seconds a shard may take to accept a batch before it is sent again."""
     backoff: Backoff = BACKOFF
     """The pauses before a batch is sent again."""
     service: str = "callboard"
+    """The tag `service` of each series that has none. The tag `instance` is the host's name."""
     environment: str = ""
+    """The tag `environment` of each series that has none; empty for no such tag."""
     region: str = ""
-    """Tags of each series that does not have them already. `instance` is the name of the host."""
+    """The same for the tag `region`."""
     drop: tuple[tuple[Matcher, ...], ...] = ()
     """Series that fulfil all matchers of one of these are not recorded."""
     renames: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class RecordingOptions:
     scales: Mapping[str, float] = field(default_factory=dict)
     """Factors by which the values of metrics are multiplied, by their old names."""
     limits: RecordingLimits = RecordingLimits()
+    """How much a host keeps."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.shards <= SHARDS_MAX:

@@ -29,7 +29,9 @@ class CustomWindow:
     """
 
     width_ns: int
+    """How long each window is, in nanoseconds."""
     step_ns: int
+    """How far apart windows begin, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class WindowSettings:
     forget_ns: int = 3_600 * SECOND_NS
     """A source that reports nothing for so long is forgotten, with its numbers."""
     custom: tuple[CustomWindow, ...] = ()
+    """Windows next to the four."""
     tenant_tag: str = ""
     """The tag that names a tenant; without one all series are of one tenant."""
     series_per_tenant_max: int = 100_000
@@ -59,6 +62,7 @@ class WindowSettings:
     cells_max: int = 16_000_000
     """Open windows times series, at 72 bytes each. Points that need more are dropped."""
     sources_max: int = 10_000
+    """Sources of one shard. Batches of a further one are refused for now."""
     gaps_max: int = 64
     """Gaps between the points of one source. A batch that makes one more is refused for now."""
     late_points_max: int = 10_000

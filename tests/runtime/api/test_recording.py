@@ -11,10 +11,11 @@ from callboard import Agent, Context, Contract, Request, System, handler
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.inspection.meter import Histogram
 from callboard.actors.metrics.points import AppendPoints, PointsAccepted
-from callboard.actors.metrics.recording.extension import FlushRecording
+from callboard.actors.metrics.recording.columns import PointColumns
+from callboard.actors.metrics.recording.extension import FlushRecording, Recorder
 from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.jobs import Job, SubTask
-from callboard.messages.control.control_plane import CONTROL_CELL
+from callboard.messages.control.control_plane import CONTROL_CELL, StopHost
 from callboard.messages.core.ref import Address
 from callboard.runtime.api.inside import host_of
 from tests.actors.metrics.recording.shards import MemoryShard
@@ -120,7 +121,7 @@ async def test_steps_and_executions_are_measured_without_ids(system: System) -> 
     names = {name for points in found.values() for tags, _ in points for name in tags}
     assert names <= {
         "agent", "environment", "instance", "job", "kind", "outcome", "reason", "service", "step",
-        "way", "tier", "source",
+        "way", "tier", "source", "status",
     }  # fmt: skip
 
 
@@ -145,8 +146,39 @@ async def test_callboard_records_its_own_figures(system: System) -> None:
     found = await flushed(system)
     while len({tags["instance"] for tags, _ in found["callboard_actors"]}) < 3:
         found = await flushed(system)  # Until the driver and both hosts have published.
+    assert {tags["status"] for tags, _ in found["callboard_subtasks"]} == {
+        "ready",
+        "running",
+        "waiting",
+    }
     handled = found["callboard_messages_handled_total"]
     assert {tags["instance"] for tags, _ in handled} >= {"host-1", "host-2"}
+
+
+async def test_a_host_that_stops_in_order_brings_its_last_points_first() -> None:
+    SHARDS.clear()
+    recording = RecordingOptions(shards=1, flush_s=3_600.0)
+    async with callboard.start(engine="inline", hosts=2, standbys=0, recording=recording) as system:
+        await system.spawn(Aggregator, offer=True, host=1)
+        worker = await system.spawn(Worker, host=2)
+        await worker.ask(Work(number=1))
+        await host_of(system).ask(Address(2, CONTROL_CELL), StopHost())
+        assert [value for key, _, value in SHARDS[0].points if key.name == "works_total"] == [1.0]
+        system.meter.count("drivers_total")
+    assert [value for key, _, value in SHARDS[0].points if key.name == "drivers_total"] == [1.0]
+
+
+async def test_a_tap_gets_points_also_without_aggregators() -> None:
+    async with callboard.start(engine="inline", hosts=1, standbys=0) as system:
+        tapped: list[float] = []
+
+        def tap(columns: PointColumns) -> None:
+            tapped.extend(columns.values.tolist())
+
+        host_of(system).extension(Recorder).begin(None, taps=[tap])
+        system.meter.count("drivers_total", 3)
+        await host_of(system).ask(Address(0, CONTROL_CELL), FlushRecording())
+        assert tapped == [3.0]
 
 
 async def test_without_options_points_are_dropped_and_counted() -> None:

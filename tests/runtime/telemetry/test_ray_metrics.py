@@ -112,7 +112,17 @@ def check_labels(metrics: list[Scraped]) -> None:
 def test_labels_are_the_system_and_the_host_and_one_of_a_closed_set() -> None:
     assert TAG_KEYS == ("system", "host")
     own = {metric.label for metric in METRICS.values() if metric.label}
-    assert own == {"fault", "tier", "way", "projection", "group", "source", "reason"}
+    assert own == {
+        "fault",
+        "tier",
+        "way",
+        "projection",
+        "group",
+        "source",
+        "reason",
+        "status",
+        "outcome",
+    }
 
 
 @pytest.mark.ray

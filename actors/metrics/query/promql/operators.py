@@ -56,7 +56,9 @@ def combine(binary: Binary, left: Vector, right: Vector) -> Vector:
     """An operator between the series of two vectors that belong together."""
     if binary.operator in SET_OPERATORS:
         return _combine_sets(binary, left, right)
-    places, others = _one_for_each(binary, right)
+    # Where the left side has nothing at all, the right side may be ambiguous.
+    there = right.present & left.present.any(axis=0)
+    places, others = _one_for_each(binary, Vector(right.tags, right.values, there))
     used = np.zeros(others.present.shape, bool)
     tags: list[Tags] = []
     values, present = np.full(left.values.shape, np.nan), np.zeros(left.values.shape, bool)
@@ -71,6 +73,9 @@ def combine(binary: Binary, left: Vector, right: Vector) -> Vector:
         if place is None:
             continue
         both = left.present[row] & others.present[place]
+        result = combine_numbers(binary.operator, left.values[row], others.values[place])
+        if filters:
+            both &= result > 0.0
         if np.any(used[place] & both):
             raise refused(
                 binary.place,
@@ -78,11 +83,7 @@ def combine(binary: Binary, left: Vector, right: Vector) -> Vector:
                 "Aggregate the left side, or match by more tags.",
             )
         used[place] |= both
-        result = combine_numbers(binary.operator, left.values[row], others.values[place])
-        if filters:
-            present[row], values[row] = both & (result > 0.0), left.values[row]
-        else:
-            present[row], values[row] = both, result
+        present[row], values[row] = both, left.values[row] if filters else result
     found = Vector(tuple(tags), values, present)
     full = np.flatnonzero(present.any(axis=1))
     return merged(found.rows(full), _refuser(binary))

@@ -107,14 +107,26 @@ class _Parser:
         return token
 
     def _list(self, end: str, item: Callable[[], ItemT], where: str) -> list[ItemT]:
-        """Items with commas between them, up to a closing symbol; a last comma is allowed."""
+        """Items with commas between them, up to a closing symbol."""
         found: list[ItemT] = []
         while not self._takes(end):
             if found:
                 self._expect(",", where)
-                if self._takes(end):
-                    break
             found.append(item())
+        return found
+
+    def _arguments(self, function: str) -> list[Expression]:
+        self._expect("(", f"after {function}")
+        where = f"between the arguments of {function}"
+        return self._list(")", lambda: self.expression(0), where)
+
+    def _tags(self, end: str, item: Callable[[], ItemT], where: str) -> list[ItemT]:
+        """Like a list, where a comma may also follow the last item."""
+        found: list[ItemT] = []
+        while not self._takes(end):
+            found.append(item())
+            if self._word() != end:
+                self._expect(",", where)
         return found
 
     def _count_part(self, place: int) -> None:
@@ -263,10 +275,7 @@ class _Parser:
 
     def _aggregation(self, operator: str, place: int) -> Expression:
         grouping = self._grouping()
-        self._expect("(", f"after {operator}")
-        arguments = self._list(
-            ")", lambda: self.expression(0), f"between the arguments of {operator}"
-        )
+        arguments = self._arguments(operator)
         if grouping is None:
             grouping = self._grouping()
         takes = 2 if operator in AGGREGATIONS_WITH_PARAMETER else 1
@@ -295,10 +304,7 @@ class _Parser:
                 f"the function {token.text[:60]} is outside the subset.",
                 OUTSIDE.get(token.text, f"It has: {', '.join(sorted(FUNCTIONS))}."),
             )
-        self._expect("(", f"after {token.text}")
-        arguments = self._list(
-            ")", lambda: self.expression(0), f"between the arguments of {token.text}"
-        )
+        arguments = self._arguments(token.text)
         most = len(signature.takes)
         if not most - signature.optional <= len(arguments) <= most:
             counts = f"{most - signature.optional} to {most}" if signature.optional else f"{most}"
@@ -315,7 +321,7 @@ class _Parser:
         begin = self.peek().place if place is None else place
         matchers = [Matcher("__name__", MatcherKind.IS, name)] if name else []
         if self._takes("{"):
-            given = self._list("}", self._matcher, "between two conditions on tags")
+            given = self._tags("}", self._matcher, "between two conditions on tags")
             if name and any(matcher.tag == "__name__" for matcher in given):
                 raise refused(begin, "the metric's name is given twice.")
             matchers += given
@@ -365,7 +371,7 @@ class _Parser:
 
     def _tag_names(self) -> tuple[str, ...]:
         self._expect("(", "before the names of tags")
-        return tuple(self._list(")", self._tag_name, "between the names of tags"))
+        return tuple(self._tags(")", self._tag_name, "between the names of tags"))
 
     def _tag_name(self) -> str:
         token = self.next()

@@ -168,23 +168,27 @@ async def test_a_part_that_is_lost_is_an_error_without_an_effect(system: System)
 # --- a system -------------------------------------------------------------------------------
 
 
-async def test_a_setting_starts_metrics_and_its_file_is_read_afterwards(tmp_path: Path) -> None:
-    path = str(tmp_path / "windows.db")
-    async with start(engine="inline", hosts=2, metrics=path) as system:
+JOBS = [Matcher("__name__", MatcherKind.IS, "jobs")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_setting_starts_metrics_and_its_store_is_read_afterwards(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    # Requested here, so that the other store starts no server.
+    is_file = kind == "sqlite"
+    url = str(tmp_path / "windows.db") if is_file else request.getfixturevalue("postgres_url")
+    async with start(engine="inline", hosts=2, metrics=url) as system:
         counter = system.meter.bind_counter("jobs", kind="a")
         for _ in range(5):
             counter.add(1)
         assert await system.metrics.flush() == 0
-        rows = await system.metrics.reader.windows(
-            [Matcher("__name__", MatcherKind.IS, "jobs")], MINUTE_NS, *ALWAYS, ALL
-        )
+        rows = await system.metrics.reader.windows(JOBS, MINUTE_NS, *ALWAYS, ALL)
         assert float(rows.sums.sum()) == 5.0
         figures = await system.metrics.figures()
         assert sum(each.figures["counted"] for each in figures) >= 1
-    async with open_windows(path) as reader:
-        rows = await reader.windows(
-            [Matcher("__name__", MatcherKind.IS, "jobs")], MINUTE_NS, *ALWAYS, ALL
-        )
+    async with open_windows(url) as reader:
+        rows = await reader.windows(JOBS, MINUTE_NS, *ALWAYS, ALL)
         assert float(rows.sums.sum()) == 5.0, "windows that were open at the end, too"
 
 

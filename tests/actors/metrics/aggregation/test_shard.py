@@ -106,6 +106,38 @@ async def test_what_arrives_during_a_commit_is_in_the_next_one(opened: Opened) -
     assert len(opened.storage.commits) == 2
 
 
+async def test_what_arrives_while_old_blocks_are_packed_is_committed(opened: Opened) -> None:
+    shard = await opened.shard()
+    packing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def pack(shard: int, before_ns: int, blocks_max: int) -> int:
+        packing.set()
+        await go_on.wait()
+        return 0
+
+    opened.storage.pack = pack  # type: ignore[method-assign]
+    first = asyncio.ensure_future(shard.append(batch_of([1])))
+    await packing.wait()
+    second = asyncio.ensure_future(shard.append(batch_of([2], sequence=1)))
+    assert (await first).sequence == 1
+    go_on.set()
+    async with asyncio.timeout(20.0):
+        assert (await second).sequence == 2
+
+
+async def test_a_store_that_is_away_at_first_is_waited_for(opened: Opened) -> None:
+    opened.storage.claim_faults.extend([StoreUnavailable("away", may_have_run=True)] * 3)
+    shard = await opened.shard()
+    assert (await shard.append(batch_of([1]))).sequence == 1
+
+
+async def test_a_shard_of_another_aggregator_does_not_open(opened: Opened) -> None:
+    opened.storage.claim_faults.append(WriterFenced("another"))
+    with pytest.raises(WriterFenced):
+        await opened.shard()
+    opened.shards.clear()
+
+
 async def test_a_repeated_batch_counts_once(opened: Opened) -> None:
     shard = await opened.shard()
     for _ in range(3):

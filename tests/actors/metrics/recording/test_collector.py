@@ -191,7 +191,7 @@ async def test_a_source_is_pulled_and_has_a_name_of_its_own(recording: Recording
     recording.collector.add_source(Weather())
     await recording.shards.until("temperature", 5)
     names = {name for shard in recording.shards.shards for name in shard.sources}
-    assert names == {"test/1/1/weather"}
+    assert names == {"test/1/1/weather/1"}
     key = next(key for shard in recording.shards.shards for key, _, _ in shard.points)
     assert (key.tag("city"), key.tag("region")) == ("Oslo", "eu")
 
@@ -246,6 +246,27 @@ async def test_a_source_that_fails_begins_again(
     recording.collector.add_source(polled("weather", poll, 0.01))
     await recording.shards.until("temperature", 1)
     assert recording.collector.source_failures == 2
+
+
+async def test_a_source_that_ends_brings_its_points_and_its_name_is_free(
+    recording: Recording,
+) -> None:
+    class Short:
+        kind = SourceKind.RECEIVED
+        name = "short"
+
+        async def columns(self) -> AsyncIterator[PointColumns]:
+            yield columns_of_points([point(1.0, recording.now())])
+
+    recording.shards.away = {0, 1, 2}
+    for times in (1, 2, 3):
+        recording.collector.add_source(Short())
+        recording.shards.away.clear()
+        await recording.shards.until("temperature", times)
+        while recording.collector.statistics()["accepted"] < times:
+            await recording.drained()
+    sources = {name for shard in recording.shards.shards for name in shard.sources}
+    assert sources == {f"test/1/1/short/{number}" for number in (1, 2, 3)}
 
 
 async def test_a_name_is_used_once_until_its_source_ends(recording: Recording) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from callboard.actors.metrics.points import SourceKind
+from callboard.actors.metrics.points import PointsAccepted, SourceKind
 from callboard.actors.metrics.recording.core import POINT_BYTES, Outgoing, Send, ShardPoints
 from callboard.actors.metrics.recording.options import RecordingLimits, RecordingOptions
 from callboard.actors.metrics.series import MetricKind, SeriesKey
@@ -139,9 +139,7 @@ class Delivery(RuleBasedStateMachine):
         assert taken <= self.next - self.outgoing.dropped.get("unsent", 0)
 
 
-Delivery.TestCase.settings = settings(
-    max_examples=examples(200), stateful_step_count=40, deadline=None
-)
+Delivery.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40)
 TestDelivery = Delivery.TestCase
 
 
@@ -233,7 +231,7 @@ def test_a_shard_that_lost_its_state_gets_a_source_of_another_name() -> None:
     outgoing.give(0, points_of([0, 0], 3))
     answer(outgoing, shard, outgoing.due(0.0))
     assert outgoing.generations == 1
-    answer(outgoing, shard, outgoing.due(0.0))
+    answer(outgoing, shard, outgoing.due(outgoing.next_s(0.0)))
     assert [value for _, _, value in shard.points] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert set(shard.sources) == {"test", "test+1"}
     assert outgoing.kept == 0
@@ -280,3 +278,36 @@ def test_an_answer_that_accepts_more_than_was_sent_begins_again(sequence: int) -
     wrong = shard.apply(send.batch).model_copy(update={"sequence": sequence})
     outgoing.accept(send, wrong, 0.0)
     assert (outgoing.generations, outgoing.kept) == (1, 3)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["answer", "fail", "refuse", "give", "wait"]),
+            st.integers(-(2**63), 2**63 - 1) | st.integers(0, 40),
+            st.integers(-(2**63), 2**63 - 1) | st.integers(0, 4),
+            st.integers(-(2**63), 2**63 - 1) | st.integers(0, 40),
+        ),
+        max_size=40,
+    )
+)
+def test_answers_that_make_no_sense_lose_no_point_without_a_count(
+    steps: list[tuple[str, int, int, int]],
+) -> None:
+    outgoing, now, under_way = outgoing_with(30), 0.0, list[Send]()
+    for step, sequence, series, credit in steps:
+        under_way += outgoing.due(now)
+        if step == "wait":
+            now = outgoing.next_s(now)
+        elif step == "give":
+            outgoing.give(0, points_of([0] * 5, outgoing.given))
+        elif under_way:
+            send = under_way.pop(0)
+            if step == "answer":
+                answer = PointsAccepted(sequence=sequence, series=series, credit=credit)
+                outgoing.accept(send, answer, now)
+            else:
+                outgoing.fail(send, now, is_refusal=step == "refuse")
+        assert outgoing.given == outgoing.accepted + sum(outgoing.dropped.values()) + outgoing.kept
+        assert outgoing.next_s(now) > now
+        assert all(send.batch.first_series >= 0 for send in under_way)

@@ -202,6 +202,16 @@ def test_too_many_points_drop_the_newest_and_are_counted() -> None:
     assert found.values[: ITEMS_MAX // 2].tolist() == list(range(ITEMS_MAX // 2))
 
 
+def test_instruments_share_the_room_so_that_many_series_take_no_more() -> None:
+    meter = started(RecordingLimits(points_max=10_000))
+    series = [meter.bind_histogram("a", number=str(number)) for number in range(64)]
+    for value in range(1_000):
+        for each in series:
+            each.observe(float(value))
+    assert max(len(each.items) for each in series) <= 2 * 10_000 // 64
+    assert meter.take().points + dropped(meter)["full"] == 64_000
+
+
 def test_nothing_waits_while_the_meter_is_off() -> None:
     meter = HostMeter(Clock(), SMALL)
     took = meter.bind_histogram("took_seconds")

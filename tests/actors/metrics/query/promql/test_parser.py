@@ -55,6 +55,7 @@ MINUTE_NS = 60_000_000_000
         ("rate(up)", 1, "range vector"),
         ("rate(up[5m], 1)", 1, "takes 1 arguments"),
         ("sum(up[5m])", 1, "instant vector"),
+        ("abs(up,)", 8, "missing"),
         ("topk(up)", 1, "takes 2 arguments"),
         ("topk(up, up)", 1, "scalar"),
         ("histogram_avg(up)", 1, "histogram_avg"),

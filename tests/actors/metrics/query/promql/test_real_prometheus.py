@@ -20,13 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from callboard.actors.metrics.errors import QueryRefused
 from callboard.actors.metrics.query.prometheus_api import PrometheusApi
 from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
+from callboard.actors.metrics.query.promql.parser import parse
 from callboard.actors.metrics.query.promql.vectors import Tags
 from callboard.actors.metrics.query.readers import MemoryWindows
 from tests.actors.metrics.query.promql.facts import Fact, Setting, facts
 from tests.actors.metrics.query.promql.raw_samples import RawSamples, tags_of, values_of
+from tests.thoroughness import examples, sharing_fixtures
 
 DAY_S: Final = 86_400
 BEGIN_S: Final = 19_000 * DAY_S
@@ -220,3 +225,107 @@ def test_empty_lists_are_the_same(server: Server) -> None:
     for path in ("label/none/values", "series"):
         status, own = ours(server, SETTINGS[0], path, match="none")
         assert (status, own) == server.get(path, match="none")
+
+
+# --- expressions that nobody wrote ---------------------------------------------------------------
+
+FLEET: Final = next(setting for setting in SETTINGS if setting.name == "operators")
+TAGS: Final = st.lists(st.sampled_from(["job", "group", "instance", "l", "none"]), max_size=2)
+LISTED: Final = TAGS.map(lambda tags: f"({', '.join(tags)})")
+CONDITIONS: Final = st.sampled_from(
+    [
+        "", '{job="api"}', '{job!="api"}', '{group=~"can.*"}', '{instance!~"0|2"}', '{none=""}',
+        '{job=~"a.i",instance="1"}',
+    ]
+)  # fmt: skip
+SELECTORS: Final = st.builds(
+    "{}{}".format, st.sampled_from(["calls_total", "matched_a", "matched_b", "away"]), CONDITIONS
+)
+OFFSETS: Final = st.sampled_from(["", " offset 7m", " offset -4m"])
+INSTANTS: Final = st.builds("{}{}".format, SELECTORS, OFFSETS)
+OVER: Final = st.builds(
+    "{}({}[{}]{})".format,
+    st.sampled_from(
+        [f"{name}_over_time" for name in ("avg", "sum", "min", "max", "count", "last", "present")]
+        + ["rate", "increase", "absent_over_time"]
+    ),
+    SELECTORS,
+    st.sampled_from(["7m", "11m", "29m"]),
+    OFFSETS,
+)
+NUMBERS: Final = st.sampled_from(["0", "1", "-2.5", "1e3", "NaN", "Inf", "time()", "scalar(away)"])
+
+
+def larger(parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    matching = st.one_of(
+        st.just(""), st.builds("{}{}".format, st.sampled_from([" on", " ignoring"]), LISTED)
+    )
+    grouping = st.one_of(
+        st.just(""), st.builds(" {} {} ".format, st.sampled_from(["by", "without"]), LISTED)
+    )
+    plain = st.sampled_from(["sum", "avg", "min", "max", "count", "group", "stddev", "stdvar"])
+    compares = st.sampled_from(["==", "!=", "<", ">", "<=", ">="])
+    counts = st.sampled_from(["+", "-", "*", "/", "%", "^"])
+    return st.one_of(
+        st.builds("({}) {}{} ({})".format, parts, counts, matching, parts),
+        st.builds("({}) {}{} ({})".format, parts, compares, matching, parts),
+        st.builds("({}) {} bool{} ({})".format, parts, compares, matching, parts),
+        st.builds(
+            "({}) {}{} ({})".format,
+            parts,
+            st.sampled_from(["and", "or", "unless"]),
+            matching,
+            parts,
+        ),
+        st.builds("({}) {} ({})".format, parts, counts, NUMBERS),
+        st.builds("({}) {} ({})".format, NUMBERS, compares, parts),
+        st.builds("{}{}({})".format, plain, grouping, parts),
+        st.builds(
+            "quantile{}({}, {})".format, grouping, st.sampled_from(["0.3", "0.9", "-1"]), parts
+        ),
+        st.builds("{}({})".format, st.sampled_from(["abs", "ceil", "-", "absent", "floor"]), parts),
+        st.builds("clamp_max({}, {})".format, parts, NUMBERS),
+        st.builds("round({}, 7)".format, parts),
+    )
+
+
+EXPRESSIONS: Final = st.recursive(st.one_of(INSTANTS, OVER), larger, max_leaves=5)
+
+
+@settings(sharing_fixtures(), max_examples=examples(1_200))
+@given(EXPRESSIONS, st.integers(2, 60))
+def test_any_expression_has_the_same_answer(server: Server, expression: str, minute: int) -> None:
+    begin = begin_of(FLEET) + 61 * minute
+    parameters = {"query": expression, "start": f"{begin}", "end": f"{begin + 900}", "step": "300"}
+    status, own = ours(server, FLEET, "query_range", **parameters)
+    other_status, other = server.get("query_range", **parameters)
+    assert status == other_status, (own, other)
+    if status == 200:
+        assert_alike(in_order(own), in_order(other))
+
+
+PIECES: Final = st.sampled_from(
+    [
+        "", "(", ")", "[5m]", "[5m", "]", "{", "}", ",", "=", "=~", "+", "-", "^", "by", "on()",
+        "bool", "offset 5m", "offset", "1", "5m", "1h30m", "0x1F", "1e", "inf", "sum", "rate",
+        '"a"', "'b'", "`c`", "and", "or", "without(a)", "#", "\n", "==", "group", "up", "x:y", ":",
+    ]
+)  # fmt: skip
+
+
+@settings(sharing_fixtures(), max_examples=examples(2_000))
+@given(EXPRESSIONS, st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), PIECES), max_size=3))
+def test_what_we_read_prometheus_reads(
+    server: Server, expression: str, changes: list[tuple[int, int, str]]
+) -> None:
+    """The language is a subset: whatever we do not refuse is no error there."""
+    for place, length, piece in changes:
+        expression = f"{expression[:place]} {piece} {expression[place + length :]}"
+    try:
+        parse(expression)
+    except QueryRefused:
+        return
+    status, other = server.get("query", query=expression, time=f"{BEGIN_S}")
+    if server.is_closed and "duration" in other.get("error", ""):
+        return  # Only from 3 on, a duration is a number of seconds, and the other way round.
+    assert status != 400, other

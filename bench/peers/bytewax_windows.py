@@ -107,11 +107,13 @@ def ingest(params: Params) -> Outcome:
     points, windows = Points(params["points"]), Windows()
     flow = Dataflow("ingest")
     stream = op.input("points", flow, PointSource(points))
-    clock: Any = win.EventClock(lambda point: point[0], wait_for_system_duration=timedelta(minutes=1))
+    clock: Any = win.EventClock(
+        lambda point: point[0], wait_for_system_duration=timedelta(minutes=1)
+    )
     windower = win.TumblingWindower(
         length=timedelta(minutes=1), align_to=datetime(2020, 1, 1, tzinfo=UTC)
     )
-    folded = win.fold_window("fold", stream, clock, windower, _none, _fold, _merge)
+    folded = win.fold_window("fold", stream, clock, windower, _none, _fold, _merge, ordered=False)
     op.output("windows", folded.down, WindowSink(windows))
     begun_ns = time.perf_counter_ns()
     run_main(flow)
