@@ -114,6 +114,7 @@ def test_labels_are_the_system_and_the_host_and_one_of_a_closed_set() -> None:
     own = {metric.label for metric in METRICS.values() if metric.label}
     assert own == {
         "fault",
+        "severity",
         "tier",
         "way",
         "projection",
