@@ -6,7 +6,7 @@ from callboard.messages.core.errors import CallboardError
 
 from .grouping import Notification
 
-__all__ = ["KnowsMissing", "Target", "Undelivered"]
+__all__ = ["Closes", "KnowsMissing", "Target", "Undelivered"]
 
 
 class Undelivered(CallboardError):
@@ -36,3 +36,11 @@ class KnowsMissing(Protocol):
 
     async def missing(self, expression: str, at_ns: int) -> tuple[str, ...]:
         """The metrics that an expression names and that have no series around this moment."""
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """An evaluator that has something to release."""
+
+    async def close(self) -> None:
+        """Release it; nothing is evaluated any more."""

@@ -36,7 +36,7 @@ from .evaluation import RULE_S_MAX, RuleEvaluation, next_moment_ns
 from .grouping import Outcome
 from .health import RuleState
 from .messages import AlertsView, alert_view, rule_view, silence_view
-from .ports import Target
+from .ports import Closes, Target
 from .routing import NotificationPlan
 from .rules import RuleGroup
 from .silences import Silence
@@ -94,6 +94,7 @@ class AlertRunner:
         self._groups: Final = tuple(groups)
         self._plan: Final = plan
         self._rows: Final = AlertRows(store, fence=fence, name=owner)
+        self._evaluator: Final = evaluator
         self._evaluation: Final = RuleEvaluation(evaluator, rule_s_max=rule_s_max)
         self._publish: Final = publish
         self._on_broken: Final = on_broken
@@ -398,3 +399,5 @@ class AlertRunner:
             await asyncio.wait((self._main, *self._tasks))
         await self._deliveries.close()
         await self._rows.close()
+        if isinstance(self._evaluator, Closes):
+            await self._evaluator.close()

@@ -1,7 +1,7 @@
 """The evaluator of rules over windows: it knows which metrics do not exist, too."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 from callboard.messages.core.errors import UsageError
@@ -22,11 +22,14 @@ NAME: Final = "__name__"
 
 
 class WindowEvaluator(ExpressionEvaluator):
-    """Evaluates expressions over the windows of a reader."""
+    """Evaluates expressions over the windows of a reader; `close` calls `on_close`."""
 
-    def __init__(self, reader: WindowReader) -> None:
+    def __init__(
+        self, reader: WindowReader, on_close: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         super().__init__(WindowSamples(reader))
         self._reader: Final = reader
+        self._on_close: Final = on_close
 
     async def missing(self, expression: str, at_ns: int) -> tuple[str, ...]:
         """See `KnowsMissing`. A metric that is selected by a pattern is never missing."""
@@ -41,6 +44,11 @@ class WindowEvaluator(ExpressionEvaluator):
                 [name for name, ns in back_ns.items() if not await self._exists(name, at_ns, ns)]
             )
         )
+
+    async def close(self) -> None:
+        """See `Closes`."""
+        if self._on_close is not None:
+            await self._on_close()
 
     async def _exists(self, name: str, at_ns: int, back_ns: int) -> bool:
         by_name = (Matcher(NAME, MatcherKind.IS, name),)

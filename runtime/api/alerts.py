@@ -9,7 +9,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from callboard.actors.alerts.actor import AlertManager
 from callboard.actors.alerts.default_rules import default_groups
@@ -21,7 +21,7 @@ from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.props import props
 from callboard.actors.metrics.aggregation.reader import AggregatorsReader, SystemReader
 from callboard.actors.metrics.aggregation.storage import RemoteStorage, ThreadStorage
-from callboard.actors.metrics.ports import Evaluator, Extent, WindowReader
+from callboard.actors.metrics.ports import Evaluator, Extent
 from callboard.actors.metrics.query.promql.parser import parse
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, SeriesKey
@@ -31,15 +31,30 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.core.ref import Ref
 
 from ..delivery.targets import make_targets
+from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of, read_model_store
-from .metrics import STORE_NAME, SystemMetrics, on_this_machine
-from .system import System
+from .metrics import STORE_NAME, Starts, SystemMetrics, on_this_machine
 
 __all__ = ["MakeEvaluator", "alert_files", "start_alerts", "windows_of"]
 
 MakeEvaluator = Callable[[Context], Evaluator]
 """Makes the evaluator on the host of the alert manager; it travels there."""
 FILE_BYTES_MAX: Final = 8_000_000
+
+
+class Alerting(Starts, Protocol):
+    """What the start of alerts needs of a `System`."""
+
+    @property
+    def settings(self) -> Settings:
+        """See `System.settings`."""
+
+    @property
+    def metrics(self) -> SystemMetrics:
+        """See `System.metrics`."""
+
+    async def lookup(self, name: str) -> Ref[Any]:
+        """See `System.lookup`."""
 
 
 def alert_files(paths: Sequence[str | os.PathLike[str]]) -> AlertFiles:
@@ -68,7 +83,7 @@ def _text_of(path: Path) -> str:
 
 
 async def start_alerts(
-    system: System,
+    system: Alerting,
     files: AlertFiles | None = None,
     *,
     store: str | None = None,
@@ -103,12 +118,13 @@ async def start_alerts(
     else:
         placement = Placement(host)
     manager = props(AlertManager, groups, files.plan, make_store, make_evaluator, targets)
-    return await system.spawn(
+    ref: Ref[AlertManager] = await system.spawn(
         manager, name=ALERT_MANAGER, placement=placement, restart=Restart.PERMANENT
     )
+    return ref
 
 
-async def windows_of(system: System, metrics: SystemMetrics) -> MakeEvaluator:
+async def windows_of(system: Alerting, metrics: SystemMetrics) -> MakeEvaluator:
     """The evaluation over all windows of a system, the newest ones too, from any of its hosts."""
     is_remote = isinstance(metrics.storage, RemoteStorage)
     at = await system.lookup(STORE_NAME) if is_remote else metrics.url
@@ -116,10 +132,11 @@ async def windows_of(system: System, metrics: SystemMetrics) -> MakeEvaluator:
 
 
 def _over_windows(store: Ref[Any] | str, shards: int, ctx: Context) -> WindowEvaluator:
-    stored: WindowReader = (
-        RemoteStorage(store) if isinstance(store, Ref) else _OpenedAtFirstUse(store)
-    )
-    return WindowEvaluator(SystemReader(AggregatorsReader(ctx.ask, shards), stored))
+    newest = AggregatorsReader(ctx.ask, shards)
+    if isinstance(store, Ref):
+        return WindowEvaluator(SystemReader(newest, RemoteStorage(store)))
+    stored = _OpenedAtFirstUse(store)
+    return WindowEvaluator(SystemReader(newest, stored), stored.close)
 
 
 class _OpenedAtFirstUse:
@@ -136,6 +153,10 @@ class _OpenedAtFirstUse:
                 await self._storage.open()
                 self._is_open = True
         return self._storage
+
+    async def close(self) -> None:
+        """Release the connections."""
+        await self._storage.close()
 
     async def extents(self) -> Mapping[int, Extent]:
         """See `WindowReader.extents`."""

@@ -32,7 +32,7 @@ def alerts(context: click.Context, /, **options: Any) -> None:
     """List alerts, the rules that fail or have no data, and silences.
 
     \b
-    Exit codes: 0 no alert fires but silenced ones, 1 one fires, or there is no alert manager.
+    Exit codes: 0 no alert fires, or only muted ones; 1 another one fires; 2 there is no store.
     """  # noqa: D301 - \b stops click from wrapping the paragraph
     if context.invoked_subcommand is None:
         from ..alerts import alerts as perform

@@ -68,11 +68,15 @@ groups:
 """
 
 
-async def test_alerts_over_the_metrics_of_the_system_in_one_store(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_alerts_over_the_metrics_of_the_system_in_one_store(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
     path = tmp_path / "rules.yml"
     path.write_text(RULES)
-    store = tmp_path / "metrics.db"
-    async with start(engine="inline", hosts=1, metrics=str(store)) as system:
+    postgres = kind == "postgres"
+    store = request.getfixturevalue("postgres_url") if postgres else str(tmp_path / "metrics.db")
+    async with start(engine="inline", hosts=1, metrics=store) as system:
         system.meter.count("done_total")
         ref = await start_alerts(system, alert_files([path]), defaults=False)
         seen: list[AlertsView] = []
@@ -89,7 +93,7 @@ async def test_alerts_over_the_metrics_of_the_system_in_one_store(tmp_path: Path
     states = {rule.name: (rule.state, rule.missing) for rule in view.rules}
     assert states["Nothing"] == ("no_data", ("no_such_metric",))
     assert states["Gone"] == ("ok", ())
-    models = read_model_store(str(store))
+    models = read_model_store(store)
     models.open()
     rows, damaged = read_rows(models)
     models.close()
