@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from callboard.messages.control.spec import Backoff
@@ -27,13 +26,11 @@ class Deliverer:
         pipeline: str,
         fence: int,
         timeout_s: float,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         self._sink = sink
         self._pipeline = pipeline
         self._fence = fence
         self._timeout_s = timeout_s
-        self._draw = draw
         self._outgoing: dict[int, DataBatch] = {}
         self.delivered: dict[int, int] = {}
         """Batches that the sink has, with their rows, until the store knows."""
@@ -83,7 +80,7 @@ class Deliverer:
                     raise
                 failures += 1
                 self.failures += 1
-                wait_s = RETRY.delay_s(failures, self._draw())
+                wait_s = RETRY.delay_s(failures)
                 LOGGER.warning(
                     "The sink %s of %s did not take batch %d; again in %.1f s: %r",
                     self._sink.name, self._pipeline, number, wait_s, error,

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -50,12 +49,10 @@ class StageRunner:
         pipeline: Pipeline,
         ask_pool: AskPool | None,
         pool_timeout_s: float,
-        draw: Callable[[], float] = random.random,
     ) -> None:
         self._pipeline = pipeline
         self._ask_pool = ask_pool
         self._pool_timeout_s = pool_timeout_s
-        self._draw = draw
         self._threads = ThreadRunner(f"stages-{pipeline.spec.name}", may_hang=True)
         self.hung = 0
         self._timeouts_s = [*(stage.spec.timeout_s for stage in pipeline.stages), math.inf]
@@ -137,7 +134,7 @@ class StageRunner:
                 reply_into(run, reply)
             except POOL_LOST as error:
                 failures += 1
-                wait_s = POOL_RETRY.delay_s(failures, self._draw())
+                wait_s = POOL_RETRY.delay_s(failures)
                 LOGGER.info("The pool for %s is not there: %s", stage.name, error)
                 await asyncio.sleep(wait_s)
                 continue

@@ -11,7 +11,6 @@ Of two runners of one pipeline only one goes on: a commit names the one before i
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -90,7 +89,6 @@ class PipelineRunner:
         limits: PipelineLimits | None = None,
         on_stopped: Callable[[CallboardError], None] | None = None,
         on_commit: Callable[[Any], None] | None = None,
-        draw: Callable[[], float] = random.random,
         wall_time: Callable[[], float] = time.time,
         owner: str = "",
     ) -> None:
@@ -106,15 +104,14 @@ class PipelineRunner:
         self._on_stopped = on_stopped
         self._on_commit = on_commit
         """Called with each position that is stored."""
-        self._draw = draw
         self._wall_time = wall_time
         self._threads = ThreadRunner(f"pipeline-{self.name}")
-        self._stages = StageRunner(pipeline, ask_pool, self.limits.pool_timeout_s, draw)
+        self._stages = StageRunner(pipeline, ask_pool, self.limits.pool_timeout_s)
         self._deliverer: Deliverer | None = None
         self._output = Output(sink)
         if self._output.outside is not None:
             self._deliverer = Deliverer(
-                self._output.outside, self.name, fence, self.limits.deliver_timeout_s, draw
+                self._output.outside, self.name, fence, self.limits.deliver_timeout_s
             )
         self._commits = Commits(
             pipeline, self.store, self._deliverer, self._contracts, fence=fence, owner=owner,
@@ -276,7 +273,7 @@ class PipelineRunner:
         self._failures_in_a_row += 1
         self._commits.is_fresh = False
         self._state = RunState.WAITING_FOR_STORE
-        wait_s = RETRY.delay_s(self._failures_in_a_row, self._draw())
+        wait_s = RETRY.delay_s(self._failures_in_a_row)
         LOGGER.warning("The pipeline %s waits %.1f s: %s", self.name, wait_s, error)
         await self._pause(wait_s)
 
@@ -423,7 +420,7 @@ class PipelineRunner:
         strategy = next(
             stage.strategy for stage in self.pipeline.stages if stage.spec.name == retry.stage
         )
-        wait_s = strategy.backoff.delay_s(retry.attempt, self._draw())
+        wait_s = strategy.backoff.delay_s(retry.attempt)
         LOGGER.warning(
             "The stage %s of %s failed, again in %.1f s: %s",
             retry.stage, self.name, wait_s, retry.error,

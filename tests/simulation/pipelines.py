@@ -6,7 +6,7 @@ every row must leave its pipeline exactly once.
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from callboard.actors.kernel.props import props
@@ -42,7 +42,13 @@ from .message_log import current_message_log
 from .run import Run
 from .scenario_fixture import BUSY_S, ScenarioFixture, open_fixture, run_under_faults
 
-__all__ = ["PipelineChecker", "pipelines"]
+__all__ = [
+    "PipelineChecker",
+    "decisions",
+    "finish_pipelines",
+    "pipelines",
+    "start_pipelines",
+]
 
 ROWS: Final = 80
 NAMES: Final = ("inside", "outside")
@@ -227,24 +233,39 @@ async def _deliver(delivery: Delivery) -> None:
 
 async def pipelines(run: Run) -> None:
     """Pipelines with both kinds of sinks, whose hosts, stores and sinks fail."""
-    seen = run.message_log.checker = PipelineChecker(run)
     async with open_fixture(run) as fixture:
-        for place, name in enumerate(NAMES):
-            await fixture.system.spawn(
-                props(
-                    PipelineActor, _spec(name), lambda: MemorySource(SOURCE),
-                    functools.partial(_sink, name), UnsteadyStore, make_types=_types,
-                    limits=LIMITS,
-                ),
-                host=1 + place,
-                restart=Restart.PERMANENT,
-            )  # fmt: skip
+        seen = await start_pipelines(fixture)
         # Without messages a host that hangs looks as if it were at rest.
         outlasts = asyncio.sleep(BUSY_S + HANG_S_MAX)
-        await run_under_faults(fixture, outlasts, *(_decide(fixture, seen) for _ in range(6)))
-        seen.is_unsteady = False
-        await _until_ended(run, seen)
-        seen.check()
+        await run_under_faults(fixture, outlasts, *decisions(fixture, seen))
+        await finish_pipelines(run, seen)
+
+
+async def start_pipelines(fixture: ScenarioFixture) -> PipelineChecker:
+    """Start a pipeline with each kind of sink."""
+    seen = fixture.run.message_log.checker = PipelineChecker(fixture.run)
+    for place, name in enumerate(NAMES):
+        await fixture.system.spawn(
+            props(
+                PipelineActor, _spec(name), lambda: MemorySource(SOURCE),
+                functools.partial(_sink, name), UnsteadyStore, make_types=_types, limits=LIMITS,
+            ),
+            host=1 + place,
+            restart=Restart.PERMANENT,
+        )  # fmt: skip
+    return seen
+
+
+def decisions(fixture: ScenarioFixture, seen: PipelineChecker) -> list[Coroutine[Any, Any, None]]:
+    """What a person does meanwhile."""
+    return [_decide(fixture, seen) for _ in range(6)]
+
+
+async def finish_pipelines(run: Run, seen: PipelineChecker) -> None:
+    """Let the pipelines end without faults, and check what has come out."""
+    seen.is_unsteady = False
+    await _until_ended(run, seen)
+    seen.check()
 
 
 async def _decide(fixture: ScenarioFixture, seen: PipelineChecker) -> None:

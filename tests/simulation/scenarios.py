@@ -17,7 +17,7 @@ from .driver_restarts import draw_kill, run_driver
 from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
 from .faults import LINK_FAULTS
 from .leases import leases
-from .pipelines import pipelines
+from .pipelines import decisions, finish_pipelines, pipelines, start_pipelines
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
@@ -29,6 +29,8 @@ Activity = Callable[[], Coroutine[Any, Any, None]]
 ACTIVITY_SHARE: Final = 0.4
 """The share of all activities that a seed of `mixed` performs."""
 
+PIPELINES_SHARE: Final = 0.05
+"""The share of seeds of `mixed` with pipelines."""
 KILLED_SHARE: Final = 0.12
 """The share of seeds of `mixed` that kill everything and continue with a new driver."""
 
@@ -71,15 +73,20 @@ async def _mixed(run: Run, checker: ExecutionChecker | None) -> None:
         chosen = [begin() for begin in activities if run.draw() < ACTIVITY_SHARE]
         if checker is not None:
             chosen.append(run_execution(fixture, checker))
-        windows = None
+        windows = seen = None
         if checker is None and run.world.seed % WINDOWS_EVERY == WINDOWS_FIRST:
             windows = await WindowChecker.start(fixture)
             chosen += windows.activities(2)
+        if checker is None and run.draw() < PIPELINES_SHARE:
+            seen = await start_pipelines(fixture)
+            chosen += decisions(fixture, seen)
         await run_under_faults(fixture, *chosen, is_idle=bool if windows is None else windows_stand)
         if windows is not None:
             await windows.check()
         if checker is not None:
             await finish(fixture, checker)
+        if seen is not None:
+            await finish_pipelines(run, seen)
 
 
 async def links(run: Run) -> None:

@@ -113,7 +113,7 @@ async def test_a_sink_outside_gets_each_batch_until_it_has_it() -> None:
     pipeline = orders()
     running = PipelineRunner(
         pipeline, MemorySource(lines(20)), CallSink(take), MemoryReadModelStore(),
-        limits=LIMITS, draw=lambda: 1.0,
+        limits=LIMITS,
     )  # fmt: skip
     async with running:
         await running.wait(is_ended, DEADLINE_S)
@@ -362,7 +362,6 @@ async def test_failures_of_the_store_repeat_nothing() -> None:
     store.calls = 2
     running = PipelineRunner(
         pipeline, MemorySource(lines(20)), TableSink(["id"]), store, limits=LIMITS,
-        draw=lambda: 1.0,
     )  # fmt: skip
     store.calls = 3 - 1
     await asyncio.to_thread(running.store.open)
