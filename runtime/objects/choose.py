@@ -1,6 +1,5 @@
 """Object stores by their URL: a folder, or S3, GCS, Azure and memory."""
 
-import functools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,10 +59,14 @@ class ObjectStores(Mapping[str, ObjectStore]):
         self, locations: Sequence[str] = (), *, durability: str = "full", **options: Any
     ) -> None:
         """Raises `SpecError` for one of `locations` that names no store."""
-        self._make: Final = functools.partial(object_store, durability=durability, **options)
+        self._durability = durability
+        self._options = options
         self._lock = threading.Lock()
         self._opened: Final[set[str]] = set()
         self._stores: Final = {location: self._make(location) for location in locations}
+
+    def _make(self, location: str) -> ObjectStore:
+        return object_store(location, durability=self._durability, **self._options)
 
     def __getitem__(self, location: str) -> ObjectStore:
         with self._lock:
