@@ -59,20 +59,20 @@ class ObjectStores(Mapping[str, ObjectStore]):
         self, locations: Sequence[str] = (), *, durability: str = "full", **options: Any
     ) -> None:
         """Raises `SpecError` for one of `locations` that names no store."""
-        self._durability: Final = durability
-        self._options: Final = options
+        self._durability = durability
+        self._options = options
         self._lock = threading.Lock()
         self._opened: Final[set[str]] = set()
-        self._stores: Final = {location: self._made(location) for location in locations}
+        self._stores: Final = {location: self._make(location) for location in locations}
 
-    def _made(self, location: str) -> ObjectStore:
+    def _make(self, location: str) -> ObjectStore:
         return object_store(location, durability=self._durability, **self._options)
 
     def __getitem__(self, location: str) -> ObjectStore:
         with self._lock:
             store = self._stores.get(location)
             if store is None:
-                store = self._stores[location] = self._made(location)
+                store = self._stores[location] = self._make(location)
             if location not in self._opened:
                 store.open()
                 self._opened.add(location)
