@@ -34,6 +34,12 @@ RULES = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of a table is wrapped."""
+    monkeypatch.setenv("COLUMNS", "240")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """A store with an alert that fires, a rule without data, and one that fails."""
