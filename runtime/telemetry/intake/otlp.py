@@ -68,6 +68,7 @@ class OtlpReceived(NamedTuple):
     """What one request has brought."""
 
     columns: PointColumns
+    """The points."""
     rejected: int
     """Its data points that are not in `columns` by its sender's fault."""
     problem: str

@@ -39,11 +39,13 @@ class IntakeLimits:
     """The limits of one scrape or one received request."""
 
     bytes_max: int = 16 * 1024 * 1024
-    """Of the body, also after it was decompressed."""
+    """Bytes of the body, also after it was decompressed."""
     samples_max: int = 50_000
+    """Samples of one page or request."""
     line_characters_max: int = 65_536
+    """Characters of one line of text."""
     timeout_s: float = 10.0
-    """For all of it: to connect, to read and to parse."""
+    """Seconds for all of it: to connect, to read and to parse."""
 
 
 @enum.unique

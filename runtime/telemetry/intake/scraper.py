@@ -54,7 +54,9 @@ class ScrapeTarget:
     """One page of metrics. Raises `UsageError` for a wrong address or label."""
 
     url: str
+    """Where the page is: `http://HOST:PORT/PATH`."""
     job: str = "scraped"
+    """The tag `job` of all of its points."""
     labels: tuple[tuple[str, str], ...] = ()
     """More tags for all of its points."""
 
