@@ -1,8 +1,8 @@
 """The rules for Callboard itself, which every system with alerts has unless it says otherwise.
 
 They use only metrics of `runtime/telemetry/names.py`, where counters end with `_total`; a test
-holds that. Thresholds are low where
-a healthy system has none at all, and otherwise such that a short peak does not fire.
+holds that. Thresholds are low where a healthy system has none at all, and otherwise such that a
+short peak does not fire.
 """
 
 from typing import Final
@@ -36,6 +36,9 @@ def default_groups() -> tuple[RuleGroup, ...]:
         *_storage_rules(),
         *_event_rules(),
         *_metric_rules(),
+        *_pipeline_rules(),
+        *_tier_rules(),
+        *_node_rules(),
         *_own_rules(),
     )
     return (RuleGroup(name=DEFAULT_GROUP, rules=rules),)
@@ -191,6 +194,58 @@ def _metric_rules() -> tuple[AlertRule, ...]:
             "critical",
             "increase(callboard_window_retries_total[5m]) > 5",
             "The store of metrics failed {{ $value }} times within 5 minutes.",
+        ),
+    )
+
+
+def _pipeline_rules() -> tuple[AlertRule, ...]:
+    return (
+        _rule(
+            "CallboardPipelineStopped",
+            "critical",
+            "callboard_pipeline_stopped > 0",
+            "The pipeline {{ $labels.pipeline }} has stopped: see `callboard pipelines show`.",
+        ),
+        _rule(
+            "CallboardPipelineLetters",
+            "warning",
+            "callboard_pipeline_letters_pending > 0",
+            "The pipeline {{ $labels.pipeline }} has {{ $value }} dead letters: see "
+            "`callboard letters list`.",
+            for_s=900.0,
+        ),
+    )
+
+
+def _tier_rules() -> tuple[AlertRule, ...]:
+    return (
+        _rule(
+            "CallboardSegmentsCorrupt",
+            "critical",
+            "callboard_tier_corrupt_segments > 0",
+            "{{ $value }} segments of metrics are missing or changed: restore them from a backup.",
+        ),
+        _rule(
+            "CallboardTierMovesStandStill",
+            "warning",
+            "callboard_tier_problems > 0",
+            "{{ $value }} moves of metrics into segments stand still.",
+            for_s=600.0,
+        ),
+    )
+
+
+def _node_rules() -> tuple[AlertRule, ...]:
+    return (
+        _rule(
+            "CallboardNodeDiskFull",
+            "critical",
+            'callboard_node_disk_bytes{state="available"} / ignoring(state) '
+            'callboard_node_disk_bytes{state="total"} < 0.05',
+            "The disk of a node has {{ $value }} of its room left: less than a twentieth.",
+            for_s=60.0,
+            below='callboard_node_disk_bytes{state="available"} / ignoring(state) '
+            'callboard_node_disk_bytes{state="total"} < 0.1',
         ),
     )
 
