@@ -118,7 +118,8 @@ class PointBatch(Contract, name="callboard.point_batch"):
     values: Array
     """For each point its value (float64)."""
     watermark_ns: int
-    """The source expects no further point before this time; an earlier one is out of order."""
+    """The source expects no further point before this time; an earlier one is out of order. 0 as
+    long as it cannot say."""
 
 
 class PointsAccepted(Contract, name="callboard.points_accepted"):

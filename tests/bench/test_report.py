@@ -101,7 +101,8 @@ def test_list_names_all_benches() -> None:
     names = [bench["bench"] for bench in benches_as_data(BENCHES)]
     first_round = ["ask", "large", "tell_local", "spawn", "fanout", "failover"]
     hosts = ["supervise", "kills", "flap", "million", "savina"]
-    durable = ["state", "tiers", "durable", "resume", "append", "project", "pipeline"]
+    durable = ["state", "tiers", "durable", "resume", "append", "project"]
+    durable += ["metrics_query", "pipeline"]
     measured = ["windows", "observe", "ingest"]
     assert names == [*first_round, *hosts, *durable, "nodes", "scale", *measured]
 

@@ -303,7 +303,8 @@ class ShardWindows:
             status = SourceStatus.IDLE
         elif (
             now_ns - source.advanced_ns > settings.hold_ns
-            or newest - source.watermark_ns > settings.hold_ns
+            # One that has not said where it is yet is not behind.
+            or (source.watermark_ns > 0 and newest - source.watermark_ns > settings.hold_ns)
         ):
             status = SourceStatus.STALLED
         else:

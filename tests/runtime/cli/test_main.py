@@ -2,11 +2,12 @@
 
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 import pytest
@@ -19,6 +20,8 @@ from callboard.runtime.cli.commands.group import group
 from callboard.runtime.cli.outcome import ExitCode
 from callboard.runtime.cli.top import SORTS
 from callboard.runtime.hosting.settings import ENGINES
+
+BODY: Final = re.compile(r"from \.\.(?P<module>\w+) import (?P<name>\w+) as perform")
 
 
 @pytest.mark.parametrize("name", ["run", "tree", "doctor"])
@@ -77,8 +80,10 @@ def test_each_declared_command_has_a_body_that_takes_its_options(words: list[str
         command = command.commands[word]
     if isinstance(command, click.Group):
         return
-    module = importlib.import_module(f"callboard.runtime.cli.{words[0]}")
-    parameters = inspect.signature(getattr(module, words[-1])).parameters
+    imported = BODY.search(inspect.getsource(command.callback))
+    assert imported is not None, "it imports its body when it runs"
+    module = importlib.import_module(f"callboard.runtime.cli.{imported['module']}")
+    parameters = inspect.signature(getattr(module, imported["name"])).parameters
     takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
     names = {parameter.name for parameter in command.params}
     assert takes_any or set(parameters) == names

@@ -140,7 +140,7 @@ async def test_a_stored_result_is_not_made_again(tmp_path: Path) -> None:
     assert Maker.made == []
     # Resume once more after its end: nothing runs, and the result is there.
     assert await second_run(path, job) == ALL
-    assert path.stat().st_size < SIZE, "the journal has references"
+    assert path.stat().st_size < 2 * SIZE, "the journal has references to three results"
 
 
 @pytest.mark.parametrize("how", ["deleted", "damaged"])

@@ -358,6 +358,16 @@ def test_a_source_whose_watermark_never_advances_is_left_out_after_a_while() -> 
     assert [warning.kind for warning in core.take_warnings()] == [Warned.SOURCE_STALLED]
 
 
+def test_a_source_that_has_just_begun_is_waited_for_until_it_says_where_it_is() -> None:
+    core = ShardWindows()
+    core.apply(batch_of([at(5)], source="old", watermark=START + 5 * SECOND), START + 5 * SECOND)
+    core.apply(batch_of([at(6)], source="new", watermark=0), START + 6 * SECOND)
+    core.take_commit(START + 6 * SECOND)
+    assert not core.take_warnings()
+    core.apply(batch_of([], 1, source="new", watermark=START + 7 * SECOND), START + 7 * SECOND)
+    assert committed(core, START + 7 * SECOND) == START + 5 * SECOND
+
+
 def test_a_source_alone_that_never_advances_its_watermark_closes_windows_by_the_clock() -> None:
     core, store = ShardWindows(), Store()
     for number in range(100):
