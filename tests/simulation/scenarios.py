@@ -21,7 +21,7 @@ from .pipelines import decisions, finish_pipelines, pipelines, start_pipelines
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
-from .tiers import tiers
+from .tiers import begin_moves, tiers
 
 __all__ = ["SCENARIOS"]
 
@@ -37,6 +37,8 @@ KILLED_SHARE: Final = 0.12
 WINDOWS_EVERY: Final = 40
 WINDOWS_FIRST: Final = 5
 """One of so many seeds of `mixed` has aggregators, too."""
+MOVES_FIRST: Final = 6
+"""As many have moves between tiers."""
 
 
 # --- the scenarios --------------------------------------------------------------------------
@@ -77,7 +79,9 @@ async def _mixed(run: Run, checker: ExecutionChecker | None) -> None:
         if checker is None and run.world.seed % WINDOWS_EVERY == WINDOWS_FIRST:
             windows = await WindowChecker.start(fixture)
             chosen += windows.activities(2)
-        if checker is None and run.draw() < PIPELINES_SHARE:
+        if checker is None and run.world.seed % WINDOWS_EVERY == MOVES_FIRST:
+            chosen += await begin_moves(fixture, 10)
+        elif checker is None and run.draw() < PIPELINES_SHARE:
             seen = await start_pipelines(fixture)
             chosen += decisions(fixture, seen)
         await run_under_faults(fixture, *chosen, is_idle=bool if windows is None else windows_stand)

@@ -8,7 +8,7 @@ exists.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from callboard.actors.kernel.props import props
@@ -37,7 +37,7 @@ from .message_log import current_message_log
 from .run import Run
 from .scenario_fixture import BUSY_S, ScenarioFixture, open_fixture, run_under_faults
 
-__all__ = ["PlainTiers", "tiers"]
+__all__ = ["PlainTiers", "begin_moves", "tiers"]
 
 LIMITS: Final = MoveLimits(lease_s=0.5, orphan_s=1.0)
 TIMES: Final = TierTimes(round_s=0.1, scrub_s=0.4)
@@ -158,19 +158,25 @@ def make_tiers(fence: int) -> Any:
 async def tiers(run: Run) -> None:
     """Rows that move while hosts die."""
     async with open_fixture(run) as fixture:
-        disk = run.message_log.checker = Disk(run)
-        ref = await fixture.system.spawn(
-            props(TierActor, make_tiers, TIMES), name="tiers", restart=Restart.TRANSIENT
-        )
-        await run_under_faults(
-            fixture,
-            *(_write(fixture, disk) for _ in range(20)),
-            *(_ask(fixture, ref) for _ in range(5)),
-            _settle(fixture, disk, ref),
-            faults=FAULTS,
-            count=5,
-        )
-        _complain(run, disk)
+        moves = await begin_moves(fixture, 20)
+        await run_under_faults(fixture, *moves, faults=FAULTS, count=5)
+        _complain(run, run.message_log.checker)
+
+
+async def begin_moves(fixture: ScenarioFixture, writes: int) -> list[Coroutine[Any, Any, None]]:
+    """Start the tiers; gives the activities that write so many times, and then check them.
+
+    The run must have no other checker.
+    """
+    disk = fixture.run.message_log.checker = Disk(fixture.run)
+    ref = await fixture.system.spawn(
+        props(TierActor, make_tiers, TIMES), name="tiers", restart=Restart.TRANSIENT
+    )
+    return [
+        *(_write(fixture, disk) for _ in range(writes)),
+        *(_ask(fixture, ref) for _ in range(5)),
+        _settle(fixture, disk, ref),
+    ]
 
 
 async def _write(fixture: ScenarioFixture, disk: Disk) -> None:
