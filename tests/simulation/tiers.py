@@ -24,7 +24,9 @@ from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Ref
 from callboard.runtime.stores.memory_catalogue import MemoryCatalogue
 from callboard.runtime.testing.loop import Later
-from tests.actors.storage.plain_rows import (
+
+from .message_log import current_message_log
+from .plain_rows import (
     DATASET,
     DictionaryStore,
     PlainContent,
@@ -32,8 +34,6 @@ from tests.actors.storage.plain_rows import (
     Rows,
     read_all,
 )
-
-from .message_log import current_message_log
 from .run import Run
 from .scenario_fixture import BUSY_S, ScenarioFixture, open_fixture, run_under_faults
 

@@ -14,9 +14,7 @@ from callboard.actors.storage.scrubber import scrub
 from callboard.actors.storage.segments import Block, SegmentState
 from callboard.messages.core.errors import StoreFailed
 from callboard.runtime.stores.memory_catalogue import MemoryCatalogue
-from tests.thoroughness import examples
-
-from .plain_rows import (
+from tests.simulation.plain_rows import (
     DATASET,
     Crash,
     Crashes,
@@ -26,6 +24,7 @@ from .plain_rows import (
     Rows,
     read_all,
 )
+from tests.thoroughness import examples
 
 LIMITS: Final = MoveLimits(lease_s=10.0, orphan_s=100.0)
 BLOCK: Final = Block(DATASET, 0, 0, 100)

@@ -13,8 +13,8 @@ from callboard.actors.storage.mover import Mover
 from callboard.actors.storage.moves import Move, MoveState
 from callboard.messages.core.errors import StoreFailed
 from callboard.runtime.stores.catalogue import SqlCatalogue
+from tests.simulation.plain_rows import PlainHot
 
-from .plain_rows import PlainHot
 from .test_crashes import Storm
 
 SEEDS = 60

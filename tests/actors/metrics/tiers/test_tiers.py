@@ -31,8 +31,8 @@ from callboard.runtime.objects.parquet import ParquetWindows
 from callboard.runtime.stores.sqlite.catalogue import SqliteCatalogue
 from callboard.runtime.stores.sqlite.hot_windows import SqliteHotWindows
 from callboard.runtime.stores.sqlite.windows import SqliteMetricsStorage
-from tests.actors.storage.plain_rows import Crash, Crashes
 from tests.runtime.objects.window_rows import MINUTE_NS, equal_rows, many_rows
+from tests.simulation.plain_rows import Crash, Crashes
 from tests.thoroughness import examples
 
 HOUR_NS: Final = 60 * MINUTE_NS
