@@ -1,6 +1,9 @@
 """`callboard sim`: its output and its exit codes."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +40,10 @@ def test_seeds_that_hold_are_counted(capsys: pytest.CaptureFixture[str]) -> None
     assert summary["seeds"] == 2
     assert summary["first_seed"] == 5
     assert summary["broken"] == []
+
+
+def test_from_a_clone_it_needs_no_other_tests(tmp_path: Path) -> None:
+    program = "from callboard.runtime.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "sim", "--seeds", "1"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "all invariants held" in ended.stdout, ended.stderr
