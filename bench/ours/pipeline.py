@@ -23,16 +23,16 @@ from bench.workload import column_values, pipeline_check, pipeline_line
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.build import build_pipeline
 from callboard.actors.pipelines.core import Pipeline
-from callboard.actors.pipelines.figures import PipelineLimits, RunState
 from callboard.actors.pipelines.registry import (
     StageEffects,
     StageRegistry,
     StageSettings,
     StageType,
 )
-from callboard.actors.pipelines.runner import PipelineRunner
-from callboard.actors.pipelines.sinks import TableSink, read_table
-from callboard.actors.pipelines.sources import MemorySource
+from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
+from callboard.actors.pipelines.running.runner import PipelineRunner
+from callboard.actors.pipelines.running.sinks import TableSink, read_table
+from callboard.actors.pipelines.running.sources import MemorySource
 from callboard.actors.pipelines.spec import DataPipeline, MonitoringConfiguration, PipelineStage
 from callboard.runtime.hosting.memory import tune_gc
 from callboard.runtime.stores.choose import read_model_store

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from callboard.actors.pipelines.letters import DeadRow
-from callboard.actors.pipelines.stored import PipelineStore
+from callboard.actors.pipelines.running.stored import PipelineStore
 from callboard.messages.core.errors import UsageError
 
 from .figures import age, counted, echo, paper, printable

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from callboard.actors.pipelines.build import build_pipeline
-from callboard.actors.pipelines.ends import sink_of, source_of
-from callboard.actors.pipelines.figures import PipelineLimits, RunState
 from callboard.actors.pipelines.files import read_pipeline
-from callboard.actors.pipelines.runner import PipelineRunner
-from callboard.actors.pipelines.stored import PipelineState, PipelineStore, StoredPipeline
+from callboard.actors.pipelines.running.ends import sink_of, source_of
+from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
+from callboard.actors.pipelines.running.runner import PipelineRunner
+from callboard.actors.pipelines.running.stored import PipelineState, PipelineStore, StoredPipeline
 from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.stores import ReadModelStore
 

@@ -1,16 +1,6 @@
 """Pipelines: rows from a source through stages to a sink, each exactly once, with accounts."""
 
 from callboard.actors.pipelines.accounts import PipelineAccount, StageAccount
-from callboard.actors.pipelines.actor import (
-    PipelineActor,
-    PipelineResumed,
-    PipelineView,
-    QueryPipeline,
-    ReceivedSource,
-    ResumePipeline,
-    RowsAccepted,
-    SendRows,
-)
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.build import build_pipeline
 from callboard.actors.pipelines.core import Outcome, Pipeline, PipelineExecutionResult
@@ -23,17 +13,8 @@ from callboard.actors.pipelines.errors import (
     StageTimedOut,
     StageValidationError,
 )
-from callboard.actors.pipelines.figures import PipelineLimits, PipelineStatistics, RunState
 from callboard.actors.pipelines.files import read_pipeline
 from callboard.actors.pipelines.letters import DeadRow
-from callboard.actors.pipelines.outgoing import decode_batch
-from callboard.actors.pipelines.ports import (
-    Delivery,
-    InsideSink,
-    OutsideSink,
-    PipelineSource,
-    SourcePage,
-)
 from callboard.actors.pipelines.registry import (
     Processor,
     StageEffects,
@@ -41,9 +22,28 @@ from callboard.actors.pipelines.registry import (
     StageSettings,
     StageType,
 )
-from callboard.actors.pipelines.remote import StageAgent
-from callboard.actors.pipelines.runner import PipelineRunner
-from callboard.actors.pipelines.sinks import (
+from callboard.actors.pipelines.running.actor import (
+    PipelineActor,
+    PipelineResumed,
+    PipelineView,
+    QueryPipeline,
+    ReceivedSource,
+    ResumePipeline,
+    RowsAccepted,
+    SendRows,
+)
+from callboard.actors.pipelines.running.figures import PipelineLimits, PipelineStatistics, RunState
+from callboard.actors.pipelines.running.outgoing import decode_batch
+from callboard.actors.pipelines.running.ports import (
+    Delivery,
+    InsideSink,
+    OutsideSink,
+    PipelineSource,
+    SourcePage,
+)
+from callboard.actors.pipelines.running.remote import StageAgent
+from callboard.actors.pipelines.running.runner import PipelineRunner
+from callboard.actors.pipelines.running.sinks import (
     AskSink,
     CallSink,
     DeliverRows,
@@ -55,7 +55,8 @@ from callboard.actors.pipelines.sinks import (
     TableSink,
     read_table,
 )
-from callboard.actors.pipelines.sources import FileSource, LogSource, MemorySource
+from callboard.actors.pipelines.running.sources import FileSource, LogSource, MemorySource
+from callboard.actors.pipelines.running.stored import PipelineStore
 from callboard.actors.pipelines.spec import (
     DataPipeline,
     ErrorHandlingStrategy,
@@ -65,7 +66,6 @@ from callboard.actors.pipelines.spec import (
     StagePlacement,
 )
 from callboard.actors.pipelines.stages.standard import standard_types
-from callboard.actors.pipelines.stored import PipelineStore
 
 __all__ = [
     "AskSink",

@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from callboard.actors.pipelines.accounts import PipelineAccount
-from callboard.actors.pipelines.commits import Commits
 from callboard.actors.pipelines.core import BatchRun
-from callboard.actors.pipelines.delivery import Deliverer
-from callboard.actors.pipelines.stored import PipelineStore
+from callboard.actors.pipelines.running.commits import Commits
+from callboard.actors.pipelines.running.delivery import Deliverer
+from callboard.actors.pipelines.running.stored import PipelineStore
 
 from .mutation import Mutation
 

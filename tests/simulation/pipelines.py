@@ -11,18 +11,19 @@ from typing import Any, Final
 
 from callboard.actors.kernel.props import props
 from callboard.actors.pipelines.accounts import PipelineAccount
-from callboard.actors.pipelines.actor import PipelineActor
 from callboard.actors.pipelines.batch import DataBatch
-from callboard.actors.pipelines.figures import PipelineLimits
-from callboard.actors.pipelines.ports import Delivery, PipelineSink
 from callboard.actors.pipelines.registry import (
     StageEffects,
     StageRegistry,
     StageSettings,
     StageType,
 )
-from callboard.actors.pipelines.sinks import CallSink, TableSink, read_table
-from callboard.actors.pipelines.sources import MemorySource
+from callboard.actors.pipelines.running.actor import PipelineActor
+from callboard.actors.pipelines.running.figures import PipelineLimits
+from callboard.actors.pipelines.running.ports import Delivery, PipelineSink
+from callboard.actors.pipelines.running.sinks import CallSink, TableSink, read_table
+from callboard.actors.pipelines.running.sources import MemorySource
+from callboard.actors.pipelines.running.stored import PipelineState, PipelineStore
 from callboard.actors.pipelines.spec import (
     DataPipeline,
     ErrorHandlingStrategy,
@@ -31,7 +32,6 @@ from callboard.actors.pipelines.spec import (
     PipelineStage,
 )
 from callboard.actors.pipelines.stages.standard import standard_types
-from callboard.actors.pipelines.stored import PipelineState, PipelineStore
 from callboard.messages.control.spec import Backoff, Restart
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.errors import LetterUnreadable
 from callboard.actors.pipelines.letters import DeadRow, letter_of, original_of, row_of
-from callboard.actors.pipelines.outgoing import decode_batch, encode_batch
+from callboard.actors.pipelines.running.outgoing import decode_batch, encode_batch
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.errors import StoreDamaged

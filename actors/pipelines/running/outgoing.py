@@ -10,9 +10,9 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.errors import StoreDamaged
 
-from .batch import DataBatch
-from .errors import StageOutputRefused
-from .letters import DeadRow, original_of, row_of
+from ..batch import DataBatch
+from ..errors import StageOutputRefused
+from ..letters import DeadRow, original_of, row_of
 
 __all__ = ["decode_batch", "encode_batch"]
 

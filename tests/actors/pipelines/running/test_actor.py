@@ -8,17 +8,17 @@ import pytest
 
 import callboard
 from callboard.actors.kernel.props import props
-from callboard.actors.pipelines.actor import (
+from callboard.actors.pipelines.running.actor import (
     PipelineActor,
     QueryPipeline,
     ReceivedSource,
     ResumePipeline,
     SendRows,
 )
-from callboard.actors.pipelines.figures import PipelineLimits, RunState
-from callboard.actors.pipelines.remote import StageAgent
-from callboard.actors.pipelines.sinks import TableSink, read_table
-from callboard.actors.pipelines.sources import MemorySource
+from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
+from callboard.actors.pipelines.running.remote import StageAgent
+from callboard.actors.pipelines.running.sinks import TableSink, read_table
+from callboard.actors.pipelines.running.sources import MemorySource
 from callboard.actors.pipelines.spec import (
     DataPipeline,
     MonitoringConfiguration,
@@ -29,7 +29,7 @@ from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 
-from .parts import NO_CAP, lines
+from ..parts import NO_CAP, lines
 
 LIMITS: Final = PipelineLimits(batch_rows=10, idle_s=0.01, credit_batches=4)
 DEADLINE_S: Final = 20.0

@@ -9,17 +9,17 @@ import pytest
 
 import callboard
 from callboard.actors.kernel.props import props
-from callboard.actors.pipelines.actor import PipelineActor, PipelineView, QueryPipeline
-from callboard.actors.pipelines.figures import PipelineLimits, RunState
-from callboard.actors.pipelines.sinks import TableSink, read_table
-from callboard.actors.pipelines.sources import FileSource
+from callboard.actors.pipelines.running.actor import PipelineActor, PipelineView, QueryPipeline
+from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
+from callboard.actors.pipelines.running.sinks import TableSink, read_table
+from callboard.actors.pipelines.running.sources import FileSource
 from callboard.actors.pipelines.spec import DataPipeline, MonitoringConfiguration, PipelineStage
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Ref
 from callboard.runtime.api.system import System
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 
-from .parts import lines
+from ..parts import lines
 
 ROWS: Final = 4_000
 DEADLINE_S: Final = 90.0

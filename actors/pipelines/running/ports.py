@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from .batch import DataBatch
+from ..batch import DataBatch
 
 __all__ = ["Delivery", "InsideSink", "OutsideSink", "PipelineSink", "PipelineSource", "SourcePage"]
 

@@ -12,11 +12,11 @@ from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.errors import StageOutputRefused
-from callboard.actors.pipelines.figures import PipelineLimits, RunState
-from callboard.actors.pipelines.outgoing import decode_batch
-from callboard.actors.pipelines.ports import Delivery
-from callboard.actors.pipelines.runner import PipelineRunner
-from callboard.actors.pipelines.sinks import (
+from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
+from callboard.actors.pipelines.running.outgoing import decode_batch
+from callboard.actors.pipelines.running.ports import Delivery
+from callboard.actors.pipelines.running.runner import PipelineRunner
+from callboard.actors.pipelines.running.sinks import (
     AskSink,
     DeliverRows,
     FileSink,
@@ -27,9 +27,9 @@ from callboard.actors.pipelines.sinks import (
     TableSink,
     read_table,
 )
-from callboard.actors.pipelines.sources import MemorySource
+from callboard.actors.pipelines.running.sources import MemorySource
+from callboard.actors.pipelines.running.stored import PipelineStore
 from callboard.actors.pipelines.spec import PipelineStage
-from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.errors import StoreDamaged
@@ -37,7 +37,7 @@ from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.choose import read_model_store
 from callboard.runtime.stores.memory import MemoryEventStore
 
-from .parts import checked, lines, pipeline_of
+from ..parts import checked, lines, pipeline_of
 
 LIMITS: Final = PipelineLimits(batch_rows=7, idle_s=0.01)
 DEADLINE_S: Final = 20.0

@@ -9,11 +9,11 @@ from callboard.messages.core.contract import Contract
 from callboard.messages.core.fences import is_replaced
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
 
-from ..kernel.threads import ThreadRunner
-from .accounts import PipelineAccount
-from .core import Pipeline, StageState
+from ...kernel.threads import ThreadRunner
+from ..accounts import PipelineAccount
+from ..core import Pipeline, StageState
+from ..errors import PipelineRefused
 from .delivery import Deliverer
-from .errors import PipelineRefused
 from .outgoing import decode_batch
 from .stored import (
     Changes,

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from callboard.actors.pipelines.core import Pipeline
-from callboard.actors.pipelines.figures import PipelineLimits, RunState
-from callboard.actors.pipelines.runner import PipelineRunner
-from callboard.actors.pipelines.sinks import FileSink, TableSink
-from callboard.actors.pipelines.sources import FileSource
+from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
+from callboard.actors.pipelines.running.runner import PipelineRunner
+from callboard.actors.pipelines.running.sinks import FileSink, TableSink
+from callboard.actors.pipelines.running.sources import FileSource
 from callboard.actors.pipelines.spec import PipelineStage
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 
-from .parts import pipeline_of
+from ..parts import pipeline_of
 
 LIMITS: Final = PipelineLimits(batch_rows=20, idle_s=0.05, credit_batches=4)
 

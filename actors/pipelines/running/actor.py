@@ -19,17 +19,17 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import ActorStopped, CallboardError, MailboxFull, UsageError
 from callboard.messages.storage.stores import ReadModelStore
 
-from ..kernel.actor import Actor, OnError, handler
-from ..kernel.context import Context
-from .batch import DataBatch
-from .build import build_pipeline
-from .core import Pipeline
+from ...kernel.actor import Actor, OnError, handler
+from ...kernel.context import Context
+from ..batch import DataBatch
+from ..build import build_pipeline
+from ..core import Pipeline
+from ..registry import StageRegistry
+from ..spec import DataPipeline
 from .figures import PipelineLimits, PipelineStatistics, RunState
 from .ports import PipelineSink, PipelineSource, SourcePage
-from .registry import StageRegistry
 from .remote import RunStage, StageRan
 from .runner import PipelineRunner
-from .spec import DataPipeline
 
 __all__ = [
     "PipelineActor",

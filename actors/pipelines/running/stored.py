@@ -27,9 +27,9 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
 from callboard.messages.storage.stores import ReadModelStore
 
-from .accounts import PipelineAccount
-from .core import StageState
-from .letters import DeadRow
+from ..accounts import PipelineAccount
+from ..core import StageState
+from ..letters import DeadRow
 
 __all__ = [
     "Changes",

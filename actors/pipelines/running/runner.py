@@ -28,16 +28,16 @@ from callboard.messages.storage.errors import (
 )
 from callboard.messages.storage.stores import ReadModelStore
 
-from ..kernel.failures import ends_task
-from ..kernel.inspection.metric_sources import Reading
-from ..kernel.threads import ThreadRunner
-from .batch import DataBatch
+from ...kernel.failures import ends_task
+from ...kernel.inspection.metric_sources import Reading
+from ...kernel.threads import ThreadRunner
+from ..batch import DataBatch
+from ..core import BatchRun, Outcome, Pipeline, PipelineExecutionResult, Retry
+from ..errors import LetterUnreadable, PipelineStopped
+from ..letters import row_of
 from .commits import Commits
-from .core import BatchRun, Outcome, Pipeline, PipelineExecutionResult, Retry
 from .delivery import Deliverer
-from .errors import LetterUnreadable, PipelineStopped
 from .figures import PipelineLimits, PipelineStatistics, RunState, reading_of
-from .letters import row_of
 from .output import Output
 from .placing import AskPool, StageRunner
 from .ports import PipelineSink, PipelineSource, SourcePage

@@ -12,11 +12,11 @@ import pytest
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.core import Pipeline
 from callboard.actors.pipelines.errors import PipelineRefused
-from callboard.actors.pipelines.figures import PipelineLimits, PipelineStatistics, RunState
-from callboard.actors.pipelines.ports import Delivery
 from callboard.actors.pipelines.registry import StageEffects
-from callboard.actors.pipelines.runner import PipelineRunner
-from callboard.actors.pipelines.sinks import (
+from callboard.actors.pipelines.running.figures import PipelineLimits, PipelineStatistics, RunState
+from callboard.actors.pipelines.running.ports import Delivery
+from callboard.actors.pipelines.running.runner import PipelineRunner
+from callboard.actors.pipelines.running.sinks import (
     CallSink,
     FileSink,
     MemorySink,
@@ -24,7 +24,8 @@ from callboard.actors.pipelines.sinks import (
     TableSink,
     read_table,
 )
-from callboard.actors.pipelines.sources import FileSource, LogSource, MemorySource
+from callboard.actors.pipelines.running.sources import FileSource, LogSource, MemorySource
+from callboard.actors.pipelines.running.stored import PipelineStore
 from callboard.actors.pipelines.spec import (
     ErrorHandlingStrategy,
     ErrorPolicy,
@@ -32,7 +33,6 @@ from callboard.actors.pipelines.spec import (
     PipelineStage,
     StagePlacement,
 )
-from callboard.actors.pipelines.stored import PipelineStore
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import NoAgentOffers
 from callboard.messages.storage.errors import StoreUnavailable, WriterFenced
@@ -40,7 +40,7 @@ from callboard.messages.storage.events import Append, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
 from callboard.runtime.stores.memory import MemoryEventStore, MemoryReadModelStore
 
-from .parts import checked, lines, pipeline_of, types_with
+from ..parts import checked, lines, pipeline_of, types_with
 
 DEADLINE_S: Final = 20.0
 LIMITS: Final = PipelineLimits(batch_rows=7, idle_s=0.01, credit_batches=2)

@@ -6,9 +6,9 @@ policy decides.
 
 from typing import Final, cast
 
-from .batch import DataBatch
-from .core import BatchRun
-from .errors import StageOutputRefused
+from ..batch import DataBatch
+from ..core import BatchRun
+from ..errors import StageOutputRefused
 from .outgoing import encode_batch
 from .ports import InsideSink, OutsideSink, PipelineSink
 from .stored import Changes, out_key

@@ -13,17 +13,17 @@ from pydantic import Field
 from callboard.messages.core.codec import Array
 from callboard.messages.core.contract import Contract, Request
 
-from ..kernel.actor import Agent, handler
-from .accounts import StageFlow
-from .batch import DataBatch
-from .build import build_pipeline
-from .built import BuiltStage
-from .core import BatchRun, Outcome, Pipeline, PipelineExecutionResult
-from .errors import StageFailed
+from ...kernel.actor import Agent, handler
+from ..accounts import StageFlow
+from ..batch import DataBatch
+from ..build import build_pipeline
+from ..built import BuiltStage
+from ..core import BatchRun, Outcome, Pipeline, PipelineExecutionResult
+from ..errors import StageFailed
+from ..registry import StageRegistry
+from ..spec import DataPipeline, ErrorHandlingStrategy, ErrorPolicy, MonitoringConfiguration
+from ..spec import PipelineStage as Stage
 from .outgoing import decode_batch, encode_batch
-from .registry import StageRegistry
-from .spec import DataPipeline, ErrorHandlingStrategy, ErrorPolicy, MonitoringConfiguration
-from .spec import PipelineStage as Stage
 
 __all__ = ["RunStage", "StageAgent", "StageRan", "ask_of", "reply_into"]
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import pytest
 
-from callboard.actors.pipelines.figures import RunState
-from callboard.actors.pipelines.sinks import read_table
-from callboard.actors.pipelines.stored import PipelineStore
+from callboard.actors.pipelines.running.figures import RunState
+from callboard.actors.pipelines.running.sinks import read_table
+from callboard.actors.pipelines.running.stored import PipelineStore
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 
+from ..parts import lines
 from .killed import running
-from .parts import lines
 
 KILLS: Final = 3
 KILLS_SOAK: Final = 50
@@ -28,7 +28,7 @@ DEADLINE_S: Final = 60.0
 
 def incarnation(folder: Path, sink: str, root: Path, seed: int) -> None:
     """Let a process work for a while, and kill it."""
-    command = [sys.executable, "-m", "tests.actors.pipelines.killed", str(folder), sink]
+    command = [sys.executable, "-m", "tests.actors.pipelines.running.killed", str(folder), sink]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as process:
         assert process.stdout is not None
         try:

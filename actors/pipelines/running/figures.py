@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..kernel.inspection.metric_sources import Name, Reading
-from .accounts import PipelineAccount
+from ...kernel.inspection.metric_sources import Name, Reading
+from ..accounts import PipelineAccount
 
 __all__ = ["PipelineLimits", "PipelineStatistics", "RunState", "reading_of"]
 

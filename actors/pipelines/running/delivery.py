@@ -7,8 +7,8 @@ from typing import Final
 
 from callboard.messages.control.spec import Backoff
 
-from ..kernel.failures import ends_task
-from .batch import DataBatch
+from ...kernel.failures import ends_task
+from ..batch import DataBatch
 from .ports import Delivery, OutsideSink
 
 __all__ = ["Deliverer"]

@@ -10,8 +10,8 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.messages.storage.events import EventStore, RecordedEvent
 
-from ..kernel.threads import ThreadRunner
-from .batch import DataBatch
+from ...kernel.threads import ThreadRunner
+from ..batch import DataBatch
 from .ports import SourcePage
 
 __all__ = ["FileSource", "LogSource", "MemorySource"]

@@ -10,12 +10,12 @@ configuration:
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import PipelineRefused
+from ..errors import PipelineRefused
+from ..registry import StageSettings
+from ..spec import DataPipeline
 from .ports import PipelineSink, PipelineSource
-from .registry import StageSettings
 from .sinks import FileSink, TableSink
 from .sources import FileSource
-from .spec import DataPipeline
 
 __all__ = ["sink_of", "source_of"]
 

@@ -17,9 +17,9 @@ from callboard.messages.core.errors import (
     NoAgentOffers,
 )
 
-from ..kernel.threads import ThreadRunner
-from .core import BatchRun, Pipeline
-from .errors import PipelineStopped, StageTimedOut
+from ...kernel.threads import ThreadRunner
+from ..core import BatchRun, Pipeline
+from ..errors import PipelineStopped, StageTimedOut
 from .remote import RunStage, StageRan, ask_of, reply_into
 
 __all__ = ["AskPool", "StageRunner"]

@@ -17,13 +17,13 @@ from callboard.messages.core.names import joined, shown
 from callboard.messages.storage.events import EVENT_ID_BYTES, NewEvent
 from callboard.messages.storage.stores import ReadModelStore
 
-from ..kernel.threads import ThreadRunner
-from .batch import DataBatch
-from .errors import StageOutputRefused
-from .letters import original_of
+from ...kernel.threads import ThreadRunner
+from ..batch import DataBatch
+from ..errors import StageOutputRefused
+from ..letters import original_of
+from ..stages.fields import fields_of
 from .outgoing import encode_batch
 from .ports import Delivery, OutsideSink
-from .stages.fields import fields_of
 
 __all__ = [
     "AskSink",
