@@ -79,9 +79,9 @@ TARGETS: Final = (
     Target(
         tuple(
             f"actors/pipelines/{name}.py"
-            for name in ("core", "accounts", "built", "commits", "schemas", "stored")
+            for name in ("core", "accounts", "built", "schemas", "running/commits", "running/stored")
         ),
-        ("tests/actors/pipelines/test_*.py",),
+        ("tests/actors/pipelines/test_*.py", "tests/actors/pipelines/running/test_*.py"),
         {"pipelines": 100},
     ),
     Target(
