@@ -79,7 +79,10 @@ TARGETS: Final = (
     Target(
         tuple(
             f"actors/pipelines/{name}.py"
-            for name in ("core", "accounts", "built", "schemas", "running/commits", "running/stored")
+            for name in (
+                *("core", "accounts", "built", "schemas"),
+                *("running/commits", "running/stored"),
+            )
         ),
         ("tests/actors/pipelines/test_*.py", "tests/actors/pipelines/running/test_*.py"),
         {"pipelines": 100},
