@@ -212,7 +212,7 @@ def _pipeline_rules() -> tuple[AlertRule, ...]:
             "callboard_pipeline_letters_pending > 0",
             "The pipeline {{ $labels.pipeline }} has {{ $value }} dead letters: see "
             "`callboard letters list`.",
-            for_s=900.0,
+            for_s=300.0,
         ),
     )
 
@@ -230,7 +230,7 @@ def _tier_rules() -> tuple[AlertRule, ...]:
             "warning",
             "callboard_tier_problems > 0",
             "{{ $value }} moves of metrics into segments stand still.",
-            for_s=600.0,
+            for_s=300.0,
         ),
     )
 

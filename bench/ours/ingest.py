@@ -104,7 +104,7 @@ def _measure(params: Params, shards: int, folder: Path) -> tuple[dict[str, float
         assert not recorded.get("dropped_full")
         return {
             f"shards_{shards}_points_per_s": hosts * each / seconds,
-            f"shards_{shards}_disk_bytes_per_point": _size(folder) / total,
+            f"bytes_per_point_{shards}_shards": _size(folder) / total,
         }, check
 
     options = RecordingOptions(shards=shards, limits=LIMITS)

@@ -67,9 +67,9 @@ def simulate(hosts: int, shards: int, seconds: int) -> dict[str, float]:
     later = points - hosts * POINTS
     return {
         f"simulated_{hosts}_hosts_points_per_s": stopwatch.per_s(later),
-        f"simulated_{hosts}_hosts_messages_each_second": float(hosts * shards),
-        f"simulated_{hosts}_hosts_bytes_a_point": sent_bytes / later,
-        f"simulated_{hosts}_hosts_bytes_a_new_series": (
+        f"count_messages_each_second_{hosts}_hosts": float(hosts * shards),
+        f"bytes_per_point_{hosts}_hosts_simulated": sent_bytes / later,
+        f"bytes_per_new_series_{hosts}_hosts_simulated": (
             (definition_bytes - sent_bytes / (seconds - 1)) / (hosts * SERIES)
         ),
         f"simulated_{hosts}_hosts_new_series_per_s": defining.per_s(hosts * SERIES),

@@ -192,6 +192,9 @@ async def test_each_of_them_fires_when_something_is_wrong() -> None:
         series[key(KINDS[metric.kind], exposed_name(name), **tags)] = [
             20_000.0 + minute for minute in range(15)
         ]
+    for state, room in (("available", 1.0), ("total", 1_000.0)):
+        disk = key(MetricKind.GAUGE, "callboard_node_disk_bytes", host="host-1", state=state)
+        series[disk] = [room] * 15
     evaluation = RuleEvaluation(WindowEvaluator(windows(series, T0)))
     for of in default_groups():
         results = await evaluation.group(of, T0, frozenset())

@@ -108,7 +108,7 @@ DETACHED: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "heartbeats_ignored": Mutation(
             "heartbeats of a driver that has not joined again are ignored",
-            AttachedDrivers, "heard", _heartbeats_ignored, "detached",
+            AttachedDrivers, "heard", _heartbeats_ignored, "detached", first_seed=190,
         ),
         "asks_of_the_dead_go_on": Mutation(
             "handlers of a dead driver's asks continue",

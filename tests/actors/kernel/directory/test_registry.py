@@ -156,9 +156,10 @@ def test_routes_after_a_change_are_those_of_a_new_copy(before: Content, after: C
         2, {}, {name: offers.get(name, ())}, {}, {}, (), places={}, places_gone=(), newest_slot=9
     )
     changed.patch(change)
-    routes = [[made.route(Job()) for _ in range(12)] for made in (changed, fresh)]
+    routes = [[made.route(Job()) for _ in range(100)] for made in (changed, fresh)]
     if offers:
-        assert Counter(routes[0]) == Counter(routes[1])
+        # Not how often: the two may be at another place of their rounds.
+        assert set(routes[0]) == set(routes[1]) == set(offers[name])
     else:
         assert all(isinstance(each, NoAgentOffers) for row in routes for each in row)
 
