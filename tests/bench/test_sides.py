@@ -36,6 +36,9 @@ RAY_OF_ITS_OWN = frozenset(
 OF_RAY = frozenset({("ask", "ray_async_actor"), ("fanout", "ray_tasks"), ("savina", "ray")})
 """The peers on Ray of which `make test` is to know: one of each kind. All run in `make soak`."""
 
+LONG: Final = frozenset({"nodes"})
+"""Ours that take twenty seconds even at their smoke sizes; `make soak` runs them."""
+
 
 def is_inline(bench: Bench, side: Side) -> bool:
     return side is bench.ours and bench.name in ONE_PROCESS_IS_ENOUGH
@@ -45,7 +48,8 @@ def case(bench: Bench, side: Side, name: str) -> Any:
     marks = []
     if RAY in side.requires and not is_inline(bench, side):
         marks.append(pytest.mark.ray)
-        if side is not bench.ours and (bench.name, side.name) not in OF_RAY:
+        is_ours = side is bench.ours and bench.name not in LONG
+        if not is_ours and (bench.name, side.name) not in OF_RAY:
             marks.append(pytest.mark.soak)
     return pytest.param(bench, side, id=f"{bench.name}-{name}", marks=marks)
 

@@ -15,7 +15,7 @@ from callboard import System, errors
 
 ENGINES = [
     pytest.param("inline", id="inline"),
-    pytest.param("ray", id="ray", marks=pytest.mark.ray),
+    pytest.param("ray", id="ray", marks=[pytest.mark.ray, pytest.mark.soak]),
 ]
 
 

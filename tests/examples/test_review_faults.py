@@ -74,6 +74,7 @@ async def _query(socket: Path) -> CallboardView:
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 def test_after_the_kill_of_a_host_the_report_is_the_same(tree: Path, tmp_path: Path) -> None:
     expected = review(tree, "--out", tmp_path / "expected", "--sequential", "--json")
     assert expected.returncode == 0, expected.stderr

@@ -135,6 +135,7 @@ def test_what_the_tests_notice_is_found_and_the_rest_is_shown(
     assert "delete it: supervisors/core.py clamp" in again.report()
 
 
+@pytest.mark.soak
 def test_a_test_that_finds_a_survivor_is_tried_on_survivors_alone(
     tree: Path, try_all: Callable[..., tuple[Summary, list[str]]]
 ) -> None:

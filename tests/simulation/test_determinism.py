@@ -20,6 +20,7 @@ for name, scenario in SCENARIOS.items():
 """
 
 
+@pytest.mark.soak
 def test_another_hash_seed_changes_nothing() -> None:
     said = []
     for hash_seed in ("1", "77"):

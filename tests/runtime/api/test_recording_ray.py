@@ -43,6 +43,7 @@ class Source(Agent):
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 async def test_points_count_once_although_the_aggregator_is_killed(tmp_path: Path) -> None:
     async with callboard.start(
         hosts=2,

@@ -64,6 +64,7 @@ def stop_node(raylet: int) -> list[psutil.Process]:
     return stopped
 
 
+@pytest.mark.soak
 def test_a_host_that_cannot_be_reached_is_replaced_after_its_lease_and_a_dead_one_at_once(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -73,6 +73,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.soak
 def test_a_missing_module_is_named_with_its_nodes_and_a_shipped_one_is_there(
     tmp_path: pathlib.Path,
 ) -> None:

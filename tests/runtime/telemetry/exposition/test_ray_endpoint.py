@@ -76,6 +76,7 @@ async def cpus_in_windows(system: System) -> float:
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 async def test_a_system_has_one_endpoint_that_outlives_its_hosts() -> None:
     async with start(
         hosts=2, standbys=1, name="exposed", metrics_s=0.2, metrics="memory:"
