@@ -5,7 +5,7 @@ They cannot rot unseen: a release of a peer that renames a function fails here.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
