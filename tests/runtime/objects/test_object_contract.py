@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,14 @@ STEPS = st.lists(
 )
 
 
-def is_possible(name: str, model: dict[str, bytes]) -> bool:
-    """A folder cannot be a file too: the names of segments never ask for it."""
+def is_possible(name: str, seen: Iterable[str]) -> bool:
+    """A folder cannot be a file too: the names of segments never ask for it.
+
+    `seen` has all names so far: a server may keep the folder of a file that was deleted.
+    """
     return not any(
         other != name and (other.startswith(f"{name}/") or name.startswith(f"{other}/"))
-        for other in model
+        for other in seen
     )
 
 
@@ -55,18 +59,21 @@ def test_a_store_is_a_dict_whose_values_never_change(
 ) -> None:
     place = f"e{next(PLACES)}/"  # The last example's names may be folders of the server.
     model: dict[str, bytes] = {}
+    seen: set[str] = set()
     for step, plain, value in steps:
         name = place + plain
         if step == "delete":
             objects.delete([name])
             model.pop(name, None)
-        elif step == "put" and is_possible(name, model):
+        elif step == "put" and is_possible(name, seen):
+            seen.add(name)
             assert isinstance(value, bytes)
             assert objects.put(name, value) == (name not in model)
             model.setdefault(name, value)
-        elif step == "copy" and isinstance(value, str) and is_possible(place + value, model):
+        elif step == "copy" and isinstance(value, str) and is_possible(place + value, seen):
             target = place + value
             if name in model:
+                seen.add(target)
                 assert objects.copy(name, target) == (target not in model)
                 model.setdefault(target, model[name])
             else:
