@@ -162,6 +162,7 @@ def test_tests_that_fail_without_a_change_find_nothing(
     assert "fail without a change" in summary.report()
 
 
+@pytest.mark.soak
 def test_a_killed_run_leaves_the_tree_as_it_was_and_goes_on(
     root: Path,
     tree: Path,

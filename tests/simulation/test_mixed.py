@@ -9,8 +9,8 @@ from .scenarios import SCENARIOS
 
 SOAK_SEEDS = 10_000
 SOAK_S = 300.0
-SEEDS = {"detached": 100, "aggregators": 25}
-SEEDS_OTHERWISE = 40
+SEEDS = {"detached": 60, "aggregators": 20}
+SEEDS_OTHERWISE = 30
 
 
 def check(name: str, seeds: range) -> None:

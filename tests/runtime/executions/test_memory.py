@@ -56,6 +56,7 @@ def traced_bytes() -> int:
     return sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(filters).traces)
 
 
+@pytest.mark.soak
 async def test_thousands_of_ended_executions_keep_no_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
