@@ -1,16 +1,17 @@
 """YAML files with the line of everything in them, and all their problems at once.
 
 A reader takes fields out of mappings. What is wrong, or left over, becomes a problem with its file
-and line; reading goes on. Anchors and aliases are refused: a small file could mean a huge one.
+and line; reading goes on.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import yaml
 
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import shown
+from callboard.messages.core.yaml_text import YamlRefused, line_of, yaml_node
 
 from .durations import duration_s
 
@@ -51,7 +52,7 @@ class Problems:
 
     def add(self, file: str, node: "yaml.Node | int", where: str, text: str) -> None:
         """Note a problem."""
-        line = node if isinstance(node, int) else node.start_mark.line + 1
+        line = node if isinstance(node, int) else line_of(node)
         if len(self.found) < PROBLEMS_MAX:
             self.found.append(Problem(file, line, where, text.removesuffix(".")))
 
@@ -68,37 +69,16 @@ class Problems:
             )
 
 
-class _Loader(yaml.SafeLoader):
-    """A loader without aliases."""
-
-    def compose_node(self, parent: "yaml.Node | None", index: Any) -> "yaml.Node | None":
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, "aliases are not supported", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-
 def document(text: str, file: str, problems: Problems) -> "Fields | None":
     """The mapping at the top of a file; None, with a problem, when there is none."""
     if len(text) > FILE_CHARACTERS_MAX:
         problems.add(file, 1, "", f"the file has more than {FILE_CHARACTERS_MAX:,} characters")
         return None
-    loader = None
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-        problems.add(file, line, "", f"no YAML: {error.problem}")
+        node = yaml_node(text)
+    except YamlRefused as error:
+        problems.add(file, error.line, "", f"no YAML: {error.problem}")
         return None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problems.add(file, 1, "", f"no YAML: {str(error).splitlines()[0]:.200}")
-        return None
-    finally:
-        if loader is not None:
-            loader.dispose()
     if not isinstance(node, yaml.MappingNode):
         problems.add(file, 1 if node is None else node, "", "the file is no mapping")
         return None
@@ -125,7 +105,7 @@ class Fields:
                 self.problem(f"{shown(key.value)} is there twice", key)
             else:
                 self._left[key.value] = value
-                self._lines[key.value] = key.start_mark.line + 1
+                self._lines[key.value] = line_of(key)
 
     def problem(self, text: str, at: "yaml.Node | int | None" = None) -> None:
         """Note a problem, at this mapping if nothing else is said."""
@@ -133,7 +113,7 @@ class Fields:
 
     def line(self, name: str) -> int:
         """The line of a field, or of the mapping without it."""
-        return self._lines.get(name, self.node.start_mark.line + 1)
+        return self._lines.get(name, line_of(self.node))
 
     def has(self, name: str) -> bool:
         """Whether the field is there, and not taken yet."""

@@ -1,7 +1,7 @@
 """Pipelines in files: YAML or JSON, with the line of every problem.
 
 A file has the fields of `DataPipeline`, and those of `PipelineStage` for each stage. It is data:
-tags, anchors and unknown fields are refused.
+aliases, tags of other types and unknown fields are refused.
 """
 
 import dataclasses
@@ -18,6 +18,7 @@ import yaml
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import shown
+from callboard.messages.core.yaml_text import YamlRefused, line_of, yaml_node
 
 from .errors import PipelineRefused
 from .spec import DataPipeline, ErrorHandlingStrategy, MonitoringConfiguration, PipelineStage
@@ -49,14 +50,11 @@ def read_pipeline(path: str | Path) -> DataPipeline:
     places: dict[str, str] = {}
     problems: list[str] = []
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = None if node is None else _value(node, "", places, problems, file.name, 0)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"{file.name}, line {mark.line + 1}" if mark else file.name
-        raise PipelineRefused.of(file.stem, [f"{where}: {error.problem or error}"]) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise PipelineRefused.of(file.stem, [f"{file.name}: {error}"]) from None
+        node = yaml_node(text)
+    except YamlRefused as error:
+        where = f"{file.name}, line {error.line}"
+        raise PipelineRefused.of(file.stem, [f"{where}: {error.problem}"]) from None
+    data = None if node is None else _value(node, "", places, problems, file.name, 0)
     if file.suffix == ".json" and not problems:
         # JSON's own numbers and texts: YAML reads some of them otherwise, such as 1e3.
         try:
@@ -72,8 +70,8 @@ def _value(
     node: Any, path: str, places: dict[str, str], problems: list[str], file: str, depth: int
 ) -> Any:
     """The value of a node; notes its place."""
-    where = f"{file}, line {node.start_mark.line + 1}"
-    if path in places or depth > DEPTH_MAX or len(places) > FILE_BYTES_MAX:
+    where = f"{file}, line {line_of(node)}"
+    if path in places or depth > DEPTH_MAX:
         problems.append(f"{where}: {path or 'the file'} is given twice, or nests too deep")
         return None
     places[path] = where
@@ -93,7 +91,7 @@ def _value(
 
 
 def _scalar(node: Any, problems: list[str], file: str) -> Any:
-    where = f"{file}, line {node.start_mark.line + 1}"
+    where = f"{file}, line {line_of(node)}"
     if not isinstance(node, yaml.ScalarNode):
         problems.append(f"{where}: a key must be a text")
         return None

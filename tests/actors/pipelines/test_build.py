@@ -116,6 +116,12 @@ def test_a_wrong_file_is_refused_with_its_line(
     assert what in str(caught.value)
 
 
+def test_a_file_with_aliases_is_refused_at_once(tmp_path: Path) -> None:
+    path = written(tmp_path, "name: p\na: &a [x]\nb: [*a, *a]\n")
+    with pytest.raises(PipelineRefused, match=r"orders\.yaml, line 3: aliases are not supported"):
+        read_pipeline(path)
+
+
 def test_a_missing_file_is_an_error_of_its_user(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.yaml"):
         read_pipeline(tmp_path / "none.yaml")
