@@ -3,7 +3,6 @@
 import functools
 import re
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -50,7 +49,6 @@ class SqliteCatalogue(SqlCatalogue):
         super().__init__(owner, hot)
         self._database = Database(path, durability=durability, reads_only=reads_only)
         self.name = self._database.name
-        self._writing = threading.Lock()
 
     def open(self) -> None:
         """See `EventStore.open`."""
@@ -69,14 +67,5 @@ class SqliteCatalogue(SqlCatalogue):
                 reader.execute("ROLLBACK")
 
     def _write(self, action: Callable[[Transaction], ReturnT]) -> ReturnT:
-        database = self._database
-        with self._writing:
-            writer = database.begin()
-            try:
-                with translate_errors(self.name):
-                    result = action(sqlite_transaction(writer, writer))
-            except BaseException:
-                database.roll_back(writer)
-                raise
-            database.commit(writer)
-            return result
+        with self._database.writing() as writer:
+            return action(sqlite_transaction(writer, writer))

@@ -62,6 +62,7 @@ class Database:
             )
         self.path: Final = Path(path)
         self.name: Final = f"sqlite {self.path}"
+        self._turn = threading.Lock()
         self._durability = durability
         self._busy_s = busy_s
         self._reads_only = reads_only
@@ -287,6 +288,22 @@ class Database:
             )
 
     # --- transactions ----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes; an error in it undoes it.
+
+        Threads take turns, because one connection writes. Raises the stores' errors.
+        """
+        with self._turn:
+            writer = self.begin()
+            try:
+                with translate_errors(self.name):
+                    yield writer
+            except BaseException:
+                self.roll_back(writer)
+                raise
+            self.commit(writer)
 
     def begin(self) -> sqlite3.Connection:
         """Begin a transaction that writes. `commit` or `roll_back` must follow."""

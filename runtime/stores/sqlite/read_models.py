@@ -1,14 +1,11 @@
 """Read models and their positions in an SQLite file."""
 
-import contextlib
 import sqlite3
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from .database import Database
-from .faults import translate_errors
 
 __all__ = ["SqliteReadModelStore"]
 
@@ -23,7 +20,6 @@ class SqliteReadModelStore:
     def __init__(self, path: str | Path, *, durability: str = "full") -> None:
         self._database = Database(path, durability=durability)
         self.name: Final = self._database.name
-        self._writing = threading.Lock()
 
     def open(self) -> None:
         """See `ReadModelStore.open`."""
@@ -38,7 +34,7 @@ class SqliteReadModelStore:
         self, model: str, before: int, after: int, changes: Mapping[str, bytes | None]
     ) -> bool:
         """See `ReadModelStore.apply`."""
-        with self._transaction() as writer:
+        with self._database.writing() as writer:
             if not _move(writer, model, before, after):
                 return False
             (number,) = writer.execute("SELECT id FROM models WHERE name = ?", (model,)).fetchone()
@@ -79,7 +75,7 @@ class SqliteReadModelStore:
 
     def promote(self, name: str, model: str) -> None:
         """See `ReadModelStore.promote`."""
-        with self._transaction() as writer:
+        with self._database.writing() as writer:
             writer.execute("INSERT OR REPLACE INTO meanings VALUES (?, ?)", (name, model))
 
     def meaning(self, name: str) -> str:
@@ -89,7 +85,7 @@ class SqliteReadModelStore:
 
     def drop(self, model: str) -> None:
         """See `ReadModelStore.drop`."""
-        with self._transaction() as writer:
+        with self._database.writing() as writer:
             writer.execute(
                 "DELETE FROM model_values WHERE model = (SELECT id FROM models WHERE name = ?)",
                 (model,),
@@ -99,20 +95,6 @@ class SqliteReadModelStore:
     def close(self) -> None:
         """See `ReadModelStore.close`."""
         self._database.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes. Threads take turns, because one connection writes."""
-        database = self._database
-        with self._writing:
-            writer = database.begin()
-            try:
-                with translate_errors(self.name):
-                    yield writer
-            except BaseException:
-                database.roll_back(writer)
-                raise
-            database.commit(writer)
 
 
 def _move(writer: sqlite3.Connection, model: str, before: int, after: int) -> bool:

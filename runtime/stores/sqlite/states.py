@@ -7,7 +7,6 @@ from typing import Final
 from callboard.messages.storage.stores import StateRow
 
 from .database import Database
-from .faults import translate_errors
 
 __all__ = ["SqliteStateStore"]
 
@@ -28,23 +27,16 @@ class SqliteStateStore:
 
     def upsert(self, table: str, rows: Sequence[StateRow]) -> list[bool]:
         """See `StateStore.upsert`."""
-        database = self._database
-        writer = database.begin()
         newer: list[bool] = []
-        try:
-            with translate_errors(self.name):
-                for row in rows:
-                    cursor = writer.execute(
-                        "INSERT INTO states VALUES (?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE "
-                        "SET version = excluded.version, data = excluded.data "
-                        "WHERE excluded.version > states.version",
-                        (table, *row),
-                    )
-                    newer.append(cursor.rowcount == 1)
-        except BaseException:
-            database.roll_back(writer)
-            raise
-        database.commit(writer)
+        with self._database.writing() as writer:
+            for row in rows:
+                cursor = writer.execute(
+                    "INSERT INTO states VALUES (?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE "
+                    "SET version = excluded.version, data = excluded.data "
+                    "WHERE excluded.version > states.version",
+                    (table, *row),
+                )
+                newer.append(cursor.rowcount == 1)
         return newer
 
     def find_by_ids(self, table: str, ids: Sequence[str]) -> list[StateRow | None]:
@@ -62,17 +54,10 @@ class SqliteStateStore:
 
     def delete(self, table: str, ids: Sequence[str]) -> None:
         """See `StateStore.delete`."""
-        database = self._database
-        writer = database.begin()
-        try:
-            with translate_errors(self.name):
-                writer.executemany(
-                    "DELETE FROM states WHERE kind = ? AND id = ?", [(table, id_) for id_ in ids]
-                )
-        except BaseException:
-            database.roll_back(writer)
-            raise
-        database.commit(writer)
+        with self._database.writing() as writer:
+            writer.executemany(
+                "DELETE FROM states WHERE kind = ? AND id = ?", [(table, id_) for id_ in ids]
+            )
 
     def close(self) -> None:
         """See `StateStore.close`."""

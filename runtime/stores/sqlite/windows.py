@@ -47,7 +47,6 @@ class SqliteMetricsStorage:
     ) -> None:
         self.database: Final = Database(path, durability=durability, reads_only=reads_only)
         self.name: Final = self.database.name
-        self._writing = threading.Lock()
         self._table = SeriesTable()
         self._reading = threading.Lock()
         """Guards the table of series."""
@@ -64,7 +63,7 @@ class SqliteMetricsStorage:
 
     def claim(self, shard: int, fence: int) -> ShardState:
         """See `MetricsStorage.claim`."""
-        with self._transaction() as writer:
+        with self.database.writing() as writer:
             _check_fence(self.name, writer, shard, fence)
             writer.execute(
                 "INSERT INTO window_shards VALUES (?, ?, x'') "
@@ -93,7 +92,7 @@ class SqliteMetricsStorage:
         """See `MetricsStorage.commit`."""
         size = self._table.size(shard)
         try:
-            with self._transaction() as writer:
+            with self.database.writing() as writer:
                 _check_fence(self.name, writer, shard, fence)
                 if state is not None:
                     writer.execute(
@@ -133,7 +132,7 @@ class SqliteMetricsStorage:
         for place in self._packable(shard, before_ns):
             if gone >= blocks_max:
                 break
-            with self._transaction() as writer:
+            with self.database.writing() as writer:
                 found = writer.execute(
                     f"SELECT id, {COLUMNS}, data FROM window_blocks WHERE width = ? AND period = ? "  # noqa: S608 - names only
                     "AND shard = ? AND band = ? ORDER BY id",
@@ -152,20 +151,6 @@ class SqliteMetricsStorage:
             (shard,),
         )
         return [row for row in rows if (row[1] + 1) * period_ns(row[0]) <= before_ns]
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes. Threads take turns, because one connection writes."""
-        database = self.database
-        with self._writing:
-            writer = database.begin()
-            try:
-                with translate_errors(self.name):
-                    yield writer
-            except BaseException:
-                database.roll_back(writer)
-                raise
-            database.commit(writer)
 
     # --- reading ------------------------------------------------------------------------------
 
