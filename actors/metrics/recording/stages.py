@@ -129,13 +129,12 @@ def _drop(is_kept: npt.NDArray[np.bool_], reason: str, effects: StageEffects) ->
 class _Remembered:
     """Decisions about series."""
 
-    def __init__(self) -> None:
+    def __init__(self, decide: Callable[[SeriesKey], SeriesKey | None]) -> None:
+        self._decide = decide
         self._known: dict[SeriesKey, SeriesKey | None] = {}
 
-    def _decide(self, key: SeriesKey) -> SeriesKey | None:
-        raise NotImplementedError
-
-    def _decided(self, series: Sequence[SeriesKey]) -> list[SeriesKey | None]:
+    def of(self, series: Sequence[SeriesKey]) -> list[SeriesKey | None]:
+        """The decision about each series."""
         known = self._known
         found = []
         for key in series:
@@ -149,17 +148,17 @@ class _Remembered:
         return found
 
 
-class _Filter(_Remembered):
+class _Filter:
     """Drop the series that the options name."""
 
     def __init__(self, options: RecordingOptions) -> None:
-        super().__init__()
+        self._decided: Final = _Remembered(self._decide)
         self._dropped: Final = options.drop
 
     def __call__(self, columns: PointColumns, effects: StageEffects) -> PointColumns:
         if not self._dropped:
             return columns
-        is_kept = np.array([key is not None for key in self._decided(columns.series)])
+        is_kept = np.array([key is not None for key in self._decided.of(columns.series)])
         chosen = is_kept[columns.index]
         _drop(chosen, "filtered", effects)
         return columns.where(chosen)
@@ -190,15 +189,15 @@ class _Transform:
         return columns
 
 
-class _Enrich(_Remembered):
+class _Enrich:
     """Add the tags of the host to series that do not have them."""
 
     def __init__(self, tags: dict[str, str]) -> None:
-        super().__init__()
+        self._decided: Final = _Remembered(self._decide)
         self._tags: Final = tags
 
     def __call__(self, columns: PointColumns, effects: StageEffects) -> PointColumns:
-        decided = self._decided(columns.series)
+        decided = self._decided.of(columns.series)
         kept = [key for key in decided if key is not None]
         if len(kept) == len(decided):
             return replace(columns, series=kept)
