@@ -36,6 +36,7 @@ FLUSH: Final = "*"
 """In place of keys: clear everything."""
 
 VERSION_BYTES: Final = 8
+CANCEL_AGAIN_S: Final = 0.1
 
 
 class Invalidation(NamedTuple):
@@ -107,9 +108,15 @@ class Subscription:
 
     async def close(self) -> None:
         """Stop listening."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        task = self._task
+        if task is None:
+            return
+        while not task.done():
+            # More than once: `asyncio.wait_for` of Python 3.11, which the client of Redis uses,
+            # loses a cancellation that comes just as its work is done.
+            task.cancel()
+            await asyncio.wait((task,), timeout=CANCEL_AGAIN_S)
+        await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

@@ -8,6 +8,7 @@ begins at a whole multiple of `flush_s`, or when half of the meter's room is use
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -276,7 +277,9 @@ class Collector:
                     await asyncio.sleep(0)  # A source may never wait.
                     while not route.outgoing.has_room:
                         self._changed.clear()
-                        await asyncio.wait_for(self._changed.wait(), ROOM_WAIT_S)
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(ROOM_WAIT_S):
+                                await self._changed.wait()
             except Exception as error:  # noqa: BLE001 - a source is a user's
                 self.source_failures += 1
                 LOGGER.warning("source %s of metrics begins again: %r", source.name, error)
