@@ -49,6 +49,8 @@ MERGE_AT: Final = 2
 """The later runs of a window are merged when they have so many times the bins of the first one."""
 SPAN_MAX: Final = 8
 """Counters for each code, up to which counting is faster than sorting."""
+ROW_POINTS_MIN: Final = 4
+"""Points of each row, from which on it is likely that counting is faster."""
 STEP_POINTS: Final = 1 << 15
 """Points of one step through the buffer: they stay in the processor's cache."""
 ROWS_FREE: Final = 1 << 12
@@ -191,7 +193,7 @@ def count_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
     first = int(cells.min()) // parts * parts
     cells -= first
     rows = int(cells.max()) + 1
-    if rows <= SPAN_MAX * len(cells) + ROWS_FREE:
+    if rows * ROW_POINTS_MIN <= len(cells) + ROWS_FREE:
         low, high = np.full(rows, KEY_SHIFT, np.int32), np.full(rows, -KEY_SHIFT, np.int32)
         np.minimum.at(low, cells, keys)
         np.maximum.at(high, cells, keys)

@@ -38,7 +38,8 @@ from .accounts import (
 from .closing import Piece, close, rows_of, window_piece
 from .directory import SeriesDirectory
 from .encoding import keys_as_data, keys_of_data, read_windows, windows_as_data
-from .intake import Points, TimeBounds, count_points, in_time, points_of, sort_out
+from .gathering import Gathering
+from .intake import Points, TimeBounds, in_time, points_of, sort_out
 from .opened import OpenWindows
 from .packing import pack, unpack
 from .settings import DEFAULT_SETTINGS, FINEST_NS, WindowSettings
@@ -98,6 +99,7 @@ class ShardWindows:
         self._watermark_ns = NONE_YET
         self._opened = OpenWindows(settings)
         self._directory = SeriesDirectory(settings)
+        self._gathering = Gathering(self._opened, self._directory)
         self._sources: dict[SourceId, SourceState] = {}
         self._changed: set[SourceId] = set()
         """Sources that reported, or changed otherwise, since the last commit."""
@@ -202,8 +204,7 @@ class ShardWindows:
         if len(points.times):
             if source.begins_ns is None:
                 source.begins_ns = first
-            gauges = self._directory.is_gauge if self._directory.has_gauges else None
-            full = count_points(self._opened, points, source.begins_ns, gauges)
+            full = self._gathering.count(points, source.begins_ns)
             if full:
                 dropped[DropReason.TOO_MANY_WINDOWS] = full
         counted = applied.arrived - applied.repeated - late - sum(dropped.values())
@@ -327,6 +328,7 @@ class ShardWindows:
         `whole` encodes the whole state instead of the change. `with_open` also gives windows
         that are still open, with `OPEN` in their flags: for a shard that stops in order.
         """
+        self._gathering.settle()
         self._advance(now_ns)
         opened = self._opened
         opened.bins.sort(opened.cells.capacity)
@@ -354,6 +356,7 @@ class ShardWindows:
 
         Their revision is higher than any that was given out. They begin in `[from_ns, to_ns)`.
         """
+        self._gathering.settle()
         opened = self._opened
         pieces: list[Piece] = []
         for place, level in enumerate(opened.levels):
