@@ -42,7 +42,10 @@ Run = Ints | BinColumns
 
 KEY_SHIFT: Final = 1 << (KEY_BITS - 1)
 """Added to a key, so that none is negative."""
-BUFFER_POINTS: Final = 1 << 20
+BUFFER_MIN: Final = 1 << 20
+BUFFER_MAX: Final = 1 << 22
+"""Points in the buffer, at 12 bytes each; between these bounds `BUFFER_SERIES` for each series."""
+BUFFER_SERIES: Final = 32
 RUN_BINS_MIN: Final = 1 << 14
 """Runs that are shorter together are not merged yet."""
 MERGE_AT: Final = 2
@@ -51,6 +54,8 @@ SPAN_MAX: Final = 8
 """Counters for each code, up to which counting is faster than sorting."""
 ROW_POINTS_MIN: Final = 4
 """Points of each row, from which on it is likely that counting is faster."""
+MERGE_SPAN_MAX: Final = 1
+"""The same for merging, where sorting makes use of what is sorted already."""
 STEP_POINTS: Final = 1 << 15
 """Points of one step through the buffer: they stay in the processor's cache."""
 ROWS_FREE: Final = 1 << 12
@@ -75,13 +80,14 @@ class BinStore:
     def add(self, cells: Ints, keys: Keys, capacity: int) -> None:
         """Count a value in the bin of its key, for each cell: slot times `capacity` plus series."""
         if not len(self._cells):
-            self._cells = np.empty(BUFFER_POINTS, np.int64)
-            self._keys = np.empty(BUFFER_POINTS, np.int32)
+            size = min(max(BUFFER_SERIES * capacity, BUFFER_MIN), BUFFER_MAX)
+            self._cells, self._keys = np.empty(size, np.int64), np.empty(size, np.int32)
+        size = len(self._cells)
         done = 0
         while done < len(cells):
-            if self._filled == BUFFER_POINTS:
+            if self._filled == size:
                 self.sort(capacity)
-            some = min(len(cells) - done, BUFFER_POINTS - self._filled)
+            some = min(len(cells) - done, size - self._filled)
             room = slice(self._filled, self._filled + some)
             self._cells[room] = cells[done : done + some]
             self._keys[room] = keys[done : done + some]
@@ -243,7 +249,7 @@ def merge_bins(runs: list[Ints]) -> Ints:
             low[some] = np.minimum(low[some], key[starts])
             high[some] = np.maximum(high[some], key[np.append(starts[1:], len(row)) - 1])
         layout = _Layout.of(low, high)
-        if layout.span <= SPAN_MAX * total:
+        if layout.span <= MERGE_SPAN_MAX * total:
             counts = np.zeros(layout.span, np.int64)
             for run, (row, key) in zip(runs, taken, strict=True):
                 _add_counts(counts, key + layout.places.take(row), run & COUNT_MAX)
