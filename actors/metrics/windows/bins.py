@@ -128,6 +128,8 @@ class BinStore:
 
     def of(self, slot: int) -> list[Ints]:
         """Runs with all bins of a slot, once the buffer is sorted."""
+        if slot not in self._fresh and slot in self._runs:
+            return [self.settled(slot)]
         return [
             *map(_expanded, self._runs.get(slot, ())),
             *map(_expanded, self._fresh.get(slot, ())),
@@ -222,16 +224,22 @@ def _sorted_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
     """The same for cells with few points each."""
     first, lowest = int(cells.min()), int(keys.min())
     bits = (int(keys.max()) - lowest).bit_length()
-    codes = cells - first
-    codes <<= bits
-    codes += keys - lowest
-    if int(codes.max()) < 1 << 32:
-        codes = codes.astype(np.uint32)  # Half as long to sort.
+    cells -= first
+    cells <<= bits
+    cells += keys
+    cells -= lowest
+    # Half as long to sort in 32 bits.
+    codes = cells.astype(np.uint32) if int(cells.max()) < 1 << 32 else cells
     codes.sort()
     starts = _starts(codes)
     found = codes[starts].astype(np.int64)
-    keys_found = (found & ((1 << bits) - 1)) + (lowest + KEY_SHIFT)
-    return ((found >> bits) + first << KEY_BITS) + keys_found, np.diff(starts, append=len(codes))
+    keys_found = found & ((1 << bits) - 1)
+    keys_found += lowest + KEY_SHIFT
+    found >>= bits
+    found += first
+    found <<= KEY_BITS
+    found += keys_found
+    return found, np.diff(starts, append=len(codes))
 
 
 def merge_bins(runs: list[Ints]) -> Ints:
@@ -283,7 +291,7 @@ def _add_counts(counts: Ints, places: Ints, more: Ints) -> None:
         counts[places] += more
 
 
-def _starts(column: Ints) -> Ints:
+def _starts(column: npt.NDArray[np.integer[Any]]) -> Ints:
     """Where a value begins that is not the one before; `column` is not empty."""
     starts = np.flatnonzero(column[1:] != column[:-1])
     starts += 1
@@ -336,7 +344,9 @@ def _packed(places: Ints, counts: Ints) -> Ints:
 
 def _collapsed(bins: Ints) -> Ints:
     """Let the lowest bins of each sketch with too many count in the lowest that is kept."""
-    if len(bins) <= SKETCH_BINS_MAX:
+    # A sketch with too many would have two neighbours of these.
+    some = bins[:: SKETCH_BINS_MAX // 2] >> SERIES_SHIFT
+    if not (some[1:] == some[:-1]).any():
         return bins
     series = bins >> SERIES_SHIFT
     starts = _starts(series)
