@@ -16,7 +16,16 @@ from callboard.actors.metrics.query.question import MetricsAnswered, MetricsList
 from .charts import chart, clock, number, sparkline
 from .figures import counted, printable
 
-__all__ = ["as_csv", "as_json", "charts", "lines", "listing", "listing_as_json", "table"]
+__all__ = [
+    "as_csv",
+    "as_json",
+    "charts",
+    "lines",
+    "listing",
+    "listing_as_json",
+    "open_note",
+    "table",
+]
 
 SPARKLINE_MAX: Final = 40
 NOTHING: Final = "no values."
@@ -100,7 +109,14 @@ def _span(answer: MetricsAnswered) -> str:
     steps = " and ".join(f"{width / 60e9:g} min" for width in sorted(set(widths)))
     begin = clock(answer.times_ns[0], widths[0])
     end = clock(answer.times_ns[-1], widths[-1])
-    return f"{begin} to {end}, {counted(len(answer.times_ns), 'value')} of {steps}"
+    is_open = ", still open" if answer.open_until_ns else ""
+    return f"{begin} to {end}, {counted(len(answer.times_ns), 'value')} of {steps}{is_open}"
+
+
+def open_note(answer: MetricsAnswered) -> str:
+    """What to know about values of windows that are still open."""
+    end = clock(answer.open_until_ns, 0)
+    return f"No window has ended yet: these are the values so far of those that end at {end}."
 
 
 # --- for machines -------------------------------------------------------------------------------
@@ -115,6 +131,7 @@ def as_json(answer: MetricsAnswered) -> str:
             {"name": each.metric, "tags": dict(each.tags), "values": list(each.values)}
             for each in answer.series
         ],
+        "open_until_s": answer.open_until_ns / 1e9 or None,
     }
     return json.dumps(data, allow_nan=False)
 

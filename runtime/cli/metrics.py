@@ -51,6 +51,8 @@ def query(*, url: str | None, form: str, as_json: bool, **options: Any) -> None:
         echo(NOTHING, err=True)
     else:
         paper().print(drawing.table(answer) if form == "table" else drawing.lines(answer))
+    if answer.open_until_ns and not as_json:
+        echo(drawing.open_note(answer), err=True)
     context.exit(ExitCode.OK if answer.series else ExitCode.FAILED)
 
 

@@ -12,6 +12,7 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import UsageError
 
 from ..ports import WindowReader
+from ..rows import WINDOWS_NS
 from ..series import Matcher, MatcherKind
 from .promql.evaluator import ExpressionEvaluator
 from .promql.vectors import NAME
@@ -28,6 +29,7 @@ __all__ = [
     "list_metrics",
 ]
 
+MINUTE_NS: Final = WINDOWS_NS[0]
 VALUES_MAX: Final = 1_000_000
 SERIES_LISTED_MAX: Final = 100_000
 INFINITE: Final = {"+Inf": math.inf, "-Inf": -math.inf}
@@ -66,6 +68,8 @@ class MetricsAnswered(Contract, name="callboard.metrics.answered"):
     """How long the steps are that begin at the times; empty when the values are of moments."""
     series: tuple[SeriesAnswered, ...]
     """By name and tags; the highest first where the question asks for the top."""
+    open_until_ns: int = 0
+    """When the windows end that the values are of, if these are still open; otherwise 0."""
 
     @property
     def is_instant(self) -> bool:
@@ -89,6 +93,8 @@ class QueryMetrics(Request[MetricsAnswered], name="callboard.query_metrics"):
     """In the query language; empty: the matchers select the series."""
     is_range: bool = True
     """Whether an expression has a value at each step, or at `to_ns` alone."""
+    is_of_now: bool = False
+    """Whether `to_ns` is the present: then windows that are open answer if no other one does."""
     matchers: tuple[tuple[str, str, str], ...] = ()
     """Tag, comparison and value of each, also for the name: `("__name__", "=", "up")`."""
     function: str = "auto"
@@ -152,17 +158,34 @@ async def answer_question(reader: WindowReader, question: QueryMetrics) -> Metri
 
 
 async def _evaluated(reader: WindowReader, question: QueryMetrics) -> MetricsAnswered:
+    """The values of an expression.
+
+    A window counts once it has ended. So for the first minute of a job no window does; then the
+    expression is evaluated for the end of the one that is open, which has what is there so far.
+    """
     evaluator = ExpressionEvaluator(WindowSamples(reader))
     begin, end = question.from_ns, question.to_ns
+    step = question.step_ns or step_for(begin, end)
+    # At whole steps, where coarse windows begin too: the fewest are read then.
+    found = await _values_of(evaluator, question, begin + -begin % max(step, 1), end, step)
+    if question.is_of_now and not found.series:
+        end += -end % MINUTE_NS
+        found = await _values_of(evaluator, question, begin + (end - begin) % step, end, step)
+        if found.series:
+            return found.model_copy(update={"open_until_ns": end})
+    return found
+
+
+async def _values_of(
+    evaluator: ExpressionEvaluator, question: QueryMetrics, begin: int, end: int, step: int
+) -> MetricsAnswered:
     if not question.is_range:
         samples = await evaluator.instant(question.expression, end)
         names = [_split(sample.tags) for sample in samples]
         values = [[sample.value] for sample in samples]
         series = tuple(_answered(names, values))
         return MetricsAnswered(times_ns=(end,), widths_ns=(), series=series)
-    step = question.step_ns or step_for(begin, end)
-    # At whole steps, where coarse windows begin too: the fewest are read then.
-    found = await evaluator.range(question.expression, begin + -begin % max(step, 1), end, step)
+    found = await evaluator.range(question.expression, begin, end, step)
     vector = found.vector
     rows = [
         [value if there else math.nan for value, there in zip(*pair, strict=True)]
