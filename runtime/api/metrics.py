@@ -104,7 +104,7 @@ class Starts(Protocol):
     ) -> Ref[Any]:
         """See `System.spawn`."""
 
-    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0) -> Any:
+    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0, shares: int = 0) -> Any:
         """See `System.keyed`."""
 
     def ask(
@@ -189,7 +189,7 @@ async def start_metrics(
         reader = ThreadStorage(make_store())
         await reader.open()
     made = props(MetricsAggregator, store, settings, limits)
-    keyed = await system.keyed(made, idle_s=NEVER_S)
+    keyed = await system.keyed(made, idle_s=NEVER_S, shares=shards)
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
     metrics = SystemMetrics(system, host, url, shards, reader, (activator, keyed))
     if not url.startswith(MEMORY):

@@ -22,6 +22,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.keyed.handover import KeyHandover
 from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
 from callboard.actors.metrics.recording.sink import MeterSink
@@ -62,8 +63,8 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, Inventory)
-"""The extensions that every host has. Keyed actors need none: they have their recipe."""
+EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory)
+"""The extensions that every host has."""
 
 
 DYNAMIC: Final = "<dynamic-code>"
