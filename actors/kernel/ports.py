@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import ChildSpec, Restart, StopTimeout, SupervisorSpec
 from callboard.messages.core.codec import Codec
-from callboard.messages.core.contract import ContractRegistry, Request
+from callboard.messages.core.contract import Contract, ContractRegistry, Request
 from callboard.messages.core.errors import ActorStartFailed, CallboardError
 from callboard.messages.core.ref import Address
 from callboard.messages.ports import MakeSupervisor, Pickler, SupervisorPort
@@ -304,6 +304,9 @@ class CellHost(Protocol[CellT]):
         origin: Ask | None = None,
     ) -> Awaitable[ReplyT]:
         """See `ContextHost.ask`."""
+
+    def tell(self, address: Address, message: Contract) -> None:
+        """See `Ref.tell`."""
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background; its failure is logged."""

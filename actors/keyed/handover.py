@@ -8,6 +8,8 @@ the earlier one to release the share before it activates a key of it:
     stops and saves <-------------------------- ReleaseShare, at the first message of a key
     released  ---- ShareReleased -------------> activates keys, from the store
 
+A message that comes to a region which does not own its key goes on to the owner.
+
 A region that has released a share activates none of its keys until a directory says that it owns
 the share, and the directory is at least as new as that of the region that asked. The directory
 comes with a floor for fencing tokens: the new owner's are higher than the earlier one's. So a store
@@ -16,8 +18,8 @@ that compares tokens refuses an earlier owner that does not answer and goes on.
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
 
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.core.contract import Contract, Request
@@ -25,6 +27,7 @@ from callboard.messages.core.errors import ActorNotFound, CallboardError, HostLo
 from callboard.messages.core.ref import Address
 
 from ..kernel.actor import handler
+from ..kernel.asks import Ask
 from ..kernel.cell import Cell
 from ..kernel.directory.routing import Shares
 from ..kernel.host.extension import Extension
@@ -32,10 +35,16 @@ from ..kernel.ports import CellHost, RoleHost
 
 __all__ = ["KeyHandover", "OwnShares", "ReleaseShare", "ShareReleased", "SharingCell"]
 
+Fails: TypeAlias = Callable[[Any, CallboardError], None]
 LOGGER: Final = logging.getLogger("callboard.keyed")
 RELEASE_S: Final = 10.0
 """How long a new owner waits for the earlier one. Then it goes on, with a higher fencing token."""
 AGAIN_S: Final = 0.05
+PASS_S: Final = 0.01
+"""How long a message for another region waits here: the directory may be on its way to one of both.
+"""
+PASSING_MAX: Final = 10_000
+"""Messages that go on from one region to others at the same time."""
 
 
 class ShareReleased(Contract, name="callboard.keyed.share_released"):
@@ -93,6 +102,7 @@ class OwnShares:
         self._taken: Final[dict[int, tuple[Shares, asyncio.Task[None]]]] = {}
         """For each share that was taken over, the shares of that time, and the way to get it."""
         self._checked: Shares | None = None
+        self._passing = 0
 
     def _shares(self) -> Shares | None:
         return self._host.directory.shares(self._contract)
@@ -122,6 +132,49 @@ class OwnShares:
         known = self._given.get(request.share, 0)
         self._given[request.share] = max(known, request.version)
 
+    def pass_on(self, key: str, item: Any, takes: Callable[[Any], None], fails: Fails) -> None:
+        """Give a message for a key of another region to it, a moment later.
+
+        `takes` gets the item if the key belongs here by then, and `fails` gets it with the error
+        when it cannot go on.
+        """
+        if self._passing >= PASSING_MAX:
+            fails(item, self._no_room(key))
+            return
+        self._passing += 1
+        self._host.run_task(self._pass_on(key, item, takes, fails))
+
+    async def _pass_on(
+        self, key: str, item: Any, takes: Callable[[Any], None], fails: Fails
+    ) -> None:
+        try:
+            is_ask = type(item) is Ask
+            until_s = item.deadline_s if is_ask else self._host.now() + RELEASE_S
+            await asyncio.sleep(PASS_S)
+            # The region has released the key, and its directory is on its way.
+            while (owner := self.owner(key)) is None and self._host.now() < until_s:  # noqa: ASYNC110
+                await asyncio.sleep(PASS_S)
+            left_s = until_s - self._host.now()
+            if owner == self._here:
+                takes(item)
+            elif owner is None or left_s <= 0.0:
+                fails(item, self._no_room(key))
+            elif is_ask:
+                item.reply(await self._host.ask(owner, item.message, left_s))
+            else:
+                self._host.tell(owner, item)
+        except CallboardError as error:
+            fails(item, error)
+        finally:
+            self._passing -= 1
+
+    def _no_room(self, key: str) -> ActorNotFound:
+        return ActorNotFound(
+            f"the key {key!r} is on its way to another host than {self._here.slot}.",
+            advice="Send the message again.",
+            may_have_run=False,
+        )
+
     async def take_over(self, key: str) -> None:
         """Wait until the earlier owner of a key has released its share, or is gone."""
         shares = self._shares()
@@ -144,7 +197,7 @@ class OwnShares:
             )
             try:
                 await host.ask(Address(before.slot, CONTROL_CELL), request, left_s)
-            except (ActorNotFound, HostLost):
+            except HostLost:
                 return  # Its process has ended, or the slot is gone: nothing of it is active.
             except CallboardError as error:
                 LOGGER.info("share %d of %s is asked for again: %s", share, self._contract, error)

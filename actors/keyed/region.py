@@ -169,8 +169,8 @@ class KeyRegion(SharingCell):
     def _take(self, item: Any, *, comes_over_link: bool) -> bool:
         key = key_text(message_of(item), self.plan.actor.key)
         core = self._core
-        if core.state_of(key) is None:
-            self._check_owner(key, item)
+        if core.state_of(key) is None and not self._owns(key, item):
+            return False
         may_wait = self._lets_senders_wait and (comes_over_link or type(item) is Ask)
         in_mailbox = self._mailbox_size(key)
         effects = core.message_arrived(
@@ -301,24 +301,25 @@ class KeyRegion(SharingCell):
     def end_turn(self) -> None:
         """Never called: a key region has no turn of its own."""
 
-    def _check_owner(self, key: str, item: Any) -> None:
+    def _owns(self, key: str, item: Any) -> bool:
+        """Whether the key is of this region; a message for a key that has moved goes on."""
         if self._shares is not None:
-            if not self._shares.owns(key):
-                raise self._not_owned(self._shares.owner(key))
-            return
+            is_own = self._shares.owns(key)
+            if not is_own:
+                self._shares.pass_on(key, item, self.put, self._refuse)
+            return is_own
         owner = self.host.directory.route(message_of(item))
-        if isinstance(owner, Address) and owner != Address(self.host.slot, self.id):
-            raise self._not_owned(owner)
-
-    def _not_owned(self, owner: Address | None) -> ActorNotFound:
         here = Address(self.host.slot, self.id)
-        whose = "another host does" if owner is None else f"{owner} does"
-        return ActorNotFound(
-            f"{self.path} at {here} does not own this key: {whose}.",
-            advice="Send the message without a reference: the key finds its actor. A key that "
-            "moves takes it a moment later.",
-            may_have_run=False,
-        )
+        if isinstance(owner, Address) and owner != here:
+            raise ActorNotFound(
+                f"{self.path} at {here} does not own this key: {owner} does.",
+                advice="Send the message without a reference: the key finds its actor.",
+                may_have_run=False,
+            )
+        return True
+
+    def _refuse(self, item: Any, error: CallboardError) -> None:
+        self.fail(item, error, "refused")
 
     def fail(self, item: Any, error: CallboardError, reason: str) -> None:
         """Fail a message that no activation handles."""
@@ -406,7 +407,7 @@ class KeyRegion(SharingCell):
             if self._shares is not None:
                 await self._shares.take_over(key)
                 if not self._shares.owns(key):
-                    raise self._not_owned(self._shares.owner(key))
+                    raise _stopped_error(f"{self.path}/{key}")
             begun = entries.begin_cell(
                 lambda number: Activation(number, self, key, behaviour), self, Restart.TRANSIENT
             )
@@ -430,7 +431,10 @@ class KeyRegion(SharingCell):
         failure, *effects = self._core.activation_failed(key, self.now())
         assert isinstance(failure, Fail)
         for item in failure.items:
-            self.fail(item, error, "activation_failed")
+            if self._shares is not None and not self._shares.owns(key):
+                self._shares.pass_on(key, item, self.put, self._refuse)
+            else:
+                self.fail(item, error, "activation_failed")
         self._perform(effects)
         self._release(key)
 

@@ -310,15 +310,20 @@ class Registrar:
 
     async def _drain_and_stop(self, address: Address) -> None:
         slot, cell = address
+        await self.until_unsent(address)
+        with contextlib.suppress(CallboardError):
+            await self._control.ask(Address(slot, CONTROL_CELL), DrainActor(cell=cell), DRAIN_S)
+        with contextlib.suppress(CallboardError):  # The actor may have stopped meanwhile.
+            await self.stop_actor(address)
+
+    async def until_unsent(self, address: Address) -> None:
+        """Wait until all that was sent to an actor by an older directory has arrived there."""
+        slot, cell = address
         # A host has the new directory before this barrier, and sends nothing after it.
         command = SendBarrier(slot=slot, cell=cell)
         hosts = [CONTROL_SLOT, *(slot.number for slot in self.table.reached())]
         asks = (self._control.ask(Address(host, CONTROL_CELL), command, DRAIN_S) for host in hosts)
         await asyncio.gather(*asks, return_exceptions=True)  # A dead host sends nothing.
-        with contextlib.suppress(CallboardError):
-            await self._control.ask(Address(slot, CONTROL_CELL), DrainActor(cell=cell), DRAIN_S)
-        with contextlib.suppress(CallboardError):  # The actor may have stopped meanwhile.
-            await self.stop_actor(address)
 
     async def resize(self, request: ResizePool) -> None:
         """Change the sizes of a pool's parts; see `ResizePool`."""

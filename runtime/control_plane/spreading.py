@@ -81,7 +81,9 @@ class Spreading:
         await self.spread()
         for cell, batch in list(slot.entries.items()):
             if batch.spreads:
-                await self._registrar.stop_actor(Address(slot.number, cell))
+                address = Address(slot.number, cell)
+                await self._registrar.until_unsent(address)
+                await self._registrar.stop_actor(address)
 
     async def _spread_kind(self, text: str, hosts: Sequence[Slot]) -> None:
         table, before = self._registrar.table, Routing.from_text(text)
@@ -168,8 +170,13 @@ def with_places(routing: Routing, places: Sequence[Address], wanted: set[int]) -
         return None
     had = [numbers.get(Address(*routing.places[owner])) for owner in routing.owners]
     owners = deal([number if number in takers else None for number in had], takers)
+    old = [
+        numbers.get(Address(*routing.places[owner])) for owner in routing.before or routing.owners
+    ]
+    # A share that stays may not have been taken over yet.
     before = tuple(
-        owner if number is None else number for number, owner in zip(had, owners, strict=True)
+        next(each for each in (number if number != owner else earlier, owner) if each is not None)
+        for number, earlier, owner in zip(had, old, owners, strict=True)
     )
     rows = tuple((place.slot, place.cell) for place in places)
     return replace(routing, places=rows, owners=owners, before=before)

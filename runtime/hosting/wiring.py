@@ -267,7 +267,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, inventory, recorder),
+        extensions=(Pools, _trees, KeyHandover, inventory, recorder),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
     )
