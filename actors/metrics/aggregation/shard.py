@@ -77,6 +77,11 @@ class ShardLimits:
     """With a larger log, the whole state is committed, which replaces it."""
     log_share: float = 2.0
     """The same as a multiple of the last state: a large state is written seldom."""
+    log_entries: int = 256
+    """With more entries in the log, the same, unless the state is larger than the log: to read an
+    entry again takes 0.4 ms, which the next aggregator spends before it goes on."""
+    log_entries_max: int = 2_048
+    """With more entries in the log, the same, whatever the size of the state."""
     retry: Backoff = RETRY
     """The waits between attempts while the store fails."""
     newest_rows: int = 200_000
@@ -136,7 +141,7 @@ class Shard:
         self._newest = NewestWindows(0, 0)
         self._committing: tuple[WindowRows, ...] = ()
         """Windows of the commit under way, which are neither open nor among the newest."""
-        self._log_bytes = 0
+        self._log_bytes = self._log_entries = 0
         self._state_bytes = 0
         self._began: dict[str, float] = {}
         """The accounts at the begin of this incarnation."""
@@ -176,6 +181,7 @@ class Shard:
         self._newest = NewestWindows(self._clock_ns(), self._limits.newest_rows)
         self._committing = ()
         self._log_bytes, self._state_bytes = sum(map(len, log)), len(state)
+        self._log_entries = len(log)
         self._waiting_points = self._committing_points = 0
 
     # --- batches ------------------------------------------------------------------------------
@@ -261,8 +267,12 @@ class Shard:
         self._tell(commit.windows)
 
     def _wants_state(self) -> bool:
-        limit = max(self._limits.log_bytes, self._limits.log_share * self._state_bytes)
-        return self._log_bytes > limit
+        limits, entries = self._limits, self._log_entries
+        return (
+            self._log_bytes > max(limits.log_bytes, limits.log_share * self._state_bytes)
+            or (entries > limits.log_entries and self._log_bytes > self._state_bytes)
+            or entries > limits.log_entries_max
+        )
 
     async def _store(self, commit: Commit) -> bool:
         """Store a commit; False when it may be stored or not."""
@@ -322,9 +332,11 @@ class Shard:
             counts["states"] += 1
             counts["state_bytes"] += len(commit.state)
             self._state_bytes, self._log_bytes = len(commit.state), 0
+            self._log_entries = 0
         else:
             counts["log_bytes"] += len(commit.log)
             self._log_bytes += len(commit.log)
+            self._log_entries += bool(commit.log)
         late = self.windows.take_late()
         if len(late.series) or late.discarded:
             self._keep_late(late)
