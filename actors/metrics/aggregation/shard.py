@@ -124,7 +124,7 @@ class Shard:
         self.late: Final[deque[LatePoints]] = deque()
         self.counts: Final = dict.fromkeys(
             ("commits", "log_bytes", "states", "state_bytes", "retries", "restores", "closed",
-             "late_discarded"), 0
+             "late_discarded", "series_forgotten"), 0
         )  # fmt: skip
         self._fence = fence
         self._storage = storage
@@ -337,6 +337,8 @@ class Shard:
             counts["log_bytes"] += len(commit.log)
             self._log_bytes += len(commit.log)
             self._log_entries += bool(commit.log)
+        counts["series_forgotten"] += self.windows.forgotten_series
+        self.windows.forgotten_series = 0
         late = self.windows.take_late()
         if len(late.series) or late.discarded:
             self._keep_late(late)

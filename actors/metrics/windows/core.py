@@ -37,7 +37,7 @@ from .accounts import (
 )
 from .closing import Piece, close, rows_of, window_piece
 from .directory import SeriesDirectory
-from .encoding import keys_as_data, keys_of_data, read_windows, windows_as_data
+from .encoding import keys_as_data, keys_of_data, read_windows, renumber, windows_as_data
 from .intake import Points, TimeBounds, count_points, in_time, points_of, sort_out
 from .opened import OpenWindows
 from .packing import pack, unpack
@@ -52,6 +52,8 @@ SourceId = tuple[str, str]
 NONE_YET: Final = -(2**63)
 """The watermark of a shard without sources."""
 NUMBERS_MAX: Final = 1 << 62
+FORGET_MIN: Final = 1_000
+"""Series without windows and sources that a shard keeps, whatever their share of all series is."""
 COUNTS: Final = (
     "arrived",
     "counted",
@@ -109,6 +111,8 @@ class ShardWindows:
         self._late: deque[Points] = deque()
         self._late_count = self._late_discarded = 0
         self._warnings: list[ShardWarning] = []
+        self.forgotten_series = 0
+        """Series that had no window and no source any more; since this object was made."""
         self._is_restored = False
         """Whether sources have not been heard since the core was restored."""
 
@@ -324,7 +328,8 @@ class ShardWindows:
     def take_commit(self, now_ns: int, *, whole: bool = False, with_open: bool = False) -> Commit:
         """Give up gaps and idle sources, close what is due, and encode what changed.
 
-        `whole` encodes the whole state instead of the change. `with_open` also gives windows
+        `whole` encodes the whole state instead of the change, and forgets series that have neither
+        an open window nor a source, when they are many. `with_open` also gives windows
         that are still open, with `OPEN` in their flags: for a shard that stops in order.
         """
         self._advance(now_ns)
@@ -333,6 +338,9 @@ class ShardWindows:
         fresh = opened.bins.take_fresh()
         if not fresh:
             opened.bins.let_go()
+        if whole:
+            self._forget_series()
+            opened = self._opened
         log = b"" if whole else self._change(fresh, with_open=with_open)
         opened.cells.is_touched[:] = False
         found = close(opened, self._watermark_ns, with_open=with_open, gives=True)
@@ -443,7 +451,31 @@ class ShardWindows:
         data["with_open"] = with_open
         return pack(data)
 
+    def _forget_series(self) -> None:
+        """Give the series that are still needed new numbers, when half of all are not."""
+        known = len(self._directory)
+        columns = self._opened.cells.columns
+        used = (columns.counts > 0) | (columns.revisions > 0) | columns.is_changed
+        rows = used.reshape(-1, self._opened.cells.capacity)
+        is_needed = np.logical_or.reduce(rows, axis=0)[:known]
+        for source in self._sources.values():
+            is_needed[source.numbers[source.numbers >= 0]] = True
+        gone = known - int(np.count_nonzero(is_needed))
+        if gone < FORGET_MIN or 2 * gone < known:
+            return
+        new = np.where(is_needed, np.cumsum(is_needed) - 1, -1)
+        fields = renumber(self._state_fields(), is_needed, new)
+        self._late = deque(part._replace(series=new[part.series]) for part in self._late)
+        self._opened = OpenWindows(self.settings)
+        self._directory = SeriesDirectory(self.settings)
+        self._sources.clear()
+        self._read(fields)
+        self.forgotten_series += gone
+
     def _state(self) -> bytes:
+        return pack(self._state_fields())
+
+    def _state_fields(self) -> dict[str, Any]:
         opened = self._opened
         columns = opened.cells.columns
         chosen = (columns.counts > 0) | (columns.revisions > 0) | columns.is_changed
@@ -453,7 +485,7 @@ class ShardWindows:
         )
         data |= self._fields(0, list(self._sources), {})
         data["closes"] = data["with_open"] = False
-        return pack(data)
+        return data
 
     def _fields(
         self, first_series: int, sources: Sequence[SourceId], stored: Mapping[SourceId, int]
