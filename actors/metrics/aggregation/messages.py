@@ -231,6 +231,8 @@ class LateRead(Contract, name="callboard.metrics.late_read"):
     """For each point the place of its series (int32)."""
     times_ns: Array
     values: Array
+    discarded: int = 0
+    """Late points of the shard that can no longer be read, because newer ones took their room."""
 
 
 class ReadLate(Request[LateRead], name="callboard.metrics.read_late"):

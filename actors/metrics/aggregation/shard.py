@@ -18,7 +18,6 @@ While the store is away, windows grow only by what is allowed to be not durable 
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
@@ -36,7 +35,7 @@ from ..ports import Extent
 from ..query.columns import combine_rows, take_rows
 from ..rows import WINDOWS_NS, WindowFlag, WindowRows
 from ..series import Matcher, SeriesKey
-from ..windows.accounts import DropReason, LatePoints
+from ..windows.accounts import DropReason
 from ..windows.core import Commit, ShardWindows
 from ..windows.settings import DEFAULT_SETTINGS, WindowSettings
 from .newest import NewestWindows, choose_rows
@@ -86,8 +85,6 @@ class ShardLimits:
     """The waits between attempts while the store fails."""
     newest_rows: int = 200_000
     """Closed windows that are kept in memory for queries."""
-    late_points: int = 10_000
-    """Late points that are kept to be read; the newest stay."""
 
 
 class ShardStatus(StrEnum):
@@ -121,7 +118,6 @@ class Shard:
         self.number: Final = number
         self.status = ShardStatus.IDLE
         self.windows = ShardWindows(settings)
-        self.late: Final[deque[LatePoints]] = deque()
         self.counts: Final = dict.fromkeys(
             ("commits", "log_bytes", "states", "state_bytes", "retries", "restores", "closed",
              "late_discarded", "series_forgotten"), 0
@@ -143,6 +139,8 @@ class Shard:
         """Windows of the commit under way, which are neither open nor among the newest."""
         self._log_bytes = self._log_entries = 0
         self._state_bytes = 0
+        self._late_discarded = 0
+        """Of all incarnations, as far as this one has counted them."""
         self._began: dict[str, float] = {}
         """The accounts at the begin of this incarnation."""
         self._is_due = False
@@ -178,6 +176,7 @@ class Shard:
         windows = ShardWindows(self._settings)
         windows.restore(state, log)
         self.windows = windows
+        self._late_discarded = windows.late_discarded
         self._newest = NewestWindows(self._clock_ns(), self._limits.newest_rows)
         self._committing = ()
         self._log_bytes, self._state_bytes = sum(map(len, log)), len(state)
@@ -339,20 +338,10 @@ class Shard:
             self._log_entries += bool(commit.log)
         counts["series_forgotten"] += self.windows.forgotten_series
         self.windows.forgotten_series = 0
-        late = self.windows.take_late()
-        if len(late.series) or late.discarded:
-            self._keep_late(late)
+        counts["late_discarded"] += self.windows.late_discarded - self._late_discarded
+        self._late_discarded = self.windows.late_discarded
         for warning in self.windows.take_warnings():
             LOGGER.warning("metrics, shard %d: %s", self.number, warning.text)
-
-    def _keep_late(self, late: LatePoints) -> None:
-        self.counts["late_discarded"] += late.discarded
-        self.late.append(late)
-        kept = sum(len(each.series) for each in self.late)
-        while len(self.late) > 1 and kept > self._limits.late_points:
-            gone = len(self.late.popleft().series)
-            kept -= gone
-            self.counts["late_discarded"] += gone
 
     def _tell(self, windows: Sequence[WindowRows]) -> None:
         self._committing = ()

@@ -77,6 +77,9 @@ def renumber(fields: Mapping[str, Any], stays: npt.NDArray[np.bool_], new: Ints)
             for data, done, numbers in fields["sources"]
         ],
     }
+    if "late" in fields:
+        series, *rest = fields["late"]
+        found["late"] = [new[series], *rest]
     for name in ("series", "bin_series"):
         if name in fields:
             found[name] = new[fields[name]]
