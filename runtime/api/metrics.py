@@ -188,6 +188,7 @@ async def start_metrics(
     else:
         reader = ThreadStorage(make_store())
         await reader.open()
+    shards = await shards_with_stored(reader, shards)
     made = props(MetricsAggregator, store, settings, limits)
     keyed = await system.keyed(made, idle_s=NEVER_S, shares=shards)
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
@@ -218,7 +219,17 @@ async def join_metrics(
     else:
         storage = ThreadStorage(metrics_storage(url, reads_only=True))
         await storage.open()
+    shards = await shards_with_stored(storage, shards)
     return SystemMetrics(system, host, url, shards, storage)
+
+
+async def shards_with_stored(storage: ShardStorage, shards: int) -> int:
+    """The number of aggregators: those of the settings, and those that the store has more.
+
+    The latter get no new points. They close the windows that were open when the number changed, so
+    that finer windows can expire.
+    """
+    return max(shards, *(shard + 1 for shard in await storage.shards()), 1)
 
 
 class SystemMetrics:

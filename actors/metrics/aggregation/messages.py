@@ -30,6 +30,7 @@ __all__ = [
     "ReadNewestSeries",
     "ReadSeries",
     "ReadShard",
+    "ReadShards",
     "ReadWindows",
     "SeriesRead",
     "ShardAwake",
@@ -37,6 +38,7 @@ __all__ = [
     "ShardCommitted",
     "ShardPacked",
     "ShardRead",
+    "ShardsRead",
     "StageCommit",
     "WakeShard",
     "WakeShards",
@@ -177,6 +179,16 @@ class ReadSeries(Request[SeriesRead], name="callboard.metrics.read_series"):
     from_ns: int
     to_ns: int
     limit: int
+
+
+class ShardsRead(Contract, name="callboard.metrics.shards_read"):
+    """The shards that a store has."""
+
+    shards: tuple[int, ...]
+
+
+class ReadShards(Request[ShardsRead], name="callboard.metrics.read_shards"):
+    """Read which shards were ever claimed."""
 
 
 class ReadExtents(Request[ExtentsRead], name="callboard.metrics.read_extents"):

@@ -287,12 +287,17 @@ class ShardWindows:
     def _advance_alone(self, now_ns: int) -> None:
         """Without active sources, windows with points close by the clock, and no others.
 
-        So a clock that jumps makes no window late that has no points yet.
+        So a clock that jumps a little makes no window late that has no points yet.
         """
-        starts = self._opened.slots[0]
-        if starts:
-            end = max(starts) + FINEST_NS
-            self._watermark_ns = max(self._watermark_ns, min(end, now_ns - self.settings.idle_ns))
+        opened, settings = self._opened, self.settings
+        end = max(opened.slots[0], default=NONE_YET) + FINEST_NS
+        now_ns -= settings.idle_ns
+        if end <= self._watermark_ns:
+            # Coarser ones wait longer: their ends are far ahead of the last point.
+            ends = (start + opened.levels[level].width_ns for level, start, _ in opened)
+            end, now_ns = max(ends, default=NONE_YET), now_ns - settings.hold_ns
+            end = -(-end // FINEST_NS) * FINEST_NS + settings.lateness_ns
+        self._watermark_ns = max(self._watermark_ns, min(end, now_ns))
 
     def _give_up_gap(self, name: SourceId, source: SourceState, now_ns: int) -> None:
         if not source.ahead or now_ns - source.gap_since_ns < self.settings.gap_ns:

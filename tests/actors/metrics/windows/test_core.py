@@ -527,3 +527,15 @@ def test_many_series_and_batches_of_any_size_give_the_same() -> None:
         rows = [core.open_rows([], width) for width in WINDOWS_NS]
         found.append([(name, window) for each in rows for name, window, *_ in windows_in(each)])
     assert found[0] == found[1] == found[2]
+
+
+def test_a_shard_without_sources_closes_its_coarser_windows_by_the_clock() -> None:
+    core = ShardWindows()
+    core.apply(batch_of([at(10)], watermark=START + 10 * SECOND), START + 10 * SECOND)
+    core.apply(batch_of([], 1, first_series=3, watermark=SOURCE_ENDED_NS), START + 11 * SECOND)
+    widths: list[int] = []
+    for hours in (0.1, 0.2, 1.2, 1.3, 30, 31):
+        commit = core.take_commit(START + round(hours * HOUR))
+        widths += [rows.width_ns for rows in commit.windows]
+    assert widths == [*WINDOWS_NS]
+    assert core.statistics().open_windows == 0
