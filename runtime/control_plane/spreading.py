@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.placement import Placement
@@ -23,10 +23,9 @@ from callboard.messages.control.spawning import Offer, Spawn, Spawned, SpawnPart
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 
-from .slots import Batch, Slot
-
-if TYPE_CHECKING:
-    from .registrar import Registrar
+from .authority import Authority
+from .records import Records
+from .slots import Batch, Slot, SlotTable
 
 __all__ = ["SPREAD_AFTER_S", "Spreading", "with_places"]
 
@@ -35,10 +34,41 @@ SPREAD_AFTER_S: Final = 1.0
 """How long the hosts must not have changed: a host that comes is often not alone."""
 
 
+class StartsParts(Protocol):
+    """The registrar, for what spreads its actors."""
+
+    @property
+    def table(self) -> SlotTable:
+        """All slots, names and offers."""
+
+    @property
+    def records(self) -> Records:
+        """What the next root goes on from."""
+
+    @property
+    def authority(self) -> Authority:
+        """Whether the root may act."""
+
+    async def start_part(self, part: SpawnPart) -> Batch | None:
+        """Start actors that no driver asked for; None when they do not start."""
+
+    def give_up(self, placed: Sequence[tuple[Slot, Batch]]) -> None:
+        """Stop actors that may have started, and forget them."""
+
+    async def until_unsent(self, address: Address) -> None:
+        """Wait until all that was sent to an actor by an older directory has arrived there."""
+
+    async def stop_actor(self, address: Address) -> None:
+        """Stop a top-level actor in order; it does not come back. Raises `ActorNotFound`."""
+
+    def publish(self) -> None:
+        """Send the directory to all hosts now."""
+
+
 class Spreading:
     """Spreads the keyed actors of one system."""
 
-    def __init__(self, control: Host, registrar: "Registrar") -> None:
+    def __init__(self, control: Host, registrar: StartsParts) -> None:
         self._control = control
         self._registrar = registrar
         self._changing = asyncio.Lock()

@@ -129,7 +129,7 @@ class _Shard:
         self.watermark_ns = BEGINNING_NS
         self.ended: tuple[MetricSource, int] | None = None
         """The generation before this one, and the number after its last point, until the shard is
-        told that it has ended."""
+        informed that it has ended."""
 
     @property
     def under_way(self) -> int:
@@ -225,7 +225,7 @@ class Outgoing:
         for number, shard in enumerate(self._shards):
             if shard.ended is not None:
                 # Once: a shard that does not get this finds the source idle.
-                yield self._farewell(number, shard, *shard.ended)
+                yield self._end_of_source(number, shard, *shard.ended)
                 shard.ended = None
             if now_s >= shard.retry_s:
                 yield from self._due(number, shard, now_s)
@@ -270,7 +270,7 @@ class Outgoing:
         before_ns = shard.unsent[0].before_ns if shard.unsent else shard.watermark_ns
         return _Sent(shard.sequence, none, before_ns, before_ns)
 
-    def _farewell(self, number: int, shard: _Shard, ended: MetricSource, end: int) -> Send:
+    def _end_of_source(self, number: int, shard: _Shard, ended: MetricSource, end: int) -> Send:
         none = self._empty(shard).points
         batch = PointBatch(
             source=ended,

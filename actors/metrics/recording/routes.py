@@ -68,7 +68,7 @@ class Route:
     def end_flush(self) -> None:
         """Call it at each flush: now and then it forgets the series, if most are not used.
 
-        Their dictionaries begin anew, once nothing is on its way.
+        Their dictionaries begin again, once nothing is on its way.
         """
         self._flushes += 1
         if self._flushes < self._span or self.outgoing.kept:

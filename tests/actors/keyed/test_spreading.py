@@ -35,7 +35,7 @@ class Seen(Contract, name="spread.seen"):
     fence: int = 0
 
 
-class Look(Request[Seen], name="spread.look"):
+class Query(Request[Seen], name="spread.query"):
     part: int
     for_s: float = 0.0
 
@@ -59,7 +59,7 @@ class Part(KeyedActor):
         self.number = 0 if state is None else state.number
 
     @handler
-    async def look(self, request: Look, ctx: Context) -> Seen:
+    async def query(self, request: Query, ctx: Context) -> Seen:
         self.number += 1
         await asyncio.sleep(request.for_s)
         return Seen(number=self.number, host=ctx.host_name, fence=ctx.fence)
@@ -70,8 +70,8 @@ class Part(KeyedActor):
         self.number += 1
 
 
-async def look(sim: Simulation, parts: int) -> list[Seen]:
-    return [await sim.system.ask(Look(part=part)) for part in range(parts)]
+async def query(sim: Simulation, parts: int) -> list[Seen]:
+    return [await sim.system.ask(Query(part=part)) for part in range(parts)]
 
 
 async def join(sim: Simulation) -> Any:
@@ -89,11 +89,11 @@ def hosts_of(seen: list[Seen]) -> Tally[str]:
 @simulated(hosts=2)
 async def test_shares_are_even_and_the_fewest_go_to_a_host_that_joins(sim: Simulation) -> None:
     await sim.system.keyed(Part, store=Disk(), shares=6)
-    before = await look(sim, 6)
+    before = await query(sim, 6)
     assert hosts_of(before) == {"host-1": 3, "host-2": 3}
     await join(sim)
     await sim.advance(SETTLED_S)
-    after = await look(sim, 6)
+    after = await query(sim, 6)
     assert hosts_of(after) == {"host-1": 2, "host-2": 2, "host-3": 2}
     moved = [part for part in range(6) if before[part].host != after[part].host]
     assert len(moved) == 2
@@ -107,12 +107,12 @@ async def test_a_message_that_is_handled_is_answered_and_counts_where_the_key_go
     sim: Simulation,
 ) -> None:
     await sim.system.keyed(Part, store=Disk(), shares=2)
-    slow = [asyncio.ensure_future(sim.system.ask(Look(part=part, for_s=2.0))) for part in (0, 1)]
+    slow = [asyncio.ensure_future(sim.system.ask(Query(part=part, for_s=2.0))) for part in (0, 1)]
     await join(sim)
     await sim.advance(SPREAD_AFTER_S + 0.2)
     sim.system.tell(Note(part=0))
     sim.system.tell(Note(part=1))
-    waiting = [asyncio.ensure_future(sim.system.ask(Look(part=part))) for part in (0, 1)]
+    waiting = [asyncio.ensure_future(sim.system.ask(Query(part=part))) for part in (0, 1)]
     assert [answer.host for answer in await asyncio.gather(*slow)] == ["host-1", "host-1"]
     answers = await asyncio.gather(*waiting)
     assert hosts_of(list(answers)) == {"host-1": 1, "host-2": 1}
@@ -122,14 +122,14 @@ async def test_a_message_that_is_handled_is_answered_and_counts_where_the_key_go
 @simulated(hosts=3)
 async def test_shares_leave_a_host_that_ends_in_order(sim: Simulation) -> None:
     await sim.system.keyed(Part, store=Disk(), shares=6)
-    await look(sim, 6)
+    await query(sim, 6)
     root = root_of(sim.system)
     slot = root.table.slots[2]
     slot.is_leaving = True
     root.registrar.directory_changed()
     await root.registrar.spreading.leave(slot)
     await root.hosts.remove(slot)
-    after = await look(sim, 6)
+    after = await query(sim, 6)
     assert hosts_of(after) == {"host-1": 3, "host-3": 3}
     assert [each.number for each in after] == [2] * 6
 
@@ -137,10 +137,10 @@ async def test_shares_leave_a_host_that_ends_in_order(sim: Simulation) -> None:
 @simulated(hosts=2)
 async def test_shares_of_a_host_that_comes_back_stay(sim: Simulation) -> None:
     await sim.system.keyed(Part, store=Disk(), save_every=1, shares=6)
-    before = await look(sim, 6)
+    before = await query(sim, 6)
     sim.crash(2)
     await sim.advance(SETTLED_S)
-    after = await look(sim, 6)
+    after = await query(sim, 6)
     assert [each.host for each in after] == [each.host for each in before]
 
 
@@ -154,9 +154,9 @@ async def test_a_kind_that_is_stopped_is_gone_on_hosts_that_have_joined_too(
     assert len(keyed.refs) == 3
     await keyed.stop()
     with pytest.raises(NoAgentOffers):
-        await sim.system.ask(Look(part=1))
+        await sim.system.ask(Query(part=1))
     await sim.system.keyed(Part, store=Disk(), shares=4)
-    assert [each.number for each in await look(sim, 4)] == [1] * 4
+    assert [each.number for each in await query(sim, 4)] == [1] * 4
 
 
 @simulated(hosts=1)

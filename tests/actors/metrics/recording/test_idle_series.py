@@ -120,7 +120,7 @@ def test_a_route_begins_new_dictionaries_when_most_series_are_not_used() -> None
                 route.outgoing.accept(send, accepted(send), now_s)
     assert taken == 12 * FORGET_MIN
     assert dictionary <= 4 * FORGET_MIN
-    # Each generation but the last one has told both shards that it has ended.
+    # Each generation but the last one has informed both shards of its end.
     assert len(names) == len(set(ended)) + 1
     assert len(ended) == 2 * len(set(ended)) >= 4
 
