@@ -87,6 +87,11 @@ class MemoryMetricsStorage:
         del shard, before_ns, blocks_max
         return 0
 
+    def shards(self) -> list[int]:
+        """See `MetricsStorage.shards`."""
+        with self._lock:
+            return list(self._shards)
+
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
         found: dict[int, Extent] = {}

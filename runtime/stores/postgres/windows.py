@@ -234,6 +234,10 @@ class PostgresMetricsStorage(RowStore):
 
     # --- reading ------------------------------------------------------------------------------
 
+    def shards(self) -> list[int]:
+        """See `MetricsStorage.shards`."""
+        return [row[0] for row in self._run("shards")]
+
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
         return {width: Extent(first, until) for width, first, until in self._run("extents")}

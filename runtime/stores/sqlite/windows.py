@@ -154,6 +154,10 @@ class SqliteMetricsStorage:
 
     # --- reading ------------------------------------------------------------------------------
 
+    def shards(self) -> list[int]:
+        """See `MetricsStorage.shards`."""
+        return [row[0] for row in self.database.rows("SELECT shard FROM window_shards", ())]
+
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
         with self._snapshot() as reader:
