@@ -39,7 +39,7 @@ from .closing import Piece, close, rows_of, window_piece
 from .directory import SeriesDirectory
 from .encoding import keys_as_data, keys_of_data, read_windows, renumber, windows_as_data
 from .gathering import Gathering
-from .intake import Points, TimeBounds, count_points, in_time, points_of, sort_out
+from .intake import Points, TimeBounds, in_time, points_of, sort_out
 from .opened import OpenWindows
 from .packing import pack, unpack
 from .settings import DEFAULT_SETTINGS, FINEST_NS, WindowSettings
