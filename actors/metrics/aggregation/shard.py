@@ -73,10 +73,10 @@ class ShardLimits:
 
     waiting_points: int = 8_000_000
     """Points that are in windows and not durable. With more, batches are refused."""
-    log_bytes: int = 8 * 2**20
+    log_bytes: int = 64 * 2**10
     """With a larger log, the whole state is committed, which replaces it."""
     log_share: float = 2.0
-    """The same as a multiple of the last state: a large state is written seldom."""
+    """The same as a multiple of the last state: states are half as many bytes as changes."""
     retry: Backoff = RETRY
     """The waits between attempts while the store fails."""
     newest_rows: int = 200_000

@@ -45,7 +45,9 @@ class SqliteMetricsStorage:
     def __init__(
         self, path: str | Path, *, durability: str = "full", reads_only: bool = False
     ) -> None:
-        self.database: Final = Database(path, durability=durability, reads_only=reads_only)
+        self.database: Final = Database(
+            path, durability=durability, reads_only=reads_only, stays_small=True
+        )
         self.name: Final = self.database.name
         self._table = SeriesTable()
         self._reading = threading.Lock()
@@ -126,7 +128,7 @@ class SqliteMetricsStorage:
     def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
         """Pack blocks of the stretches that ended by `before_ns`; gives how many went.
 
-        It stops after `blocks_max` blocks.
+        It stops after `blocks_max` blocks. Then it gives some free pages of the file back.
         """
         gone = 0
         for place in self._packable(shard, before_ns):
@@ -142,6 +144,7 @@ class SqliteMetricsStorage:
                     _delete(writer, [row[0] for row in found])
                     _insert(writer, [packed_block([Block._make(row[1:]) for row in found])])
                     gone += len(found) - 1
+        self.database.shrink()
         return gone
 
     def _packable(self, shard: int, before_ns: int) -> list[tuple[int, int, int, int]]:
