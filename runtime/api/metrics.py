@@ -257,7 +257,9 @@ class SystemMetrics:
         path = path_of(self.url)
         if not self.url.startswith(MEMORY) and (path is None or path.exists()):
             archive = open_archive(self.url)
-            self._archive = (await self._open.enter_async_context(archive),)
+            reader = await self._open.enter_async_context(archive)
+            self._open.callback(self._host.meters.instruments.add(reader.reading))
+            self._archive = (reader,)
 
     @property
     def reader(self) -> WindowReader:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -16,9 +17,19 @@ from callboard.actors.metrics.query.question import MetricsAnswered, MetricsList
 from .charts import chart, clock, number, sparkline
 from .figures import counted, printable
 
-__all__ = ["as_csv", "as_json", "charts", "lines", "listing", "listing_as_json", "table"]
+__all__ = [
+    "as_csv",
+    "as_json",
+    "charts",
+    "incomplete",
+    "lines",
+    "listing",
+    "listing_as_json",
+    "table",
+]
 
 SPARKLINE_MAX: Final = 40
+SEGMENTS_NAMED_MAX: Final = 3
 NOTHING: Final = "no values."
 
 
@@ -55,7 +66,7 @@ def table(answer: MetricsAnswered) -> RenderableType:
 def charts(answer: MetricsAnswered, width: int, height: int, charts_max: int) -> RenderableType:
     """A chart of each series, with its newest, least and greatest value."""
     if not answer.series:
-        return Text(NOTHING)
+        return Text(incomplete(answer.missing) or NOTHING)
     parts: list[RenderableType] = []
     for series in answer.series[:charts_max]:
         values = series.floats()
@@ -68,6 +79,8 @@ def charts(answer: MetricsAnswered, width: int, height: int, charts_max: int) ->
     hidden = len(answer.series) - charts_max
     if hidden > 0:
         parts.append(Text(f"… and {hidden:,} more series (--charts)", style="dim"))
+    if answer.missing:
+        parts.append(Text(incomplete(answer.missing), style="yellow"))
     return Group(*parts, Text(_span(answer), style="dim"))
 
 
@@ -103,6 +116,18 @@ def _span(answer: MetricsAnswered) -> str:
     return f"{begin} to {end}, {counted(len(answer.times_ns), 'value')} of {steps}"
 
 
+def incomplete(missing: Sequence[str]) -> str:
+    """What an answer lacks; empty when it is whole."""
+    if not missing:
+        return ""
+    names = ", ".join(map(printable, missing[:SEGMENTS_NAMED_MAX]))
+    more = ", …" if len(missing) > SEGMENTS_NAMED_MAX else ""
+    return (
+        f"incomplete: {counted(len(missing), 'segment')} cannot be read, and their windows are "
+        f"not in this answer: {names}{more}. Restore the files from a backup."
+    )
+
+
 # --- for machines -------------------------------------------------------------------------------
 
 
@@ -115,6 +140,7 @@ def as_json(answer: MetricsAnswered) -> str:
             {"name": each.metric, "tags": dict(each.tags), "values": list(each.values)}
             for each in answer.series
         ],
+        "missing_segments": list(answer.missing),
     }
     return json.dumps(data, allow_nan=False)
 
@@ -122,7 +148,7 @@ def as_json(answer: MetricsAnswered) -> str:
 def listing_as_json(found: MetricsListed) -> str:
     """The metrics as JSON."""
     rows = [dict(zip(("name", "kind", "series"), row, strict=True)) for row in found.metrics]
-    return json.dumps({"metrics": rows})
+    return json.dumps({"metrics": rows, "missing_segments": list(found.missing)})
 
 
 def as_csv(answer: MetricsAnswered) -> str:

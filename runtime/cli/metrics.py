@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -51,6 +52,7 @@ def query(*, url: str | None, form: str, as_json: bool, **options: Any) -> None:
         echo(NOTHING, err=True)
     else:
         paper().print(drawing.table(answer) if form == "table" else drawing.lines(answer))
+    _warn(answer.missing)
     context.exit(ExitCode.OK if answer.series else ExitCode.FAILED)
 
 
@@ -62,7 +64,13 @@ def _list(asked: Asked, url: str | None, *, prints_json: bool) -> ExitCode:
         paper().print(drawing.listing(found))
     else:
         echo("no metrics.", err=True)
+    _warn(found.missing)
     return ExitCode.OK if found.metrics else ExitCode.FAILED
+
+
+def _warn(missing: Sequence[str]) -> None:
+    if missing:
+        echo(drawing.incomplete(missing), err=True)
 
 
 def watch(

@@ -31,6 +31,8 @@ __all__ = ["DURABILITIES", "Database"]
 
 LOGGER: Final = logging.getLogger("callboard.stores")
 DURABILITIES: Final = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
+MAKING: Final = threading.Lock()
+"""Held while a file is made: nobody connects to it before it is closed again."""
 BUSY_S: Final = 5.0
 """The longest wait for a lock of another process."""
 BUSY_RETRY_S: Final = 0.01
@@ -112,14 +114,20 @@ class Database:
             bring_forward(writer, self.name)
 
     def _make_private(self) -> None:
-        """Give the file its mode. SQLite gives its log and its index the same."""
-        try:
-            os.close(open_private(self.path))
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EROFS) or not self.path.exists():
-                raise
-            return  # It cannot be written, and SQLite says so.
-        narrow(self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm"))
+        """Give the file its mode. SQLite gives its log and its index the same.
+
+        An existing file is never opened here. To close it would release the locks of all other
+        connections of this process, and another process would remove the log that they write.
+        """
+        with MAKING:
+            try:
+                if not self.path.exists():
+                    os.close(open_private(self.path))
+                narrow(self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EROFS) or not self.path.exists():
+                    raise
+                # It cannot be written, and SQLite says so.
 
     # --- connections ---------------------------------------------------------------------------
 
@@ -230,7 +238,9 @@ class Database:
         return connection
 
     def _use_log(self, connection: sqlite3.Connection) -> None:
-        if self._stays_small:  # It has an effect on a new file only, and before its log begins.
+        if self._stays_small and not self.path.stat().st_size:
+            # Only a new file takes it, and only before its log begins; to an old one it would be
+            # a write.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         mode = self._begin_log(connection)
         if mode != "wal":

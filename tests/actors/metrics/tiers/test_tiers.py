@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from callboard.actors.metrics.query.columns import combine_rows, take_rows
+from callboard.actors.metrics.query.missing import allow_missing
+from callboard.actors.metrics.query.range_query import MetricsQuery, function_named, run_query
 from callboard.actors.metrics.query.readers import CombinedReader
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind
@@ -24,8 +26,8 @@ from callboard.actors.metrics.tiers.tiers import MetricTiers
 from callboard.actors.storage.core import MoveLimits
 from callboard.actors.storage.moves import MoveKind
 from callboard.actors.storage.segments import SegmentState
-from callboard.messages.core.errors import UsageError
-from callboard.messages.storage.errors import StoreDamaged
+from callboard.messages.core.errors import StoreFailed, UsageError
+from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.objects.local import LocalObjectStore
 from callboard.runtime.objects.parquet import ParquetWindows
 from callboard.runtime.stores.sqlite.catalogue import SqliteCatalogue
@@ -318,31 +320,80 @@ async def test_a_reader_reads_what_it_is_asked_for(world: World) -> None:
     await reader.close()
 
 
-async def test_a_missing_file_is_an_error_and_not_an_empty_answer(world: World) -> None:
-    world.add(many_rows(2, 60, 4), 3)
+async def without_segment(world: World, spoil: Callable[[Path], object]) -> None:
+    """A reader of segments of three hours, of which the oldest is spoiled before it is read."""
+    world.add(many_rows(2, 180, 4), 3)
     world.tiers.round()
-    (segment,) = world.tiers.catalogue.all_segments()
-    (world.folder / "objects" / segment.name).unlink()
-    found = world.tiers.scrub()
-    assert found[world.place].corrupt == 1
+    first, _, _ = world.tiers.catalogue.segments(dataset_of(MINUTE_NS))
+    spoil(world.folder / "objects" / first.name)
+    world.form = ParquetWindows()  # One that has not read the file before.
+    world.tiers = world.process(Crashes())
     reader = world.tiers.reader()
-    with pytest.raises(StoreDamaged):
+    with pytest.raises(StoreFailed, match=first.name):
         await reader.windows((), MINUTE_NS, *EVER, 10**6)
+    with pytest.raises(StoreFailed, match=first.name):
+        await reader.series((), *EVER, 10**6)
+    with allow_missing() as missing:
+        rows = await reader.windows((), MINUTE_NS, *EVER, 10**6)
+    assert missing == {first.name}
+    assert len(rows) == 2 * 120
+    assert int(rows.starts_ns.min()) == first.block.to_ns
+    after = first.block.to_ns + MINUTE_NS
+    assert (await reader.series((), after, EVER[1], 2)) == rows.series
+    asked = MetricsQuery("request_seconds", (), 0, 2**62, MINUTE_NS, function_named("count"))
+    answer = await run_query(reader, asked)
+    assert answer.missing == (first.name,)
+    assert np.nansum(answer.values) == 2 * 120 * 4
+    later = await run_query(reader, dataclasses.replace(asked, from_ns=first.block.to_ns))
+    assert later.missing == ()
+    ((_, count),) = reader.reading().counts.items()
+    assert count == 4
+    world.form.close()
     await reader.close()
 
 
-async def test_a_changed_file_is_an_error_and_not_a_wrong_answer(world: World) -> None:
+async def test_a_missing_file_costs_its_windows_and_is_named(world: World) -> None:
+    await without_segment(world, Path.unlink)
+    found = world.tiers.scrub()
+    assert found[world.place].corrupt == 1
+
+
+@pytest.mark.parametrize("at", [0, 0.5, 1])
+async def test_a_changed_file_costs_its_windows_and_is_named(world: World, at: float) -> None:
+    def spoil(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[round(at * (len(data) - 1))] ^= 1
+        path.write_bytes(data)
+
+    await without_segment(world, spoil)
+
+
+async def test_a_segment_that_a_scrub_has_found_missing_is_not_asked_for(world: World) -> None:
+    def spoil(path: Path) -> None:
+        data = path.read_bytes()
+        path.unlink()
+        world.tiers.scrub()
+        path.write_bytes(data)
+
+    await without_segment(world, spoil)
+    world.tiers.scrub()
+    assert {each.state for each in world.tiers.catalogue.all_segments()} == {SegmentState.LIVE}
+
+
+async def test_a_store_that_is_away_fails_the_query(world: World) -> None:
     world.add(many_rows(2, 60, 4), 3)
     world.tiers.round()
-    (segment,) = world.tiers.catalogue.all_segments()
-    path = world.folder / "objects" / segment.name
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    world.form = form = ParquetWindows()  # One that has not read the file before.
-    reader = world.process(Crashes()).reader()
-    with pytest.raises(StoreDamaged, match="another content"):
+
+    class Away(LocalObjectStore):
+        def get(self, name: str) -> bytes:
+            raise StoreUnavailable(f"{self.name}: {name} cannot be reached.")
+
+    stores = {world.place: Away(world.folder / "objects")}
+    form = ParquetWindows()
+    reader = SegmentReader(world.tiers.catalogue, stores, form)
+    with allow_missing() as missing, pytest.raises(StoreUnavailable):
         await reader.windows((), MINUTE_NS, *EVER, 10**6)
+    assert missing == set()
     await reader.close()
     form.close()
 
