@@ -173,7 +173,7 @@ async def start_metrics(
 
     Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
     """
-    make_store = functools.partial(metrics_storage, url, durability=durability)
+    make_store = functools.partial(metrics_storage, url, durability=durability, alone=True)
     make_store()  # Refuse a wrong URL here, not on a host.
     store: ShardStore = make_store
     reader: ShardStorage

@@ -168,7 +168,10 @@ class SegmentReader:
 
     async def _answer(self, query: "Callable[[_Attempt], ReturnT]") -> ReturnT:
         """Raise the error of a segment, unless the one who asks takes an answer without it."""
-        found, unread = await self._threads.call(self._attempted, query)
+        answered: tuple[ReturnT, dict[str, StoreFailed]] = await self._threads.call(
+            self._attempted, query
+        )
+        found, unread = answered
         self._unread += len(unread)
         if unread and not note_missing(unread):
             raise next(iter(unread.values()))

@@ -11,7 +11,10 @@ from callboard.actors.metrics.aggregation.packed import series_from, series_text
 from callboard.actors.metrics.ports import Extent, ShardState
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, SeriesKey
+from callboard.messages.storage.errors import StoreLocked, of_file
 
+from ..file_lock import FileLock
+from ..private import private_folder
 from ..window_blocks import (
     Bands,
     Block,
@@ -31,6 +34,8 @@ from .faults import translate_errors
 __all__ = ["SqliteMetricsStorage", "drop_windows", "stamp_windows"]
 
 BLOCKS_AT_ONCE: Final = 64
+LOCK_TRIES: Final = 100
+"""For 1.5 seconds: the process before this one may be about to end."""
 BANDS_NAMED_MAX: Final = 200
 """With more chosen bands than this, a query looks at all bands of its time."""
 COLUMNS: Final = "width, period, shard, band, first_ns, until_ns, members"
@@ -39,27 +44,61 @@ COLUMNS: Final = "width, period, shard, band, first_ns, until_ns, members"
 class SqliteMetricsStorage:
     """A `MetricsStorage`. One object writes each shard; any number read, also of other processes.
 
-    With `reads_only` the file must exist, and stays unchanged.
+    With `reads_only` the file must exist, and stays unchanged. With `alone` it opens only when no
+    other object with `alone` has the file open: so two systems never fence each other's shards.
     """
 
     def __init__(
-        self, path: str | Path, *, durability: str = "full", reads_only: bool = False
+        self,
+        path: str | Path,
+        *,
+        durability: str = "full",
+        reads_only: bool = False,
+        alone: bool = False,
     ) -> None:
         self.database: Final = Database(
             path, durability=durability, reads_only=reads_only, stays_small=True
         )
         self.name: Final = self.database.name
+        # The journal's own lock has the plain name, and may be that of the same file.
+        place = self.database.path.with_name(f"{self.database.path.name}.windows")
+        self._lock = FileLock(place, tries=LOCK_TRIES) if alone else None
         self._table = SeriesTable()
         self._reading = threading.Lock()
         """Guards the table of series."""
 
     def open(self) -> None:
-        """See `MetricsStorage.open`."""
-        self.database.open()
+        """See `MetricsStorage.open`. With `alone` it raises `StoreLocked`, too."""
+        if self._lock is not None:
+            self._take(self._lock)
+        try:
+            self.database.open()
+        except BaseException:
+            self._release()
+            raise
+
+    def _take(self, lock: FileLock) -> None:
+        try:
+            private_folder(self.database.path.parent)
+            is_free = lock.take()
+        except OSError as error:
+            raise of_file(self.name, error) from error
+        if not is_free:
+            raise StoreLocked(
+                f"{self.name}: another system keeps its metrics in this file: process "
+                f"{lock.owner()}, since {lock.since()}.",
+                advice="Stop that system, or name another file by the setting `metrics`.",
+                may_have_run=False,
+            )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def close(self) -> None:
         """See `MetricsStorage.close`."""
         self.database.close()
+        self._release()
 
     # --- writing ------------------------------------------------------------------------------
 
