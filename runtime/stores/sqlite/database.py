@@ -45,8 +45,8 @@ SMALL_LOG_PAGES: Final = 128
 """The same for a small file that `stays_small`, half a megabyte: two more syncs for each."""
 SMALL_SHARE: Final = 16
 """In a file that `stays_small`, the log and the free pages are at most a share like this."""
-FREED_PAGES_MAX: Final = 1_024
-"""The most pages that one step gives back: some milliseconds."""
+FREED_PAGES_MAX: Final = 256
+"""The most pages that one step gives back: a megabyte, and some milliseconds."""
 
 
 class Database:
@@ -384,7 +384,8 @@ class Database:
             excess = min(free - pages // SMALL_SHARE, FREED_PAGES_MAX)
             if excess <= 0:
                 return 0
-            writer.execute(f"PRAGMA incremental_vacuum({excess})").fetchall()
+            for _ in range(excess):  # Python takes one step of a statement without columns.
+                writer.execute("PRAGMA incremental_vacuum(1)")
             (left,) = writer.execute("PRAGMA page_count").fetchone()
             return int(pages - left)
 

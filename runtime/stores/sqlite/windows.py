@@ -24,6 +24,7 @@ from ..window_blocks import (
     fenced_shard,
     hot_ranges,
     packed_block,
+    part_bands,
     period_ns,
     read_blocks,
     read_series,
@@ -251,13 +252,41 @@ class SqliteMetricsStorage:
         )
         return hot_ranges(width_ns, rows)
 
-    def read_range(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> WindowRows:
-        """All windows of a shard that begin in `[from_ns, to_ns)`."""
+    def read_range(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int, *, bare: bool = False
+    ) -> WindowRows:
+        """See `HotWindows.read_range`."""
+        return self._range(None, shard, width_ns, from_ns, to_ns, bare=bare)
+
+    def read_parts(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int
+    ) -> Iterator[WindowRows]:
+        """See `HotWindows.read_parts`."""
+        with self._snapshot() as reader, self._reading:
+            _read_series(self._table, reader)
+        for bands in part_bands(self._table, shard):
+            rows = self._range(bands, shard, width_ns, from_ns, to_ns, bare=False)
+            if len(rows):
+                yield rows
+
+    def _range(
+        self,
+        bands: Bands | None,
+        shard: int,
+        width_ns: int,
+        from_ns: int,
+        to_ns: int,
+        *,
+        bare: bool,
+    ) -> WindowRows:
         with self._snapshot() as reader:
-            self._matching(reader, ())
-            found = _listed(reader, None, width_ns, from_ns, to_ns, shard)
+            with self._reading:
+                _read_series(self._table, reader)
+            found = _listed(reader, bands, width_ns, from_ns, to_ns, shard)
             blocks = _with_data(reader, found)
-            return read_blocks(self._table, blocks, None, width_ns, from_ns, to_ns, 2**62)
+            return read_blocks(
+                self._table, blocks, bands, width_ns, from_ns, to_ns, 2**62, bare=bare
+            )
 
     def _matching(self, reader: sqlite3.Connection, matchers: Sequence[Matcher]) -> Bands:
         with self._reading:

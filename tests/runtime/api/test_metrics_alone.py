@@ -44,8 +44,8 @@ def test_the_lock_goes_with_its_process_and_readers_need_none(tmp_path: Path) ->
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDS, str(path)], stdout=subprocess.PIPE, text=True
     )
+    assert holder.stdout is not None
     try:
-        assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         store = SqliteMetricsStorage(path, alone=True)
         with pytest.raises(StoreLocked, match=f"process {holder.pid}") as refused:

@@ -35,7 +35,6 @@ from callboard.runtime.stores.sqlite.hot_windows import SqliteHotWindows
 from callboard.runtime.stores.sqlite.windows import SqliteMetricsStorage
 from tests.runtime.objects.window_rows import MINUTE_NS, equal_rows, many_rows
 from tests.simulation.plain_rows import Crash, Crashes
-from tests.thoroughness import examples
 
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_S: Final = 86_400.0
@@ -201,11 +200,12 @@ async def test_a_segment_expires_when_the_coarser_one_is_in_a_segment_too(world:
     assert len(world.files()) == 1
 
 
+@pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.soak)])
 async def test_a_crash_at_any_call_shows_every_window_once(
-    tmp_path: Path, form: ParquetWindows
+    tmp_path: Path, form: ParquetWindows, step: int
 ) -> None:
     # All calls in `make soak`; the plain rows have them always.
-    for at in itertools.count(step=1 if examples(100) == 100 else 11):
+    for at in itertools.count(step=step):
         folder = tmp_path / f"{at}"
         folder.mkdir()
         world = World(folder, form)
@@ -289,6 +289,37 @@ async def test_a_worker_that_is_killed_loses_and_doubles_nothing(world: World) -
         raise AssertionError("the worker has not come to an end")
     assert world.files() == {each.name for each in world.tiers.catalogue.all_segments()}
     assert len(world.hot.windows((), MINUTE_NS, *EVER, 10**6)) == 0
+
+
+SERIES_MANY: Final = 20_000
+MOVES_MANY: Final = """
+import resource, sys
+from callboard.runtime.api.tiers import open_tiers
+
+tiers = open_tiers(f"{sys.argv[1]}/metrics.db", f"{sys.argv[1]}/objects", durability="off")
+tiers.open()
+assert tiers.round().switched == 1
+tiers.close()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_024)
+"""
+
+
+@pytest.mark.soak
+def test_the_memory_of_a_move_grows_with_the_segment_and_not_with_the_windows(
+    world: World,
+) -> None:
+    world.now = time.time()
+    few = many_rows(500, 60, 60)
+    for number in range(SERIES_MANY // 500):
+        series = tuple(key._replace(name=f"{key.name}_{number}") for key in few.series)
+        world.add(dataclasses.replace(few, series=series), 3)
+        world.expected.clear()
+    command = [sys.executable, "-c", MOVES_MANY, str(world.folder)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+    (segment,) = world.tiers.catalogue.all_segments()
+    assert segment.rows == SERIES_MANY * 60
+    # Python and DuckDB, a part, and the segment twice; all windows would be a gigabyte.
+    assert int(done.stdout) < 350 + 2 * segment.size_bytes / 2**20
 
 
 # --- the reader --------------------------------------------------------------------------------
