@@ -30,6 +30,7 @@ DAY_NS: Final = 86_400 * SECOND_NS
 FLUSH_S: Final = 10
 AGE_DAYS: Final = 4
 """Windows of a minute and of five minutes are no longer hot then."""
+SCRUBS: Final = 64
 SOURCE: Final = MetricSource(kind=SourceKind.SERVICE, name="bench")
 
 
@@ -52,7 +53,7 @@ def measure_kept(params: Params, folder: Path, figures: dict[str, float]) -> Non
     while hot.database.shrink():
         pass
     hot.close()
-    for _ in range(2):  # As any two commits: they end the log that the moves have made.
+    for _ in range(SCRUBS):  # The commits of some seconds: the file ends where its pages do.
         tiers.scrub()
     figures["kept_with_segments_bytes_per_point"] = _size(folder) / points
     tiers.close()

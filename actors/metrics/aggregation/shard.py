@@ -75,8 +75,8 @@ class ShardLimits:
     """Points that are in windows and not durable. With more, batches are refused."""
     log_bytes: int = 64 * 2**10
     """With a larger log, the whole state is committed, which replaces it."""
-    log_share: float = 2.0
-    """The same as a multiple of the last state: states are half as many bytes as changes."""
+    log_share: float = 3.0
+    """The same as a multiple of the last state: states are a third of the changes."""
     retry: Backoff = RETRY
     """The waits between attempts while the store fails."""
     newest_rows: int = 200_000

@@ -296,7 +296,8 @@ MOVES_MANY: Final = """
 import resource, sys
 from callboard.runtime.api.tiers import open_tiers
 
-tiers = open_tiers(f"{sys.argv[1]}/metrics.db", f"{sys.argv[1]}/objects", durability="off")
+folder = sys.argv[1]
+tiers = open_tiers(f"{folder}/metrics.db", f"{folder}/objects", durability="off", fence=100)
 tiers.open()
 assert tiers.round().switched == 1
 tiers.close()
