@@ -80,6 +80,7 @@ class ParquetWindows:
                 f"memory_limit = '{MEMORY_MIB}MiB'",
                 "temp_directory = ''",
                 "preserve_insertion_order = true",
+                "enable_progress_bar = false",
                 "autoinstall_known_extensions = false",
                 "autoload_known_extensions = false",
                 f"allowed_directories = [{_quoted(f'{self._folder}/')}]",
