@@ -1,4 +1,4 @@
-"""Two systems on one file of metrics: the second one is refused, and told why."""
+"""Two systems on one file of metrics: the second one is refused, and the error names the first."""
 
 import os
 import signal
