@@ -173,7 +173,7 @@ async def start_metrics(
 
     Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
     """
-    make_store = functools.partial(metrics_storage, url, durability=durability)
+    make_store = functools.partial(metrics_storage, url, durability=durability, alone=True)
     make_store()  # Refuse a wrong URL here, not on a host.
     store: ShardStore = make_store
     reader: ShardStorage
@@ -268,7 +268,9 @@ class SystemMetrics:
         path = path_of(self.url)
         if not self.url.startswith(MEMORY) and (path is None or path.exists()):
             archive = open_archive(self.url)
-            self._archive = (await self._open.enter_async_context(archive),)
+            reader = await self._open.enter_async_context(archive)
+            self._open.callback(self._host.meters.instruments.add(reader.reading))
+            self._archive = (reader,)
 
     @property
     def reader(self) -> WindowReader:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -20,6 +21,7 @@ __all__ = [
     "as_csv",
     "as_json",
     "charts",
+    "incomplete",
     "lines",
     "listing",
     "listing_as_json",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 SPARKLINE_MAX: Final = 40
+SEGMENTS_NAMED_MAX: Final = 3
 NOTHING: Final = "no values."
 
 
@@ -64,7 +67,7 @@ def table(answer: MetricsAnswered) -> RenderableType:
 def charts(answer: MetricsAnswered, width: int, height: int, charts_max: int) -> RenderableType:
     """A chart of each series, with its newest, least and greatest value."""
     if not answer.series:
-        return Text(NOTHING)
+        return Text(incomplete(answer.missing) or NOTHING)
     parts: list[RenderableType] = []
     for series in answer.series[:charts_max]:
         values = series.floats()
@@ -77,6 +80,8 @@ def charts(answer: MetricsAnswered, width: int, height: int, charts_max: int) ->
     hidden = len(answer.series) - charts_max
     if hidden > 0:
         parts.append(Text(f"… and {hidden:,} more series (--charts)", style="dim"))
+    if answer.missing:
+        parts.append(Text(incomplete(answer.missing), style="yellow"))
     return Group(*parts, Text(_span(answer), style="dim"))
 
 
@@ -119,6 +124,18 @@ def open_note(answer: MetricsAnswered) -> str:
     return f"No window has ended yet: these are the values so far of those that end at {end}."
 
 
+def incomplete(missing: Sequence[str]) -> str:
+    """What an answer lacks; empty when it is whole."""
+    if not missing:
+        return ""
+    names = ", ".join(map(printable, missing[:SEGMENTS_NAMED_MAX]))
+    more = ", …" if len(missing) > SEGMENTS_NAMED_MAX else ""
+    return (
+        f"incomplete: {counted(len(missing), 'segment')} cannot be read, and their windows are "
+        f"not in this answer: {names}{more}. Restore the files from a backup."
+    )
+
+
 # --- for machines -------------------------------------------------------------------------------
 
 
@@ -132,6 +149,7 @@ def as_json(answer: MetricsAnswered) -> str:
             for each in answer.series
         ],
         "open_until_s": answer.open_until_ns / 1e9 or None,
+        "missing_segments": list(answer.missing),
     }
     return json.dumps(data, allow_nan=False)
 
@@ -139,7 +157,7 @@ def as_json(answer: MetricsAnswered) -> str:
 def listing_as_json(found: MetricsListed) -> str:
     """The metrics as JSON."""
     rows = [dict(zip(("name", "kind", "series"), row, strict=True)) for row in found.metrics]
-    return json.dumps({"metrics": rows})
+    return json.dumps({"metrics": rows, "missing_segments": list(found.missing)})
 
 
 def as_csv(answer: MetricsAnswered) -> str:

@@ -214,6 +214,9 @@ TIERS: Final = {
     "callboard_tier_corrupt_segments": Metric(
         GAUGE, "Segments whose file is missing or changed: restore them from a backup."
     ),
+    "callboard_tier_unread_segments": Metric(
+        COUNTER, "Segments that queries could not read, because they are missing or changed."
+    ),
     "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
 }
 

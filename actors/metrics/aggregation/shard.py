@@ -72,10 +72,10 @@ class ShardLimits:
 
     waiting_points: int = 8_000_000
     """Points that are in windows and not durable. With more, batches are refused."""
-    log_bytes: int = 8 * 2**20
+    log_bytes: int = 64 * 2**10
     """With a larger log, the whole state is committed, which replaces it."""
-    log_share: float = 2.0
-    """The same as a multiple of the last state: a large state is written seldom."""
+    log_share: float = 3.0
+    """The same as a multiple of the last state: states are a third of the changes."""
     log_entries: int = 256
     """With more entries in the log, the same, unless the state is larger than the log: to read an
     entry again takes 0.4 ms, which the next aggregator spends before it goes on."""

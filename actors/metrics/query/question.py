@@ -14,6 +14,7 @@ from callboard.messages.core.errors import UsageError
 from ..ports import WindowReader
 from ..rows import WINDOWS_NS
 from ..series import Matcher, MatcherKind
+from .missing import allow_missing
 from .promql.evaluator import ExpressionEvaluator
 from .promql.vectors import NAME
 from .range_query import MetricsQuery, function_named, run_query, step_for
@@ -70,6 +71,8 @@ class MetricsAnswered(Contract, name="callboard.metrics.answered"):
     """By name and tags; the highest first where the question asks for the top."""
     open_until_ns: int = 0
     """When the windows end that the values are of, if these are still open; otherwise 0."""
+    missing: tuple[str, ...] = ()
+    """Segments that could not be read: the answer lacks their windows."""
 
     @property
     def is_instant(self) -> bool:
@@ -129,6 +132,8 @@ class MetricsListed(Contract, name="callboard.metrics.listed"):
 
     metrics: tuple[tuple[str, str, int], ...]
     """Of each its name, its kind and the number of its series, sorted."""
+    missing: tuple[str, ...] = ()
+    """Segments that could not be read: series that are in no other are not counted."""
 
 
 class ListMetrics(Request[MetricsListed], name="callboard.list_metrics"):
@@ -141,9 +146,14 @@ class ListMetrics(Request[MetricsListed], name="callboard.list_metrics"):
 
 
 async def answer_question(reader: WindowReader, question: QueryMetrics) -> MetricsAnswered:
-    """Answer from these windows. Raises `UsageError`, and the stores' errors."""
+    """Answer from these windows, also without segments that cannot be read, which it names.
+
+    Raises `UsageError`, and the stores' errors.
+    """
     if question.expression:
-        return await _evaluated(reader, question)
+        with allow_missing() as missing:
+            answered = await _evaluated(reader, question)
+        return answered.model_copy(update={"missing": tuple(sorted(missing))})
     found = await run_query(reader, question.query())
     names = [(series.name, series.tags) for series in found.series]
     series = _answered(names, found.values.tolist())
@@ -153,6 +163,7 @@ async def answer_question(reader: WindowReader, question: QueryMetrics) -> Metri
             times_ns=tuple(found.starts_ns.tolist()),
             widths_ns=widths,
             series=tuple(series) if question.top else tuple(sorted(series, key=_by_label)),
+            missing=found.missing,
         )
     )
 
@@ -233,8 +244,10 @@ def _bounded(answered: MetricsAnswered) -> MetricsAnswered:
 async def list_metrics(reader: WindowReader, request: ListMetrics) -> MetricsListed:
     """The metrics that have windows. Raises `UsageError` for too many, and the stores' errors."""
     counts: dict[tuple[str, str], int] = {}
-    for key in await reader.series((), request.from_ns, request.to_ns, SERIES_LISTED_MAX):
+    with allow_missing() as missing:
+        keys = await reader.series((), request.from_ns, request.to_ns, SERIES_LISTED_MAX)
+    for key in keys:
         place = (key.name, key.kind.name.lower())
         counts[place] = counts.get(place, 0) + 1
     found = sorted((name, kind, count) for (name, kind), count in counts.items())
-    return MetricsListed(metrics=tuple(found))
+    return MetricsListed(metrics=tuple(found), missing=tuple(sorted(missing)))

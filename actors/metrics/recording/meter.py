@@ -50,6 +50,8 @@ OVERFLOWS_MAX: Final = 1_000
 """Metrics with an overflow series of their own."""
 OVERFLOW_NAME: Final = "callboard_metrics_overflow"
 """The metric of the points of all others."""
+SETTLE_S: Final = 1.0
+"""No thread takes longer to add a point that it has begun to add, while flushes go on."""
 LOOKUPS_PER_SERIES: Final = 4
 """Lookups of one series that are remembered: its tags may come in several orders."""
 
@@ -83,7 +85,8 @@ class HostMeter:
         """Instruments by their numbers; in the place of a free number is its last one."""
         self._free: Final[list[int]] = []
         self._idle: list[Bound] = []
-        """Instruments that lose their numbers at the next flush, unless a point comes."""
+        """Instruments that lose their numbers at a next flush, unless a point comes."""
+        self._idle_since_s = now()
         self._forgotten = 0
         self._by_key: Final[dict[SeriesKey, Bound]] = {}
         self._keys: Final[list[SeriesKey]] = []
@@ -259,12 +262,16 @@ class HostMeter:
     def _forget_idle(self, numbered: Sequence[Bound], is_used: Sequence[bool]) -> None:
         """Take their numbers from instruments that were not used for long, in two flushes.
 
-        From the first one on they ask for room at their next point, and stay. A point that another
-        thread is just adding has come by the second one.
+        From the first one on they ask for room at their next point, and stay. The second one comes
+        `SETTLE_S` later, when a point that another thread was just adding has come.
         """
         limit, gone = self._limits.idle_flushes_max, self._forgotten
         for bound, was_used in zip(numbered, is_used, strict=True):
             bound.idle_flushes = 0 if was_used else bound.idle_flushes + 1
+        now_s = self._now()
+        if abs(now_s - self._idle_since_s) < SETTLE_S:
+            return
+        self._idle_since_s = now_s
         for bound in self._idle:
             if bound.idle_flushes < limit or bound.items_max:
                 bound.items_max = self._items_max
@@ -286,7 +293,8 @@ class HostMeter:
                     del known[name]
 
     def _numbered(self) -> list[Bound]:
-        return [bound for bound in self._bound if bound.number != NO_NUMBER]
+        # By place: an instrument that came back may also stand in the place of its old number.
+        return [bound for place, bound in enumerate(self._bound) if bound.number == place]
 
     def _used(self, bound: Bound) -> Bound:
         """The instrument that records the points of another one: nearly always itself.

@@ -26,6 +26,7 @@ from callboard.actors.metrics.series import MetricKind
 from callboard.messages.core.errors import UsageError
 from callboard.runtime.api.metrics import open_windows
 from callboard.runtime.api.start import start
+from callboard.runtime.api.tiers import open_tiers
 from callboard.runtime.cli.charts import chart, number, sparkline
 from callboard.runtime.cli.metric_drawing import as_json, charts
 from callboard.runtime.cli.metric_request import asked_for, duration_of, time_of
@@ -104,6 +105,41 @@ def test_a_metric_by_name_tags_and_function(callboard: Run, path: str) -> None:
     found = json.loads(ended.out)
     assert found["widths_s"] == [1_800.0, 1_800.0]
     assert found["series"] == [{"name": "took", "tags": {"job": "b"}, "values": [29.0, 59.0]}]
+
+
+def test_an_answer_without_a_segment_says_so(callboard: Run, tmp_path: Path) -> None:
+    path, objects = str(tmp_path / "log.db.metrics"), tmp_path / "objects"
+    begin_ns = (time.time_ns() // (86_400 * 10**9) - 3) * 86_400 * 10**9
+    store = metrics_storage(path)
+    store.open()
+    store.claim(0, 1)
+    points = [
+        Point(key("heat", MetricKind.GAUGE), begin_ns + minute * MINUTE_NS + 1, 1.0)
+        for minute in range(120)
+    ]
+    store.commit(0, 1, windows=[windows(points, MINUTE_NS)])
+    store.close()
+    tiers = open_tiers(path, str(objects))
+    tiers.open()
+    assert tiers.round().switched == 2
+    first, _ = tiers.catalogue.segments("metrics/60s")
+    tiers.close()
+    (objects / first.name).unlink()
+    asked = (
+        "metrics", "query", "--name", "heat", "--from", str(begin_ns // 10**9),
+        "--to", str(begin_ns // 10**9 + 7_200), "--function", "count", "--store", path,
+    )  # fmt: skip
+    ended = callboard(*asked)
+    assert ended.code == ExitCode.OK
+    assert "incomplete: 1 segment cannot be read" in ended.err
+    assert first.name in ended.err
+    ended = callboard(*asked, "--json")
+    found = json.loads(ended.out)
+    assert found["missing_segments"] == [first.name]
+    ((*values,),) = (each["values"] for each in found["series"])
+    assert sum(value or 0 for value in values) == 60
+    ended = callboard("metrics", "query", "--store", path, "--json")
+    assert json.loads(ended.out)["missing_segments"] == [first.name]
 
 
 def test_the_chart_has_a_line_for_each_series(callboard: Run, path: str) -> None:

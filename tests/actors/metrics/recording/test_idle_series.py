@@ -12,7 +12,7 @@ from callboard.actors.metrics.recording.routes import FORGET_MIN, Route
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 from tests.thoroughness import examples
 
-from .test_meter import dropped, rows, started
+from .test_meter import Clock, dropped, rows, started
 
 IDLE = 3
 LIMITS = RecordingLimits(
@@ -20,8 +20,16 @@ LIMITS = RecordingLimits(
 )
 
 
+class Seconds(Clock):
+    """A clock that is a second later each time, as if each flush came a second after the last."""
+
+    def __call__(self) -> float:
+        self.now_s += 1.0
+        return self.now_s
+
+
 def test_series_that_come_and_go_never_fill_the_meter() -> None:
-    meter = started(LIMITS)
+    meter = started(LIMITS, Seconds())
     for generation in range(100):
         for number in range(5):
             meter.count("work", execution=f"e{generation}", n=str(number))
@@ -34,7 +42,7 @@ def test_series_that_come_and_go_never_fill_the_meter() -> None:
 
 
 def test_an_instrument_that_somebody_keeps_comes_back_with_its_next_point() -> None:
-    meter = started(LIMITS)
+    meter = started(LIMITS, Seconds())
     kept = meter.bind_counter("work", n="1")
     kept.add(1.0)
     assert [value for _, _, value in rows(meter.take())] == [1.0]
@@ -43,17 +51,17 @@ def test_an_instrument_that_somebody_keeps_comes_back_with_its_next_point() -> N
     assert meter.statistics()["series"] == 0
     kept.add(2.0)
     meter.count("work", 4.0, n="1")
-    assert rows(meter.take()) == [("work", {"n": "1"}, 6.0)]
+    assert sums(rows(meter.take())) == {"work": 6.0}
     for _ in range(IDLE + 2):
         meter.take()
     meter.count("work", 1.0, n="1")  # Another instrument has the series by now.
     kept.add(2.0)
     kept.add(3.0)
-    assert rows(meter.take()) == [("work", {"n": "1"}, 6.0)]
+    assert sums(rows(meter.take())) == {"work": 6.0}
 
 
 def test_columns_of_an_idle_instrument_are_recorded() -> None:
-    meter = started(LIMITS)
+    meter = started(LIMITS, Seconds())
     kept = meter.bind_gauge("level")
     for _ in range(IDLE + 2):
         meter.take()
@@ -65,7 +73,10 @@ def test_columns_of_an_idle_instrument_are_recorded() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=60))
 def test_no_point_is_lost_however_series_come_and_go(steps: list[tuple[int, int]]) -> None:
     meter = started(
-        RecordingLimits(series_max=4, series_of_metric_max=3, idle_flushes_max=2, points_max=10_000)
+        RecordingLimits(
+            series_max=4, series_of_metric_max=3, idle_flushes_max=2, points_max=10_000
+        ),
+        Seconds(),
     )
     kept = [meter.bind_counter("work", n=str(number)) for number in range(6)]
     given_, got = 0, 0.0
@@ -81,6 +92,13 @@ def test_no_point_is_lost_however_series_come_and_go(steps: list[tuple[int, int]
     got += sum(value for _, _, value in rows(meter.take()))
     assert got == given_
     assert not dropped(meter)
+
+
+def sums(points: list[tuple[str, dict[str, str], float]]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for name, _, value in points:
+        totals[name] = totals.get(name, 0.0) + value
+    return totals
 
 
 def columns(generation: int, count: int) -> PointColumns:
@@ -99,6 +117,20 @@ def accepted(send: Send) -> PointsAccepted:
         series=batch.first_series + len(batch.new_series),
         credit=10**6,
     )
+
+
+def test_instruments_that_come_back_under_other_numbers_stay_apart() -> None:
+    meter = started(LIMITS, Seconds())
+    kept = [meter.bind_counter("work", n=str(number)) for number in range(3)]
+    for _ in range(IDLE + 2):
+        meter.take()
+    kept[0].add(1.0)  # Gets the number that another one had.
+    for _ in range(IDLE + 2):
+        meter.take()
+    for number, counter in enumerate(kept):
+        counter.add(float(number + 1))
+    got = {tags["n"]: value for _, tags, value in rows(meter.take())}
+    assert got == {"0": 1.0, "1": 2.0, "2": 3.0}
 
 
 def test_a_route_begins_new_dictionaries_when_most_series_are_not_used() -> None:
