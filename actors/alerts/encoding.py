@@ -19,11 +19,23 @@ from .matching import Labels, matcher, matcher_text
 from .silences import Silence
 from .states import Alert, AlertState
 
-__all__ = ["MODEL", "OWNER", "GroupMoment", "Owner", "Stored", "decode", "encode", "key_of"]
+__all__ = [
+    "FILES",
+    "MODEL",
+    "OWNER",
+    "GroupMoment",
+    "Owner",
+    "ReloadedFiles",
+    "Stored",
+    "decode",
+    "encode",
+    "key_of",
+]
 
 MODEL: Final = "callboard.alerts"
 """The name of the read model that holds the rows."""
 OWNER: Final = "owner"
+FILES: Final = "files"
 FORMAT: Final = 1
 
 
@@ -43,7 +55,17 @@ class GroupMoment:
     evaluated_ns: int
 
 
-Stored = Alert | AlertGroup | Silence | RuleHealth | GroupMoment | Owner
+@dataclass(frozen=True, slots=True)
+class ReloadedFiles:
+    """The files that have replaced those of the start."""
+
+    origin: str
+    """The start that they belong to: the files of a later one come in their place."""
+    files: tuple[tuple[str, str], ...]
+    """The names and the texts."""
+
+
+Stored = Alert | AlertGroup | Silence | RuleHealth | GroupMoment | Owner | ReloadedFiles
 
 
 def key_of(value: Stored) -> str:
@@ -61,6 +83,8 @@ def key_of(value: Stored) -> str:
             return f"moment/{value.group}"
         case Owner():
             return OWNER
+        case ReloadedFiles():
+            return FILES
 
 
 def encode(value: Stored) -> bytes:
@@ -90,6 +114,8 @@ def encode(value: Stored) -> bytes:
             fields = (value.group, value.evaluated_ns)
         case Owner():
             fields = (value.fence, value.name)
+        case ReloadedFiles():
+            fields = (value.origin, value.files)
     packed: bytes = msgpack.packb((FORMAT, *fields), unicode_errors="surrogatepass")
     return packed
 
@@ -150,6 +176,8 @@ def _value(kind: str, fields: list[Any]) -> Stored:
             return GroupMoment(_text(fields[0]), _whole(fields[1]))
         case "owner":
             return Owner(_whole(fields[0]), _text(fields[1]))
+        case "files":
+            return ReloadedFiles(_text(fields[0]), _labels(fields[1]))
         case _:
             raise ValueError("nothing has such a key")
 

@@ -40,10 +40,13 @@ class AlertFiles:
     """The groups of rules, of all files."""
     plan: NotificationPlan = field(default_factory=NotificationPlan)
     """Receivers, routes and inhibitions."""
+    names: tuple[str, ...] = ()
+    """The names of the files."""
 
 
 def read_files(files: Iterable[tuple[str, str]], check: Check | None = None) -> AlertFiles:
     """Read files, each a name and a text. Raises `FilesRefused` with every problem."""
+    files = tuple(files)
     problems = Problems()
     groups: list[RuleGroup] = []
     plan: NotificationPlan | None = None
@@ -67,7 +70,8 @@ def read_files(files: Iterable[tuple[str, str]], check: Check | None = None) -> 
         seen[group.name] = group.source
     problems.raise_any()
     check_groups(groups)
-    return AlertFiles(tuple(groups), plan or NotificationPlan())
+    names = tuple(name for name, _ in files)
+    return AlertFiles(tuple(groups), plan or NotificationPlan(), names)
 
 
 # --- rules ------------------------------------------------------------------------------------

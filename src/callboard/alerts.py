@@ -9,12 +9,15 @@ from callboard.actors.alerts.messages import (
     ALERT_MANAGER,
     AddSilence,
     AlertChanged,
+    AlertsReloaded,
     AlertsView,
+    AlertText,
     AlertView,
     EndSilence,
     FollowAlerts,
     Followed,
     QueryAlerts,
+    ReloadAlerts,
     RuleView,
     SilenceAdded,
     SilenceEnded,
@@ -23,10 +26,11 @@ from callboard.actors.alerts.messages import (
 from callboard.actors.alerts.ports import KnowsMissing, Target, Undelivered
 from callboard.actors.alerts.routing import AlertRoute, Inhibition, NotificationPlan, Receiver
 from callboard.actors.alerts.rules import AlertRule, OnMissing, RuleGroup
+from callboard.actors.alerts.settings import AlertSettings
 from callboard.actors.alerts.states import Alert, AlertState
 from callboard.actors.alerts.window_evaluator import WindowEvaluator
 from callboard.actors.alerts.yaml_fields import FilesRefused
-from callboard.runtime.api.alerts import alert_files, start_alerts
+from callboard.runtime.api.alerts import alert_files, reload_alerts, start_alerts
 
 __all__ = [
     "ALERT_MANAGER",
@@ -37,8 +41,11 @@ __all__ = [
     "AlertManager",
     "AlertRoute",
     "AlertRule",
+    "AlertSettings",
     "AlertState",
+    "AlertText",
     "AlertView",
+    "AlertsReloaded",
     "AlertsView",
     "EndSilence",
     "FilesRefused",
@@ -51,6 +58,7 @@ __all__ = [
     "OnMissing",
     "QueryAlerts",
     "Receiver",
+    "ReloadAlerts",
     "RuleGroup",
     "RuleView",
     "SilenceAdded",
@@ -62,6 +70,7 @@ __all__ = [
     "alert_files",
     "default_groups",
     "matcher",
+    "reload_alerts",
     "rules_text",
     "start_alerts",
 ]

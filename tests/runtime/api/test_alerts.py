@@ -76,7 +76,7 @@ async def test_alerts_over_the_metrics_of_the_system_in_one_store(
     path.write_text(RULES)
     postgres = kind == "postgres"
     store = request.getfixturevalue("postgres_url") if postgres else str(tmp_path / "metrics.db")
-    async with start(engine="inline", hosts=1, metrics=store) as system:
+    async with start(engine="inline", hosts=1, metrics=store, alerts=False) as system:
         system.meter.count("done_total")
         ref = await start_alerts(system, alert_files([path]), defaults=False)
         seen: list[AlertsView] = []
@@ -89,6 +89,8 @@ async def test_alerts_over_the_metrics_of_the_system_in_one_store(
             while not await is_evaluated():
                 pass
         view = seen[-1]
+        with pytest.raises(NameTaken, match="alert manager already"):
+            await start_alerts(system)
     assert [alert.name for alert in view.alerts] == ["Gone"]
     states = {rule.name: (rule.state, rule.missing) for rule in view.rules}
     assert states["Nothing"] == ("no_data", ("no_such_metric",))
