@@ -59,8 +59,8 @@ __all__ = [
 MakeEvaluator = Callable[[Context], Evaluator]
 """Makes the evaluator on the host of the alert manager; it travels there."""
 FILE_BYTES_MAX: Final = 8_000_000
-RELOAD_BYTES_MAX: Final = 500_000
-"""What is reloaded travels in one message of the admin API."""
+RELOAD_BYTES_MAX: Final = 250_000
+"""What is reloaded travels in one request, which has to be answered within seconds."""
 
 
 class Alerting(Starts, Protocol):
