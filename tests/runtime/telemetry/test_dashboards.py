@@ -167,7 +167,7 @@ async def unanswered(port: int) -> str:
     """The first query without a result, and why; empty when there is none."""
     for title, query in (*queries(), *rules()):
         # A rule has no result while all is well; without its threshold it has one.
-        shown = re.sub(r" > [0-9.]+$", "", query)
+        shown = re.sub(r" [<>] [0-9.]+$", "", query)
         shown = re.sub(r"^absent\((.*)\)$", r"\1", shown)  # What is there is not absent.
         try:
             answer = await ask(port, f"query?query={quote(filled(shown))}")
