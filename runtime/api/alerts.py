@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from callboard.actors.alerts.actor import AlertManager
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.alerts.files import AlertFiles, read_files
 from callboard.actors.alerts.messages import (
     ALERT_MANAGER,
@@ -38,6 +37,7 @@ from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import NameTaken, UsageError
 from callboard.messages.core.ref import Ref
+from callboard.runtime.telemetry.default_rules import default_groups
 
 from ..delivery.targets import make_targets
 from ..hosting.settings import Settings

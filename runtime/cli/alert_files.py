@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.alerts.delivery import ATTEMPT_S_MAX
 from callboard.actors.alerts.files import AlertFiles, rules_text
 from callboard.actors.alerts.grouping import Notification
@@ -19,6 +18,7 @@ from callboard.actors.alerts.ports import Target
 from callboard.actors.alerts.states import Alert, AlertState
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import shown
+from callboard.runtime.telemetry.default_rules import default_groups
 
 from ..api.alerts import alert_files, alert_texts, reload_request
 from ..delivery.targets import make_targets

@@ -1,7 +1,6 @@
 """Alerts: rules over metrics, the states of their alerts, receivers and silences."""
 
 from callboard.actors.alerts.actor import AlertManager
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.alerts.files import AlertFiles, rules_text
 from callboard.actors.alerts.grouping import Notification
 from callboard.actors.alerts.matching import matcher
@@ -29,8 +28,9 @@ from callboard.actors.alerts.rules import AlertRule, OnMissing, RuleGroup
 from callboard.actors.alerts.settings import AlertSettings
 from callboard.actors.alerts.states import Alert, AlertState
 from callboard.actors.alerts.window_evaluator import WindowEvaluator
-from callboard.actors.alerts.yaml_fields import FilesRefused
+from callboard.messages.core.yaml_fields import FilesRefused
 from callboard.runtime.api.alerts import alert_files, reload_alerts, start_alerts
+from callboard.runtime.telemetry.default_rules import default_groups
 
 __all__ = [
     "ALERT_MANAGER",

@@ -14,9 +14,9 @@ from callboard.actors.alerts.messages import AlertView
 from callboard.actors.alerts.routing import Receiver
 from callboard.actors.alerts.runner import AlertRunner
 from callboard.actors.alerts.storage import read_rows
-from callboard.actors.alerts.yaml_fields import FilesRefused
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import SpecError
+from callboard.messages.core.yaml_fields import FilesRefused
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from tests.thoroughness import examples

@@ -17,10 +17,10 @@ from callboard.actors.alerts.rules import AlertRule, RuleGroup
 from callboard.actors.alerts.settings import AlertSettings
 from callboard.actors.alerts.states import Alert
 from callboard.actors.alerts.storage import read_rows
-from callboard.actors.alerts.yaml_fields import FilesRefused
 from callboard.actors.metrics.ports import Sample
 from callboard.actors.metrics.tiers.worker import RunTiers
 from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.core.yaml_fields import FilesRefused
 from callboard.runtime.api.alerts import alert_files, reload_alerts, start_alerts
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.choose import read_model_store

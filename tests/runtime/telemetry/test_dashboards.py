@@ -20,9 +20,9 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.metrics.series import MetricKind, series_key
 from callboard.runtime.telemetry.dashboards import dashboard, scrape_configuration
+from callboard.runtime.telemetry.default_rules import default_groups
 from callboard.runtime.telemetry.exposition.figures import HostFigures
 from callboard.runtime.telemetry.exposition.member import NodeMember
 from callboard.runtime.telemetry.exposition.place import Place
