@@ -44,7 +44,7 @@ class ColumnRules:
         self._fields: Final[dict[str, Any]] = dict(said.pop("properties", {}))
         self._knows_all: Final = said.pop("type", "object") == "object" and not said
 
-    def suspects(self, columns: Columns, rows: int) -> Mask:
+    def suspects(self, columns: Columns, rows: int, *, nan_is_missing: bool = False) -> Mask:
         """For each row whether the validator has to look at it."""
         wrong = np.zeros(rows, np.bool_)
         if not self._knows_all or any(name not in columns for name in self._required):
@@ -57,6 +57,8 @@ class ColumnRules:
             if found is None:
                 return np.ones(rows, np.bool_)
             wrong |= found
+            if nan_is_missing and column.dtype.kind == "f":
+                wrong |= np.isnan(column)
         return wrong
 
 

@@ -13,6 +13,7 @@ from ..column_rules import ColumnRules
 from ..registry import StageEffects, StageSettings, StageType
 from ..schemas import ColumnCheck, is_of_columns, schema_problems
 from ..spec import PipelineStage, Schema
+from ..tables import is_table
 from .fields import expression, expressions, masked, reason_of
 
 __all__ = ["FILTER", "VALIDATE"]
@@ -89,7 +90,9 @@ class _Validate:
         right = np.ones(batch.rows, np.bool_)
         reasons: dict[int, list[str]] = {}
         if self._by_column is not None:
-            suspects = self._by_column.suspects(batch.columns, batch.rows)
+            suspects = self._by_column.suspects(
+                batch.columns, batch.rows, nan_is_missing=is_table(batch.data)
+            )
             for place in np.flatnonzero(suspects).tolist():
                 found = self._schema_reasons(batch.row(place))
                 if found:
