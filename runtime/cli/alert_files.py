@@ -75,13 +75,9 @@ def reload(*, files: Sequence[Path], as_json: bool, address: str | None, name: s
 async def _reload(
     files: Sequence[Path], place: Place
 ) -> tuple[str, Sequence[Path], AlertsReloaded]:
-    async with finding(None, place) as listed:
+    async with finding(None, place, takes_store=False) as listed:
         found = only_one(listed, "Name a detached system: --name. Python has `reload_alerts`.")
-        if found.source is None:
-            raise UsageError(
-                "no system that runs here has an alert manager.",
-                advice="The next system reads its files when it starts.",
-            )
+        assert found.source is not None, "only a system is found"
         paths = files or tuple(map(Path, found.view.files))
         if not paths:
             raise UsageError(

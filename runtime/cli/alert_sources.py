@@ -49,7 +49,9 @@ class Found:
 
 
 @contextlib.asynccontextmanager
-async def finding(url: str | None, place: Place) -> AsyncIterator[list[Found]]:
+async def finding(
+    url: str | None, place: Place, *, takes_store: bool = True
+) -> AsyncIterator[list[Found]]:
     """The alerts of the named store; or of the running systems; or else of the newest store.
 
     The systems can be asked until the end of `async with`. Raises `UsageError` when there are no
@@ -68,21 +70,24 @@ async def finding(url: str | None, place: Place) -> AsyncIterator[list[Found]]:
             if answer.view is not None
         ]
         if not found:
-            newest = _newest_store() if place == Place() else None
+            newest = _newest_store() if place == Place() and takes_store else None
             if newest is None:
-                raise _nothing(place, [f"{each.source} {each.problem}" for each in answers])
+                problems = [f"{each.source} {each.problem}" for each in answers]
+                raise _nothing(place, problems, takes_store=takes_store)
             found = [_in_store(newest)]
         yield found
 
 
-def _nothing(place: Place, problems: list[str]) -> UsageError:
-    advice = "A system has alerts if it keeps `metrics` in a file or on a server, or by `alerts`."
+def _nothing(place: Place, problems: list[str], *, takes_store: bool) -> UsageError:
+    advice = "A system has alerts with metrics in a file or on a server, or by the setting alerts."
     if problems:
         return UsageError(f"no system has alerts: {'; '.join(problems)}", advice=advice)
     if place != Place():
         return UsageError(place.nothing_runs.message, advice=place.nothing_runs.advice)
+    if not takes_store:
+        return UsageError("no system that runs here has alerts.", advice=advice)
     return UsageError(
-        "no system that runs here has an alert manager, and no store was found.",
+        "no system that runs here has alerts, and no store was found.",
         advice=f"Name a store: --store URL. {advice}",
     )
 

@@ -17,7 +17,7 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.core.names import shown
 
 from .alert_sources import Found, change_silences, finding, only_one
-from .figures import age, echo
+from .figures import age, counted, echo
 from .sources import Place
 
 __all__ = ["silence", "unsilence"]
@@ -57,7 +57,7 @@ def silence(
         click.echo(json.dumps({**data, "alerts": [alert.id for alert in covered]}))
         return
     words = ", ".join(map(matcher_text, made.matchers))
-    echo(f"silence {made.id}: {words} for {age(lasts_s)}; {len(covered):,} alerts now.")
+    echo(f"silence {made.id}: {words} for {age(lasts_s)}; {counted(len(covered), "alert")} now.")
 
 
 async def _silence(request: AddSilence, made: Silence, url: str | None, place: Place) -> Found:
