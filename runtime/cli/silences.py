@@ -57,7 +57,8 @@ def silence(
         click.echo(json.dumps({**data, "alerts": [alert.id for alert in covered]}))
         return
     words = ", ".join(map(matcher_text, made.matchers))
-    echo(f"silence {made.id}: {words} for {age(lasts_s)}; {counted(len(covered), "alert")} now.")
+    count = counted(len(covered), "alert")
+    echo(f"silence {made.id}: {words} for {age(lasts_s)}; {count} now.")
 
 
 async def _silence(request: AddSilence, made: Silence, url: str | None, place: Place) -> Found:
