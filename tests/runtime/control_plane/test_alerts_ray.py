@@ -52,7 +52,9 @@ async def test_alerts_survive_the_death_of_their_host(tmp_path: Path) -> None:
     store = str(tmp_path / "metrics.db")
     async with (
         serving() as server,
-        start(engine="ray", name="alerts", hosts=1, journal="off", metrics=store) as system,
+        start(
+            engine="ray", name="alerts", hosts=1, journal="off", metrics=store, alerts=False
+        ) as system,
     ):
         files = read_files([("rules.yml", RULES.replace("URL", f"{server.url}/hook"))])
         ref = await start_alerts(system, files, defaults=False, host=1)
