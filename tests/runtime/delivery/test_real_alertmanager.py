@@ -122,7 +122,7 @@ async def evaluating(evaluator: TableEvaluator, url: str) -> AsyncIterator[Alert
         await runner.close()
 
 
-def told(server: Server) -> dict[tuple[str, str], list[str]]:
+def notified(server: Server) -> dict[tuple[str, str], list[str]]:
     """For each alert the states that the hook of Alertmanager has heard of."""
     states: dict[tuple[str, str], list[str]] = {}
     for received in server.got:
@@ -144,7 +144,7 @@ async def test_alerts_fire_are_grouped_and_resolve_through_a_restart(tmp_path: P
 
         def heard(**wanted: Any) -> Callable[[], bool]:
             names = {"a": a, "odd": odd, "low": low}
-            return lambda: all(told(server).get(names[k]) == v for k, v in wanted.items())
+            return lambda: all(notified(server).get(names[k]) == v for k, v in wanted.items())
 
         async with evaluating(evaluator, real.url) as runner:
             async with real.running():
