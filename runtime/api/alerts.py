@@ -37,11 +37,11 @@ from callboard.messages.control.placement import Placement
 from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import NameTaken, UsageError
 from callboard.messages.core.ref import Ref
-from callboard.runtime.telemetry.default_rules import default_groups
 
 from ..delivery.targets import make_targets
 from ..hosting.settings import Settings
 from ..stores.choose import path_of, read_model_store
+from ..telemetry.default_rules import default_groups
 from .metrics import MEMORY, STORE_NAME, Starts, SystemMetrics, on_this_machine, open_windows
 from .tiers import open_archive
 

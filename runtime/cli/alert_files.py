@@ -18,10 +18,10 @@ from callboard.actors.alerts.ports import Target
 from callboard.actors.alerts.states import Alert, AlertState
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import shown
-from callboard.runtime.telemetry.default_rules import default_groups
 
 from ..api.alerts import alert_files, alert_texts, reload_request
 from ..delivery.targets import make_targets
+from ..telemetry.default_rules import default_groups
 from .alert_sources import finding, only_one
 from .figures import counted, echo
 from .outcome import ExitCode
