@@ -58,6 +58,7 @@ from ..executions.states import SystemStates
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from . import notices
+from .alerts import start_chosen_alerts
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
@@ -146,6 +147,7 @@ class System:
             durability=settings.durability,
             objects=objects_url(settings),
         )
+        await start_chosen_alerts(self, url)
 
     async def _attach(self) -> Submits:
         environment = self._environment
