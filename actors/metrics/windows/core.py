@@ -466,10 +466,13 @@ class ShardWindows:
     def _forget_series(self) -> None:
         """Give the series that are still needed new numbers, when half of all are not."""
         known = len(self._directory)
-        columns = self._opened.cells.columns
-        used = (columns.counts > 0) | (columns.revisions > 0) | columns.is_changed
-        rows = used.reshape(-1, self._opened.cells.capacity)
-        is_needed = np.logical_or.reduce(rows, axis=0)[:known]
+        opened, columns = self._opened, self._opened.cells.columns
+        is_needed = np.zeros(opened.cells.capacity, np.bool_)
+        for _, _, slot in opened:  # A slot that is free has any content.
+            cells = opened.cells.row(slot)
+            is_needed |= columns.counts[cells] > 0
+            is_needed |= (columns.revisions[cells] > 0) | columns.is_changed[cells]
+        is_needed = is_needed[:known]
         for source in self._sources.values():
             is_needed[source.numbers[source.numbers >= 0]] = True
         for part in self._late:
@@ -481,6 +484,7 @@ class ShardWindows:
         fields = renumber(self._state_fields(), is_needed, new)
         self._opened = OpenWindows(self.settings)
         self._directory = SeriesDirectory(self.settings)
+        self._gathering = Gathering(self._opened, self._directory)
         self._sources.clear()
         self._late.clear()
         self._late_count = 0
