@@ -33,6 +33,7 @@ LOGGER: Final = logging.getLogger("callboard.stores")
 DURABILITIES: Final = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 MAKING: Final = threading.Lock()
 """Held while a file is made: nobody connects to it before it is closed again."""
+NOT_WRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 BUSY_S: Final = 5.0
 """The longest wait for a lock of another process."""
 BUSY_RETRY_S: Final = 0.01
@@ -125,7 +126,7 @@ class Database:
                     os.close(open_private(self.path))
                 narrow(self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
             except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EROFS) or not self.path.exists():
+                if error.errno not in NOT_WRITABLE or not self.path.exists():
                     raise
                 # It cannot be written, and SQLite says so.
 
