@@ -9,7 +9,6 @@ takes the process down when another thread closes a connection during a call.
 """
 
 import contextlib
-import errno
 import logging
 import os
 import sqlite3
@@ -33,7 +32,6 @@ LOGGER: Final = logging.getLogger("callboard.stores")
 DURABILITIES: Final = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
 MAKING: Final = threading.Lock()
 """Held while a file is made: nobody connects to it before it is closed again."""
-NOT_WRITABLE: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 BUSY_S: Final = 5.0
 """The longest wait for a lock of another process."""
 BUSY_RETRY_S: Final = 0.01
@@ -121,14 +119,11 @@ class Database:
         connections of this process, and another process would remove the log that they write.
         """
         with MAKING:
-            try:
-                if not self.path.exists():
-                    os.close(open_private(self.path))
-                narrow(self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
-            except OSError as error:
-                if error.errno not in NOT_WRITABLE or not self.path.exists():
-                    raise
-                # It cannot be written, and SQLite says so.
+            if not self.path.exists():
+                os.close(open_private(self.path))
+            elif not os.access(self.path, os.W_OK):
+                return  # It cannot be written, and SQLite says so.
+            narrow(self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
 
     # --- connections ---------------------------------------------------------------------------
 
