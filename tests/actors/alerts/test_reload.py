@@ -149,7 +149,7 @@ async def test_a_manager_whose_store_is_away_refuses() -> None:
             await runner.reload(text())
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(texts=st.lists(st.text(max_size=40) | st.sampled_from([text()[0][1], "groups: []"])))
 def test_any_text_is_taken_or_refused(texts: list[str]) -> None:
     async def reload() -> None:

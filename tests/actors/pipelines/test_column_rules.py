@@ -77,7 +77,7 @@ def run(schema: Any, batch: DataBatch) -> tuple[list[tuple[int, tuple[str, ...]]
     return [(letter.position, letter.reasons) for letter in result.letters], result.batch
 
 
-@settings(max_examples=examples(600), deadline=None)
+@settings(max_examples=examples(600))
 @given(SCHEMAS, COLUMNS)
 def test_columns_are_refused_like_their_rows(schema: Any, columns: Any) -> None:
     batch = DataBatch.of_columns(columns)

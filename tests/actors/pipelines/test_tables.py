@@ -169,7 +169,7 @@ def test_what_is_no_table_is_refused() -> None:
 VALUES = st.integers(-5, 5) | st.none()
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 @given(st.lists(VALUES, max_size=12), st.data())
 def test_a_table_is_cut_like_its_rows(values: list[Any], data: st.DataObject) -> None:
     polars = pytest.importorskip("polars")
