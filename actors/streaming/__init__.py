@@ -1,0 +1,1 @@
+"""The stream hub: channels, their history and subscriptions, and what each client gets of them."""

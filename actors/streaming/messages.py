@@ -1,0 +1,116 @@
+"""What is streamed, and who asked for it: the contracts of the hub."""
+
+from enum import StrEnum, auto
+from typing import Any, Final
+
+from pydantic import Field
+
+from callboard.messages.control.principals import Principal
+from callboard.messages.core.contract import Contract
+
+__all__ = [
+    "CHANNEL_BYTES_MAX",
+    "EVENT_BYTES_MAX",
+    "AuthenticationInfo",
+    "ChannelKind",
+    "Publish",
+    "RateLimitConfig",
+    "StreamEvent",
+    "StreamFilter",
+    "StreamMetadata",
+    "StreamSubscription",
+]
+
+CHANNEL_BYTES_MAX: Final = 255
+"""The longest name of a channel, in bytes of UTF-8."""
+EVENT_BYTES_MAX: Final = 1 << 16
+"""The largest payload of an event, in bytes of JSON; larger ones are refused by name."""
+
+
+class ChannelKind(StrEnum):
+    """What a channel promises to a slow or absent client."""
+
+    JOURNAL = auto()
+    """Each event once: a slow client is cut off, and resumes from its position."""
+    NEWEST = auto()
+    """The newest value for each key; the values between are skipped, and counted."""
+    TAIL = auto()
+    """A line of events; the oldest is dropped when there is no room, and counted."""
+
+
+class StreamMetadata(Contract, name="callboard.streaming.metadata"):
+    """The flat part of an event, by which clients filter."""
+
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Texts by name: `type`, `source`, `host`, `level`, `execution` and others."""
+    version: int = Field(default=1, ge=1)
+    """The version of the payload's form."""
+
+
+class StreamEvent(Contract, name="callboard.streaming.event"):
+    """One event of a channel. The names follow the data-flow document."""
+
+    event_id: str
+    """An id that no other event of its channel has."""
+    event_type: str
+    """The kind of event, such as `execution.state_changed`."""
+    timestamp: float
+    """Seconds since 1970, by the clock of its source."""
+    source: str
+    """The path of the actor, or the name of the part, that it came from."""
+    payload: Any = None
+    """Plain values, as JSON has them."""
+    metadata: StreamMetadata = StreamMetadata()
+    """What clients filter by."""
+
+
+class Publish(Contract, name="callboard.streaming.publish"):
+    """Publish an event to a channel; `ctx.publish` sends it to the hub."""
+
+    channel: str
+    event: StreamEvent
+    key: str = ""
+    """In a channel of kind `newest`: the name of the value that this event replaces."""
+
+
+class StreamFilter(Contract, name="callboard.streaming.filter"):
+    """A condition on the tags of events: a comparison, or a combination of conditions."""
+
+    op: str = ""
+    """`and`, `or`, `not` for a combination; empty for a comparison."""
+    nodes: tuple["StreamFilter", ...] = ()
+    """The conditions that are combined."""
+    key: str = ""
+    """The name of the tag that is compared."""
+    cmp: str = ""
+    """`eq`, `neq`, `in`, `nin`, `ex`, `nex`, `sw`, `ew`, `ct`, `gt`, `gte`, `lt` or `lte`."""
+    val: str = ""
+    vals: tuple[str, ...] = ()
+
+
+class RateLimitConfig(Contract, name="callboard.streaming.rate_limit"):
+    """The most events that a subscription gets; the rest is counted, and the client is told."""
+
+    per_second: float = Field(gt=0.0)
+    burst: int = Field(default=1, ge=1)
+    """Events that may come at once."""
+
+
+class AuthenticationInfo(Contract, name="callboard.streaming.authentication"):
+    """Who subscribed, and until when the client is believed."""
+
+    principal: Principal
+    expires_at: float = Field(default=0.0, ge=0.0)
+    """Seconds since 1970; 0 for never."""
+
+
+class StreamSubscription(Contract, name="callboard.streaming.subscription"):
+    """One client's subscription to one channel."""
+
+    subscription_id: str
+    client_id: str
+    channel: str
+    filters: tuple[StreamFilter, ...] = ()
+    """All of them must hold."""
+    rate_limit: RateLimitConfig | None = None
+    authentication: AuthenticationInfo

@@ -1,0 +1,1 @@
+"""What feeds the hub's channels: the journal, the control plane, metrics, alerts and logs."""

@@ -1,0 +1,1 @@
+"""The web server of a system: page, API and streams on one port."""
