@@ -40,6 +40,7 @@ from callboard.messages.ports import (
     SupervisorPort,
 )
 
+from ..admin.extension import AdminExtension
 from ..telemetry.exposition.figures import HostFigures
 from ..telemetry.exposition.place import Place
 from ..telemetry.metrics import Publisher, Sinks
@@ -62,7 +63,7 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, Inventory)
+EXTENSIONS: Final = (Pools, Trees, Inventory, AdminExtension)
 """The extensions that every host has. Keyed actors need none: they have their recipe."""
 
 
@@ -266,7 +267,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, inventory, recorder),
+        extensions=(Pools, _trees, inventory, recorder, AdminExtension),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
     )
