@@ -22,8 +22,9 @@ class CentrifugoJson:
     """The codec of browsers and services."""
 
     name: Final = "centrifugo-json"
+    is_shared: Final = True
     is_text: Final = True
-    ping: Final = b"{}"
+    answers_pings: Final = True
 
     def decode(self, frame: bytes) -> list[tuple[int, Command | None]]:
         """The numbered commands of a frame; None is a pong. Raises `BadFrame`."""
@@ -32,13 +33,17 @@ class CentrifugoJson:
             raise BadFrame(f"A frame does not have 1 to {COMMANDS_MAX} commands.")
         return [command_of(_with_payloads(parse(line))) for line in lines]
 
-    def encode_reply(self, number: int, command: Command, reply: Reply | None) -> bytes:
+    def reply(self, number: int, command: Command, reply: Reply | None) -> bytes:
         """The answer to a command, without a line break."""
         return _write(fields_of_reply(number, command, reply))
 
-    def encode_push(self, push: Push) -> bytes:
+    def push(self, push: Push) -> bytes:
         """A push, without a line break."""
         return _write(fields_of_push(push))
+
+    def ping(self) -> bytes:
+        """An empty object, which clients answer with another."""
+        return b"{}"
 
     def join(self, parts: Sequence[bytes]) -> bytes:
         """Replies, pushes and pings as one frame."""

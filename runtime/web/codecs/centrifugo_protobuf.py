@@ -17,8 +17,9 @@ class CentrifugoProtobuf:
     """The codec of phones."""
 
     name: Final = "centrifugo-protobuf"
+    is_shared: Final = True
     is_text: Final = False
-    ping: Final = b"\0"
+    answers_pings: Final = True
 
     def decode(self, frame: bytes) -> list[tuple[int, Command | None]]:
         """The numbered commands of a frame; None is a pong. Raises `BadFrame`."""
@@ -34,14 +35,18 @@ class CentrifugoProtobuf:
             at += length
         return found
 
-    def encode_reply(self, number: int, command: Command, reply: Reply | None) -> bytes:
+    def reply(self, number: int, command: Command, reply: Reply | None) -> bytes:
         """The answer to a command, after its length."""
         fields = fields_of_reply(number, command, reply)
         return _after_its_length(fields)
 
-    def encode_push(self, push: Push) -> bytes:
+    def push(self, push: Push) -> bytes:
         """A push, after its length."""
         return _after_its_length(fields_of_push(push))
+
+    def ping(self) -> bytes:
+        """An empty message, which clients answer with another."""
+        return b"\0"
 
     def join(self, parts: Sequence[bytes]) -> bytes:
         """Replies, pushes and pings as one frame."""

@@ -8,15 +8,18 @@ and what we leave out is empty, as the protocol's clients do.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias, assert_never
 
-from callboard.actors.streaming.messages import StreamFilter
+from pydantic import ValidationError
+
+from callboard.actors.streaming.messages import RateLimitConfig, StreamFilter
 from callboard.actors.streaming.protocol import (
     Client,
     Command,
     Connect,
     Connected,
+    Dropped,
     Failed,
     HistoryPage,
     HistoryQuery,
@@ -44,9 +47,17 @@ from callboard.actors.streaming.protocol import (
     Unsubscribed,
 )
 
-from .payload import BadFrame, is_text
+from .payload import BadFrame, dump, is_text, parse
 
-__all__ = ["Fields", "Raw", "command_of", "fields_of_push", "fields_of_reply", "filter_of"]
+__all__ = [
+    "Fields",
+    "Raw",
+    "command_of",
+    "fields_of_push",
+    "fields_of_reply",
+    "filter_of",
+    "rate_limit_of",
+]
 
 Fields: TypeAlias = Mapping[str, Any]
 
@@ -117,9 +128,26 @@ def _subscribe(fields: Fields) -> Subscribe:
         recoverable=_flag(fields, "recoverable"),
         join_leave=_flag(fields, "join_leave"),
         filter=filter_of(fields["tf"]) if fields.get("tf") is not None else None,
+        rate_limit=_rate_limit(_raw(fields, "data")),
         data=_raw(fields, "data"),
         is_other_type=_number(fields, "type", NUMBER_MAX) > 0,
     )
+
+
+def _rate_limit(data: bytes) -> RateLimitConfig | None:
+    """Our own part of a subscription: `{"rate_limit": {"per_second": 5, "burst": 10}}`."""
+    asked = parse(data) if b'"rate_limit"' in data else None
+    return rate_limit_of(asked.get("rate_limit")) if isinstance(asked, Mapping) else None
+
+
+def rate_limit_of(fields: Any) -> RateLimitConfig | None:
+    """A rate limit in the protocol's form; None for none. Raises `BadFrame`."""
+    if fields is None:
+        return None
+    try:
+        return RateLimitConfig.model_validate(fields, strict=True)
+    except ValidationError:
+        raise BadFrame("A rate limit needs `per_second`, a number above 0, and `burst`.") from None
 
 
 def _history(fields: Fields) -> HistoryQuery:
@@ -325,6 +353,8 @@ def fields_of_push(push: Push) -> Fields:
             body = {"channel": push.channel, "leave": {"info": _client(push.client)}}
         case Message():
             body = {"message": {"data": Raw(push.data)}}
+        case Dropped():
+            body = {"message": {"data": Raw(dump({"dropped": asdict(push)}))}}
         case Unsubscribed():
             left = _present({"code": push.code, "reason": push.reason})
             body = {"channel": push.channel, "unsubscribe": left}

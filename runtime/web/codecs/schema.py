@@ -134,7 +134,7 @@ def _encode_field(field: _Field, value: Any) -> bytes:
         case "number" | "flag":
             return encode_varint(field.number << 3 | VARINT) + encode_varint(int(value))
         case "text":
-            data = value.encode("utf-8", "backslashreplace")
+            data: bytes = value.encode("utf-8", "backslashreplace")
         case "json":
             data = value.data
         case message:
