@@ -12,7 +12,7 @@ writes the bytes that `Session.take` gives, until that gives None:
 Replies and pushes share one queue, so a reply comes before the first push of what it begins.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from callboard.messages.control.principals import Principal
@@ -130,6 +130,13 @@ class Session(Protocol):
         Waits until there is something. What waited when the hub ended it is lost; clients resume.
         """
 
+    def take_now(self, bytes_max: int = FRAME_BYTES_MAX) -> bytes | None:
+        """Like `take`, but empty when nothing waits.
+
+        For a server that writes for many sessions in one task. After `on_ready` it takes until
+        it gets nothing; then `on_ready` is called again for what comes next.
+        """
+
     def end(self) -> None:
         """The socket is gone: forget the client. May be called twice."""
 
@@ -141,10 +148,17 @@ class SessionHub(Protocol):
     def is_full(self) -> bool:
         """Whether it takes no further connection; the server answers 503, or closes with 3504."""
 
-    def open(self, codec: Codec, remote: str, principal: Principal | None = None) -> Session:
+    def open(
+        self,
+        codec: Codec,
+        remote: str,
+        principal: Principal | None = None,
+        on_ready: Callable[[], None] | None = None,
+    ) -> Session:
         """A new connection from an address.
 
-        With a principal its token has been checked, and `Connect` needs none.
+        With a principal its token has been checked, and `Connect` needs none. `on_ready` is called
+        when something waits, or the hub has ended the session; it must not block or raise.
         """
 
 
@@ -184,7 +198,7 @@ class Feed(Protocol):
         """All events of the log up to this position have been given."""
 
     def is_wanted(self, channel: str) -> bool:
-        """Whether the channel has subscribers or a history here: others need no encoding."""
+        """Whether the channel has been used lately: others need no encoding."""
 
 
 class ChannelSource(Protocol):
@@ -201,7 +215,7 @@ class ChannelSource(Protocol):
         """Follow what it follows until cancelled. The hub starts it again after an error."""
 
     async def open(self, channel: str) -> None:
-        """The channel gets its first subscriber: `snapshot` must be right after this."""
+        """A client subscribes to the channel: `snapshot` must be right after this."""
 
     def snapshot(self, channel: str) -> bytes:
         """The present state as JSON, to which the next publication adds; empty for none."""
