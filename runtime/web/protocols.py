@@ -10,6 +10,7 @@ import json
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
 import h11
@@ -155,6 +156,8 @@ class StreamConnection(WebSocketsSansIOProtocol):
         self.conn.logger = LOGGER
         # With a debug level of websockets' own logger it would log frames, and so tokens.
         self.conn.debug = False
+        self.on_unblocked: Callable[[], None] = _nothing
+        """Called when the peer has taken what waited, so that `write` may go on."""
         self._stall: _Stall | None = None
         self._controls = 0
         self._counted_at = 0.0
@@ -174,16 +177,8 @@ class StreamConnection(WebSocketsSansIOProtocol):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the peer does not take what waits: `write` no more until `unblocked`."""
+        """Whether the peer does not take what waits: `write` no more until `on_unblocked`."""
         return not self.writable.is_set()
-
-    async def unblocked(self, timeout_s: float) -> bool:
-        """Whether the peer has taken what waited, or is gone, within this time."""
-        try:
-            await asyncio.wait_for(self.writable.wait(), timeout_s)
-        except TimeoutError:
-            return False
-        return True
 
     def write(self, message: bytes, *, is_text: bool) -> None:
         """Send one message, which the peer reads as text or as bytes."""
@@ -234,11 +229,13 @@ class StreamConnection(WebSocketsSansIOProtocol):
         super().resume_writing()
         if self._stall is not None:
             self._stall.end()
+        self.on_unblocked()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         if self._stall is not None:
             self._stall.end()
+        self.on_unblocked = _nothing
         super().connection_lost(exc)
 
     def handle_ping(self) -> None:
@@ -275,6 +272,10 @@ def stream_connection(scope: Any) -> StreamConnection:
     found = scope["extensions"][CONNECTION]
     assert isinstance(found, StreamConnection)
     return found
+
+
+def _nothing() -> None:
+    pass
 
 
 def _cut(reason: str) -> str:

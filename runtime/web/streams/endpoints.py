@@ -16,7 +16,14 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from callboard.actors.streaming.messages import RateLimitConfig
-from callboard.actors.streaming.ports import Authenticator, Closing, Refused, Session, SessionHub
+from callboard.actors.streaming.ports import (
+    FRAME_BYTES_MAX,
+    Authenticator,
+    Closing,
+    Refused,
+    Session,
+    SessionHub,
+)
 from callboard.actors.streaming.protocol import Connect, Disconnect, ErrorCode, Subscribe
 from callboard.messages.control.principals import LOCAL, Principal
 
@@ -32,7 +39,7 @@ from ..protocols import StreamConnection, stream_connection
 from ..settings import WebLimits
 from .events import EventStream
 from .unknown import UnknownSockets
-from .websocket import SocketCodec, Stream
+from .websocket import SocketCodec, Stream, Writer
 
 __all__ = ["CENTRIFUGO_PATH", "PLAIN_PATH", "Streams"]
 
@@ -76,6 +83,9 @@ class Streams:
         self._none_open: Final = asyncio.Event()
         self._none_open.set()
         self._is_ending = False
+        self._writer: Final = Writer()
+        self.frame_bytes_max = FRAME_BYTES_MAX
+        """The size up to which events are joined into one frame; 1 for one event a frame."""
         self.router.add_api_route(
             "/v1/stream",
             self.events,
@@ -107,7 +117,7 @@ class Streams:
     async def _websocket(
         self, scope: Scope, receive: Receive, send: Send, path: str, known: "_Once"
     ) -> None:
-        hub = self.hub
+        hub, is_plain = self.hub, path == PLAIN_PATH
         if hub is None or self._is_ending or hub.is_full:
             await self._accept_and_close(
                 scope, receive, send, FULL if hub is not None and hub.is_full else SHUTDOWN
@@ -116,27 +126,26 @@ class Streams:
         try:
             principal = await self._principal(scope)
         except Refused as error:
-            is_plain = path == PLAIN_PATH
             refused = Closing(Disconnect.INVALID_TOKEN, error.message)
             closing = UNAUTHORIZED if is_plain else refused
             await self._accept_and_close(scope, receive, send, closing)
             return
-        codec, subprotocol = (PlainJson(), None) if path == PLAIN_PATH else _codec(scope)
+        codec, subprotocol = (PlainJson(), None) if is_plain else _codec(scope)
         connection = await _accept(scope, receive, send, subprotocol)
-        if path == PLAIN_PATH:
+        if is_plain:
             connection.keep_alive(KEEP_ALIVE_S)
-        session = self._begin(hub.open(codec, _address(scope), principal))
         stream = Stream(
             connection,
-            session,
             codec,
             self._limits,
             known=known,
-            closings=PLAIN_CLOSINGS if path == PLAIN_PATH else {},
-            is_joined=path != PLAIN_PATH,
+            closings=PLAIN_CLOSINGS if is_plain else {},
+            is_joined=not is_plain,
+            frame_bytes_max=self.frame_bytes_max,
         )
+        session = self._begin(stream.begin(hub, _address(scope), principal, self._writer))
         try:
-            await stream.run(receive)
+            await stream.run(receive, introduces=is_plain and principal is not None)
         finally:
             self._end(session)
 

@@ -1,8 +1,9 @@
 """One WebSocket: its frames to a session of the hub, and the session's frames back.
 
-One task reads, and the next frame waits until the session has handled the one before. Another task
-writes what the session has for it, joined. A peer that does not read lets the session's own queue
-grow, so that the hub sees how old its head is, and decides.
+One task reads, and the next frame waits until the session has handled the one before. No task
+writes: the hub says which sessions have something, and `Writer` takes it from all of them in the
+next step of the loop, so that what was published in one step leaves in one frame. A peer that does
+not read lets the session's own queue grow: the hub sees how old its head is, and decides.
 """
 
 import asyncio
@@ -10,18 +11,39 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
-from callboard.actors.streaming.ports import Closing, Codec, Session
+from callboard.actors.streaming.ports import FRAME_BYTES_MAX, Closing, Codec, Session, SessionHub
 from callboard.actors.streaming.protocol import Command, Connect, Disconnect
+from callboard.messages.control.principals import Principal
 
 from ..codecs.payload import BadFrame
 from ..protocols import StreamConnection
 from ..settings import WebLimits
 
-__all__ = ["SocketCodec", "Stream"]
+__all__ = ["SocketCodec", "Stream", "Writer"]
 
 LOGGER: Final = logging.getLogger("callboard.web")
-BLOCKED_CHECK_S: Final = 1.0
-"""How often a writer that waits for its peer looks whether the hub has ended the session."""
+
+
+class Writer:
+    """Writes for all streams of a server, each in the step after the hub has called it ready."""
+
+    def __init__(self) -> None:
+        self._ready: list[Stream] = []
+
+    def ready(self, stream: "Stream") -> None:
+        """Something waits for this stream, or the hub has ended it."""
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._ready.append(stream)
+
+    def _write(self) -> None:
+        ready, self._ready = self._ready, []
+        for stream in ready:
+            try:
+                stream.write()
+            except Exception:
+                LOGGER.exception("a stream failed")
+                stream.session.refuse(Disconnect.INTERNAL, "internal error")
 
 
 class SocketCodec(Codec, Protocol):
@@ -41,46 +63,54 @@ class Stream:
     def __init__(
         self,
         connection: StreamConnection,
-        session: Session,
         codec: SocketCodec,
         limits: WebLimits,
         *,
         known: Callable[[], None],
         closings: Mapping[int, Closing],
-        is_joined: bool,
+        is_joined: bool = True,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> None:
-        """`known` is called once, when the client has said who it is, or is gone.
+        """`known` is called when the client has said who it is.
 
         `closings` has other codes and reasons for some of the hub's; without `is_joined` each
         line of a frame becomes a message of its own.
         """
         self._connection: Final = connection
-        self._session: Final = session
         self._codec: Final = codec
         self._limits: Final = limits
         self._known: Final = known
         self._closings: Final = closings
         self._is_joined: Final = is_joined
+        self._frame_bytes_max: Final = frame_bytes_max
         self._is_known = False
+        self.session: Session
 
-    async def run(self, receive: Callable[[], Any]) -> None:
-        """Serve the connection until one side ends it."""
-        writer = asyncio.create_task(self._write(), name="callboard-stream")
-        loop = asyncio.get_running_loop()
-        stale = loop.call_later(self._limits.unknown_s, self._end_stale)
+    def begin(
+        self, hub: SessionHub, remote: str, principal: Principal | None, writer: Writer
+    ) -> Session:
+        """Open the session."""
+
+        def ready() -> None:
+            writer.ready(self)
+
+        self._connection.on_unblocked = ready
+        self.session = hub.open(self._codec, remote, principal, ready)
+        return self.session
+
+    async def run(self, receive: Callable[[], Any], *, introduces: bool) -> None:
+        """Serve the connection until one side ends it; `introduces` connects for the client."""
         try:
-            if self._session.principal is not None:
-                await self._session.handle(1, Connect())
+            if introduces:
+                await self.session.handle(0, Connect())
+                self._note_known()
             await self._read(receive)
         except Exception:
             LOGGER.exception("a stream failed")
-            self._session.refuse(Disconnect.INTERNAL, "internal error")
-            await writer
+            self.session.refuse(Disconnect.INTERNAL, "internal error")
+            self.write()
         finally:
-            stale.cancel()
-            self._session.end()
-            writer.cancel()
-            self._note_known(is_gone=True)
+            self.session.end()
 
     async def _read(self, receive: Callable[[], Any]) -> None:
         while True:
@@ -92,15 +122,15 @@ class Stream:
             try:
                 commands = self._codec.decode(self._frame(message))
             except BadFrame as error:
-                self._session.refuse(Disconnect.BAD_REQUEST, error.message)
+                self.session.refuse(Disconnect.BAD_REQUEST, error.message)
                 continue
             for number, command in commands:
-                if self._session.closing is not None:
+                if self.session.closing is not None:
                     break
                 if command is None:
-                    self._session.pong()
+                    self.session.pong()
                 else:
-                    await self._session.handle(number, command)
+                    await self.session.handle(number, command)
             self._note_known()
 
     def _frame(self, message: MutableMapping[str, Any]) -> bytes:
@@ -112,25 +142,23 @@ class Stream:
             raise BadFrame("The first message is too large.")
         return frame
 
-    async def _write(self) -> None:
-        session, connection, is_text = self._session, self._connection, self._codec.is_text
-        while (frame := await session.take()) is not None:
+    def write(self) -> None:
+        """Write what waits, as far as the peer takes it."""
+        connection, session, is_text = self._connection, self.session, self._codec.is_text
+        while not connection.is_blocked:
+            frame = session.take_now(self._frame_bytes_max)
+            if not frame:
+                break
             if self._is_joined:
                 connection.write(frame, is_text=is_text)
             else:
                 for line in frame.split(b"\n"):
                     connection.write(line, is_text=is_text)
-            while connection.is_blocked and session.closing is None:
-                await connection.unblocked(BLOCKED_CHECK_S)
         closing = session.closing
         if closing is not None:
             connection.end(*self._closings.get(closing.code, closing))
 
-    def _end_stale(self) -> None:
-        if not self._is_known and self._session.principal is None:
-            self._session.refuse(Disconnect.STALE, "not authenticated in time")
-
-    def _note_known(self, *, is_gone: bool = False) -> None:
-        if not self._is_known and (is_gone or self._session.principal is not None):
+    def _note_known(self) -> None:
+        if not self._is_known and self.session.principal is not None:
             self._is_known = True
             self._known()
