@@ -22,23 +22,18 @@ from .channel import Channel
 from .core import RESUBSCRIBE, Connection, HubCore
 from .history import cut
 from .limits import HubLimits
-from .messages import ChannelKind, Outbound
+from .messages import ChannelKind, Outbound, is_reserved
 from .ports import Authenticator, ChannelSource, Codec, Methods, Page, Refused
 from .protocol import Client, ErrorCode, Failed, Publication, PublishCommand, Unsubscribed
 from .sessions import OpenSession
 
-__all__ = ["RESERVED", "Hub", "NoMethods", "SourceFeed"]
+__all__ = ["Hub", "NoMethods", "SourceFeed"]
 
 LOGGER: Final = logging.getLogger("callboard.hub")
 RETRY: Final = Backoff(min_s=0.1, max_s=5.0)
 TICK_S: Final = 0.5
 REVOKED_EACH_S: Final = 0.4
 """A revoked token ends its connections within a second."""
-RESERVED: Final = (
-    "system", "executions", "execution:", "events", "metrics:", "alerts", "letters", "logs:",
-    "pipelines", "connections", "approvals",
-)  # fmt: skip
-"""Channels that only sources publish to; a name that ends with a colon covers all behind it."""
 
 
 class NoMethods:
@@ -231,10 +226,7 @@ class Hub:
 
     def is_reserved(self, channel: str) -> bool:
         """Whether only sources publish to a channel."""
-        named = any(
-            channel.startswith(name) if name.endswith(":") else channel == name for name in RESERVED
-        )
-        return named or self._source_of(channel) is not None
+        return is_reserved(channel) or self._source_of(channel) is not None
 
     def _source_of(self, channel: str) -> ChannelSource | None:
         for source in self._sources:
