@@ -110,8 +110,8 @@ class Hub:
         self._sessions: Final[dict[str, OpenSession]] = {}
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self.source_failures = 0
-        self.dropped_oversize = 0
-        """Events that were larger than an event may be."""
+        self.cut_events = 0
+        """Events that were larger than an event may be, and lost their payload."""
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -269,7 +269,8 @@ class Hub:
             page = await channel.source.read(channel.name, after, limits.replay_events_max)
         if page is None:
             return None
-        kept = cut(list(page.publications), limits.replay_events_max, limits.replay_bytes_max)
+        found = [self._bounded(each) for each in page.publications]
+        kept = cut(found, limits.replay_events_max, limits.replay_bytes_max)
         is_whole = len(kept) == len(page.publications)
         return Page(kept, page.seen if is_whole else kept[-1].offset)
 
@@ -284,11 +285,14 @@ class Hub:
 
     def publish(self, channel: Channel, publication: Publication) -> None:
         """Publish to the clients of this hub."""
-        if len(publication.data) > self.core.limits.event_bytes_max:
-            publication = _without_payload(publication)
-            self.dropped_oversize += 1
-        self.core.publish(channel, publication, self.now())
+        self.core.publish(channel, self._bounded(publication), self.now())
         self.perform()
+
+    def _bounded(self, publication: Publication) -> Publication:
+        if len(publication.data) > self.core.limits.event_bytes_max:
+            self.cut_events += 1
+            return _without_payload(publication)
+        return publication
 
     def publish_outbound(self, items: Sequence[Outbound]) -> None:
         """Publish what actors and clients of any host have sent to all hubs."""
