@@ -437,6 +437,10 @@ class System:
         """The meter of this driver; see `Context.meter`."""
         return self._host.meter
 
+    def publish(self, channel: str, event: Contract, *, key: str = "") -> bool:
+        """Publish an event to a channel of the stream hub; see `Context.publish`."""
+        return self._host.publishing.publish(channel, event, source=self._host.name, key=key)
+
     # --- executions -----------------------------------------------------------------------------
 
     def submit(
