@@ -39,7 +39,7 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
-from ..admin.errors import AccessDenied, NotServed, UnknownExecution, UnknownJob
+from ..admin.errors import AccessDenied, NotServed, StaleVersion, UnknownExecution, UnknownJob
 
 __all__ = ["MEDIA_TYPE", "install_problems", "problem", "problem_of", "refusal", "send_problem"]
 
@@ -62,6 +62,7 @@ STATUSES: Final[Mapping[type[CallboardError], int]] = {
     Cancelled: 503,
     HandlerFailed: 502,
     AccessDenied: 403,
+    StaleVersion: 412,
     UnknownExecution: 404,
     UnknownJob: 404,
     NotServed: 503,
