@@ -1,16 +1,19 @@
 """The hub as an actor: supervised, in a process of its own, with the server of its clients.
 
-    props(StreamHub, make_parts)                          # with an isolated host
+    await system.spawn(props(StreamHub, make_parts), offer=True)     # and an isolated host
 
 `make_parts` runs on the hub's host and gives what the hub is made of: tokens, sources, methods and
 the server. Deliveries never leave that process. Each hub of a system takes all events: it offers
 `PublishBatch`, and reads the journal by itself.
 """
 
+import asyncio
 import logging
+import time
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import Contract, Request
@@ -22,6 +25,7 @@ from ..kernel.inspection.metric_sources import Name, Reading
 from .hub import Hub
 from .limits import HubLimits
 from .messages import Outbound, PublishBatch
+from .polled import PolledSource
 from .ports import Authenticator, ChannelSource, Edge, Methods
 
 __all__ = [
@@ -35,6 +39,10 @@ __all__ = [
 
 LOGGER: Final = logging.getLogger("callboard.hub")
 CONNECTIONS_SHOWN_MAX: Final = 500
+CONNECTIONS: Final = "connections"
+"""The channel of the hub's own connections."""
+CONNECTIONS_S: Final = 2.0
+CONNECTIONS_FOLLOWED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,8 @@ class HubParts:
     """Gives what clients publish to all hubs; without it, to the clients of this hub."""
     close: Callable[[], Awaitable[None]] | None = None
     """Releases what the parts hold."""
+    wall_time: Callable[[], float] = time.time
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex
 
 
 class ConnectionView(Contract, name="callboard.streaming.connection_view"):
@@ -112,12 +122,22 @@ class StreamHub(Actor):
     async def started(self, ctx: Context) -> None:
         """Follow the sources, and serve. Raises what the server raises."""
         parts = self._parts = self._make_parts(ctx)
+        connections = PolledSource(
+            CONNECTIONS,
+            self._connection_values,
+            every_s=CONNECTIONS_S,
+            wall_time=parts.wall_time,
+            new_id=parts.new_id,
+        )
         hub = self._hub = Hub(
             parts.authenticator,
-            parts.sources,
+            (*parts.sources, connections),
             methods=parts.methods,
             spread=parts.spread,
             limits=parts.limits,
+            now=asyncio.get_running_loop().time,
+            wall=parts.wall_time,
+            new_id=parts.new_id,
         )
         hub.start()
         try:
@@ -173,6 +193,18 @@ class StreamHub(Actor):
             figures=dict(hub.core.figures()),
             accounts=dict(hub.core.accounts()._asdict()),
         )
+
+    async def _connection_values(self) -> dict[str, Any]:
+        hub = self._running()
+        views = connection_views(hub, CONNECTIONS_FOLLOWED)
+        values: dict[str, Any] = {
+            view.client: view.model_dump(mode="json", exclude={"age_s"}) for view in views
+        }
+        values["hub"] = {
+            "figures": dict(hub.core.figures()),
+            "accounts": hub.core.accounts()._asdict(),
+        }
+        return values
 
     def _reading(self) -> Reading:
         hub = self._running()
