@@ -65,7 +65,7 @@ STATUSES: Final[Mapping[type[CallboardError], int]] = {
     StaleVersion: 412,
     UnknownExecution: 404,
     UnknownJob: 404,
-    NotServed: 503,
+    NotServed: 404,
 }
 """The status of an error; a class that is not here has that of the nearest that it extends."""
 CODES: Final[Mapping[int, tuple[int, str]]] = {

@@ -35,6 +35,13 @@ __all__ = ["entry_routes"]
 COOKIE: Final = "callboard_session"
 LIFE_S_MAX: Final = 366 * 86_400.0
 PARAMETERS_MAX: Final = 50
+OF_PROMETHEUS: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "description": "Prometheus' own form of a refusal, or a problem.",
+        "content": {**PROBLEMS[400]["content"], "application/json": {"schema": {"type": "object"}}},
+    }
+    for status in (400, 422, 503)
+}
 FORM: Final = "application/x-www-form-urlencoded"
 Session = Annotated[str, Cookie(alias=COOKIE, max_length=4_096)]
 OwnHeader = Annotated[
@@ -278,14 +285,22 @@ def _sending_routes(router: APIRouter, api: Api) -> None:
 
 
 def _prometheus_routes(router: APIRouter) -> None:
-    @router.get("/api/v1/{path:path}", summary="Prometheus' read API: by URL", tags=["prometheus"])
+    @router.get(
+        "/api/v1/{path:path}",
+        summary="Prometheus' read API: by URL",
+        tags=["prometheus"],
+        responses=OF_PROMETHEUS,
+    )
     async def by_url(
         request: HttpRequest, asker: From, path: Annotated[str, Path(max_length=300)]
     ) -> Response:
         return await _prometheus(asker, path, request.query_params.multi_items())
 
     @router.post(
-        "/api/v1/{path:path}", summary="Prometheus' read API: by form", tags=["prometheus"]
+        "/api/v1/{path:path}",
+        summary="Prometheus' read API: by form",
+        tags=["prometheus"],
+        responses=OF_PROMETHEUS,
     )
     async def by_form(
         request: HttpRequest, asker: From, path: Annotated[str, Path(max_length=300)]

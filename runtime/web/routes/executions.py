@@ -31,7 +31,7 @@ from .shapes import EventRow, EventsAnswer, ExecutionsAnswer, SubTasksAnswer
 
 __all__ = ["execution_reads", "tag_of"]
 
-NAME_CHARS_MAX: Final = 300
+NAME_CHARS_MAX: Final = 200
 FIELDS_BYTES_MAX: Final = 100_000
 """The fields of one event that are larger as JSON are left out."""
 PLACE: Final = ((int, float, str), str)
