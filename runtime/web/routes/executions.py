@@ -132,9 +132,12 @@ def _event_routes(router: APIRouter) -> None:
         limit: Limit = 50,
         after: After = "",
         order: Literal["asc", "desc"] = "asc",
+        after_version: Annotated[
+            int, Query(ge=0, lt=2**62, description="Begin after this event, without a cursor.")
+        ] = 0,
     ) -> Response:
         name = f"execution events {order}"
-        place = place_in(name, after, int) or [0]
+        place = place_in(name, after, int) or [after_version]
         page: JournalPage = await asker.ask(
             ReadJournal(
                 stream=stream_of(execution_id),
