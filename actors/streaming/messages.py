@@ -13,7 +13,9 @@ __all__ = [
     "EVENT_BYTES_MAX",
     "AuthenticationInfo",
     "ChannelKind",
+    "Outbound",
     "Publish",
+    "PublishBatch",
     "RateLimitConfig",
     "StreamEvent",
     "StreamFilter",
@@ -71,6 +73,27 @@ class Publish(Contract, name="callboard.streaming.publish"):
     event: StreamEvent
     key: str = ""
     """In a channel of kind `newest`: the name of the value that this event replaces."""
+
+
+class Outbound(Contract, name="callboard.streaming.outbound"):
+    """An event on its way to the hubs, encoded."""
+
+    channel: str
+    data: bytes
+    """The event as JSON."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    key: str = ""
+    time_ms: int = 0
+    user: str = ""
+    """Who published it, if a client did."""
+    client: str = ""
+    """The id of that client."""
+
+
+class PublishBatch(Contract, name="callboard.streaming.publish_batch"):
+    """Events for one hub, in their order. Hubs offer this contract."""
+
+    items: tuple[Outbound, ...]
 
 
 class StreamFilter(Contract, name="callboard.streaming.filter"):

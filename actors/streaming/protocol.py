@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from .messages import StreamFilter
+from .messages import RateLimitConfig, StreamFilter
 
 __all__ = [
     "Client",
@@ -18,6 +18,7 @@ __all__ = [
     "Connect",
     "Connected",
     "Disconnect",
+    "Dropped",
     "ErrorCode",
     "Failed",
     "HistoryPage",
@@ -117,6 +118,8 @@ class Publication:
     offset: int = 0
     """Its position in the channel; 0 in a channel without positions."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    epoch: str = ""
+    """The epoch in which its offset counts."""
     time_ms: int = 0
     info: Client | None = None
     """Who published it, if a client did."""
@@ -154,6 +157,7 @@ class Subscribe:
     recoverable: bool = False
     join_leave: bool = False
     filter: StreamFilter | None = None
+    rate_limit: RateLimitConfig | None = None
     data: bytes = NO_BYTES
     is_other_type: bool = False
     """Whether it asks for a kind of subscription that the hub does not have (refused with 108)."""
@@ -368,4 +372,18 @@ class Message:
     data: bytes
 
 
-Push = Publication | Join | Leave | Message | Unsubscribed
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Events of a channel that the client does not get, because it is slow or wants few."""
+
+    channel: str
+    count: int
+    reason: str
+    """`slow` or `rate`."""
+    first: int = 0
+    """The lowest offset that was left out."""
+    last: int = 0
+    """The highest offset that was left out; those between need not be left out."""
+
+
+Push = Publication | Join | Leave | Message | Dropped | Unsubscribed
