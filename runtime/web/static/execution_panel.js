@@ -35,8 +35,9 @@ export class ExecutionPanel {
     this.timelineCard = card("Attempts over time", element("div", { class: "card-tools" }, this.by), this.timeline.element, this.timelineNote);
     this.tabs = new Choices({ label: "Parts", onChoose: (tab) => page.setQuery({ tab: tab === "tasks" ? "" : tab }) });
     this.body = element("div", { class: "tab-body" });
-    this.split = new Split([this.tabs.element, this.body], { onClose: () => page.setQuery({ task: "", event: "" }, { isQuiet: true }) });
-    this.element = element("div", { class: "view" }, this.head, this.notice, this.timelineCard, this.split.element);
+    this.split = new Split([this.timelineCard, this.tabs.element, this.body], { onClose: () => page.setQuery({ task: "", event: "" }, { isQuiet: true }) });
+    this.split.element.classList.add("scrolls");
+    this.element = element("div", { class: "view" }, this.head, this.notice, this.split.element);
     this.tasks = this.taskList();
     this.events = this.eventList();
   }

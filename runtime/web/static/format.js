@@ -107,7 +107,7 @@ export function moments(at) {
 /** A value of a metric in its unit, which the end of the metric's name says. */
 export function measured(value, metric) {
   if (/(_seconds|_s|_seconds_sum|_latency)$/.test(metric)) return duration(value);
-  return /_bytes(_total)?$/.test(metric) ? bytes(value) : brief(value);
+  return /_bytes(_total)?$/.test(metric) ? `${brief(value)}B` : brief(value);
 }
 
 /** A text as one word of a POSIX shell. */

@@ -3,7 +3,7 @@
 import { element, fill, put } from "./dom.js";
 
 const MARGIN_ROWS = 8;
-const WIDE_PX = 760;
+const GAP_PX = 12, SIDES_PX = 44;
 
 /** The first and one past the last row to draw. Pure. */
 export function rowsInSight(scrollTop, viewHeight, rowHeight, count) {
@@ -19,6 +19,12 @@ export function scrollFor(index, scrollTop, viewHeight, rowHeight) {
   return top + rowHeight > scrollTop + viewHeight ? top + rowHeight - viewHeight : scrollTop;
 }
 
+/** The width that columns need at least. Pure. */
+export function widthOf(columns) {
+  const least = columns.map((column) => Number(/\d+/.exec(column.track ?? "0")[0]));
+  return least.reduce((sum, width) => sum + width, SIDES_PX + GAP_PX * (columns.length - 1));
+}
+
 /**
  * A list with a head. Each column has `title`, `track` (its share of the grid) and `cell(row)`, and
  * may have `sort` (the name of its order), `isNumber`, and `isWide` (left off in narrow places).
@@ -32,6 +38,7 @@ export class VirtualList {
     this.selected = "";
     this.sorted = "";
     this.isWide = true;
+    this.least = widthOf(columns);
     this.head = element("div", { class: "list-head", role: "row" });
     this.sheet = element("div", { class: "list-sheet", role: "presentation" });
     this.view = element("div", { class: "list-view", tabindex: "0", role: "rowgroup" }, this.sheet);
@@ -43,6 +50,7 @@ export class VirtualList {
     this.watcher = new ResizeObserver(() => this.resized());
     this.watcher.observe(this.element);
     this.frame = 0;
+    this.element.style.setProperty("--row", `${rowHeight}px`);
     this.drawHead();
   }
 
@@ -94,7 +102,7 @@ export class VirtualList {
   }
 
   resized() {
-    const isWide = this.element.clientWidth >= WIDE_PX;
+    const isWide = this.element.clientWidth >= this.least;
     if (isWide !== this.isWide) {
       this.isWide = isWide;
       this.drawHead();

@@ -90,10 +90,13 @@ export class Paging {
     }
     const wasOnePage = this.rows.length <= PAGE_ROWS;
     await this.fetch({}, (items, next) => {
-      const fresh = new Map(items.map((row) => [this.keyOf(row), row]));
-      const rest = wasOnePage ? [] : this.rows.slice(PAGE_ROWS).filter((row) => !fresh.has(this.keyOf(row)));
+      const fresh = new Set(items.map(this.keyOf));
+      // What follows the last row that both have; with no such row the list begins again.
+      const last = this.rows.findLastIndex((row) => fresh.has(this.keyOf(row)));
+      const keepsRest = !wasOnePage && next && last >= 0;
+      const rest = keepsRest ? this.rows.slice(last + 1) : [];
       this.rows = items.concat(rest);
-      return wasOnePage || !next ? next : this.next;
+      return keepsRest ? this.next : next;
     });
   }
 

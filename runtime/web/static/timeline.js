@@ -9,9 +9,8 @@ const ROW_PX = 18;
 const GROUP_PX = 20;
 const CELLS_PX = 36;
 const AXIS_PX = 24;
-const HEIGHT_MAX_PX = 520;
+const HEIGHT_MAX_PX = 400;
 const LEFT_PX = 8;
-const HEAD_PX = 200;
 const SPAN_MIN_S = 1e-5;
 
 /**
@@ -289,11 +288,12 @@ export class Timeline {
     draw.textAlign = "left";
     draw.fillStyle = colors.ink;
     const mark = isFolded(group) ? "▸" : "▾";
-    draw.fillText(`${mark} ${clipped(group.label, 26)}`, 2, y + GROUP_PX / 2 + 1);
+    const said = `${mark} ${clipped(group.label, 40)}`;
+    draw.fillText(said, 2, y + GROUP_PX / 2 + 1);
     draw.fillStyle = colors.soft;
     const failed = group.failures ? `, ${counted(group.failures)} failed` : "";
     const left = group.bars_left_off ? `, ${counted(group.bars_left_off)} shortest not drawn` : "";
-    draw.fillText(`${counted(group.attempts)} attempts${failed}${left}`, HEAD_PX, y + GROUP_PX / 2 + 1);
+    draw.fillText(`${counted(group.attempts)} attempts${failed}${left}`, 16 + draw.measureText(said).width, y + GROUP_PX / 2 + 1);
   }
 
   drawRow(draw, colors, { bars, y }) {

@@ -45,6 +45,7 @@ export function stepFor(span, points = POINTS) {
 
 /** A text of a series: its tags, or its name. Pure. */
 export function labelOf({ metric, tags }) {
+  if (tags.length === 1 && !metric) return tags[0][1];
   const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
   return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
 }
