@@ -31,6 +31,7 @@ from callboard.messages.storage.errors import ResultLost
 from ..kernel.failures import deciding_error
 from .collector import Collector
 from .handle import ExecutionHandle
+from .history.changes import was_cancelled
 from .history.fold import ExecutionHistory
 from .history.recorder import Recorder
 from .history.replay import Replay
@@ -319,9 +320,9 @@ class Execution(Generic[ResultT]):
 
     # --- stopping ------------------------------------------------------------------------
 
-    def cancel(self) -> bool:
+    def cancel(self, by: str = "") -> bool:
         """See `ExecutionHandle.cancel`."""
-        return self._stop(self._cancelled())
+        return self._stop(was_cancelled(self.id, self._job.name, by))
 
     async def cancel_task(self, task_id: str) -> bool:
         """See `ExecutionHandle.cancel_task`."""
@@ -363,7 +364,7 @@ class Execution(Generic[ResultT]):
         return self._stopped_by is not None or self._is_let_go or self._host.ends_task(error)
 
     def _cancelled(self) -> Cancelled:
-        return Cancelled(f"execution {self.record.id} of job {self._job.name!r} was cancelled.")
+        return was_cancelled(self.record.id, self._job.name)
 
     def _stop_at_deadline(self) -> None:
         self._deadline = None

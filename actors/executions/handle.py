@@ -31,7 +31,7 @@ class ExecutionBackend(Protocol[ResultT]):
     def updates(self) -> AsyncIterator[ExecutionUpdate]:
         """See `ExecutionHandle.updates`."""
 
-    def cancel(self) -> bool:
+    def cancel(self, by: str = "") -> bool:
         """See `ExecutionHandle.cancel`."""
 
     async def cancel_task(self, task_id: str) -> bool:
@@ -92,13 +92,14 @@ class ExecutionHandle(Generic[ResultT]):
         """
         return self._execution.updates()
 
-    def cancel(self) -> bool:
+    def cancel(self, *, by: str = "") -> bool:
         """Cancel the execution; gives False if it has ended. Then `result` raises `Cancelled`.
 
+        `by` names who cancels it, for the journal.
         The cancellation reaches running handlers and their own asks. It does not undo a
         delivery. A remote execution may have ended although this gives True.
         """
-        return self._execution.cancel()
+        return self._execution.cancel(by)
 
     async def cancel_task(self, task_id: str) -> bool:
         """Cancel one sub-task; gives False if it has ended. Sub-tasks that need it are skipped.

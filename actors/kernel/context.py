@@ -25,6 +25,7 @@ from .directory.subscriptions import Subscriptions, contract_name_of
 from .inspection.meter import Meter
 from .inspection.metric_sources import Instruments, Source
 from .monitors.monitors import Monitors, Watch
+from .publishing import Publishing
 from .spawnable import Spawnable
 from .stash import Stashed, Stashes
 from .timers import Timer, Timers
@@ -83,6 +84,10 @@ class ContextHost(Protocol):
     @property
     def meter(self) -> Meter:
         """The meter of its actors."""
+
+    @property
+    def publishing(self) -> Publishing:
+        """What its actors publish with."""
 
     def now(self) -> float:
         """Its time in seconds."""
@@ -332,6 +337,18 @@ class Context:
         next ones. Raises like `send_after`.
         """
         return self._host.timers.every(self._live_cell(), period_s, message)
+
+    def publish(self, channel: str, event: Contract, *, key: str = "") -> bool:
+        """Publish an event to a channel of the stream hub, for clients outside of the system.
+
+        It never waits: what nobody can get is dropped, and counted; then it returns False. With
+        a key, the event is the newest value of this key, and a slow client gets only that one.
+        Any thread may call it. Raises `UsageError` for a channel of the system's own, and for an
+        event that is too large.
+        """
+        return self._host.publishing.publish(
+            channel, event, source=f"{self._host.name}{self.path}", key=key
+        )
 
     def subscribe(self, contract: type[Contract] | str) -> None:
         """Get the actors that offer a contract (`Offers`), at once and after each change.

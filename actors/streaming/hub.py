@@ -22,23 +22,18 @@ from .channel import Channel
 from .core import RESUBSCRIBE, Connection, HubCore
 from .history import cut
 from .limits import HubLimits
-from .messages import ChannelKind, Outbound
+from .messages import ChannelKind, Outbound, is_reserved
 from .ports import Authenticator, ChannelSource, Codec, Methods, Page, Refused
 from .protocol import Client, ErrorCode, Failed, Publication, PublishCommand, Unsubscribed
 from .sessions import OpenSession
 
-__all__ = ["RESERVED", "Hub", "NoMethods", "SourceFeed"]
+__all__ = ["Hub", "NoMethods", "SourceFeed"]
 
 LOGGER: Final = logging.getLogger("callboard.hub")
 RETRY: Final = Backoff(min_s=0.1, max_s=5.0)
 TICK_S: Final = 0.5
 REVOKED_EACH_S: Final = 0.4
 """A revoked token ends its connections within a second."""
-RESERVED: Final = (
-    "system", "executions", "execution:", "events", "metrics:", "alerts", "letters", "logs:",
-    "pipelines", "connections", "approvals",
-)  # fmt: skip
-"""Channels that only sources publish to; a name that ends with a colon covers all behind it."""
 
 
 class NoMethods:
@@ -115,8 +110,8 @@ class Hub:
         self._sessions: Final[dict[str, OpenSession]] = {}
         self._tasks: Final[list[asyncio.Task[None]]] = []
         self.source_failures = 0
-        self.dropped_oversize = 0
-        """Events that were larger than an event may be."""
+        self.cut_events = 0
+        """Events that were larger than an event may be, and lost their payload."""
 
     # --- its life ------------------------------------------------------------------------------
 
@@ -231,10 +226,7 @@ class Hub:
 
     def is_reserved(self, channel: str) -> bool:
         """Whether only sources publish to a channel."""
-        named = any(
-            channel.startswith(name) if name.endswith(":") else channel == name for name in RESERVED
-        )
-        return named or self._source_of(channel) is not None
+        return is_reserved(channel) or self._source_of(channel) is not None
 
     def _source_of(self, channel: str) -> ChannelSource | None:
         for source in self._sources:
@@ -277,7 +269,8 @@ class Hub:
             page = await channel.source.read(channel.name, after, limits.replay_events_max)
         if page is None:
             return None
-        kept = cut(list(page.publications), limits.replay_events_max, limits.replay_bytes_max)
+        found = [self._bounded(each) for each in page.publications]
+        kept = cut(found, limits.replay_events_max, limits.replay_bytes_max)
         is_whole = len(kept) == len(page.publications)
         return Page(kept, page.seen if is_whole else kept[-1].offset)
 
@@ -292,11 +285,14 @@ class Hub:
 
     def publish(self, channel: Channel, publication: Publication) -> None:
         """Publish to the clients of this hub."""
-        if len(publication.data) > self.core.limits.event_bytes_max:
-            publication = _without_payload(publication)
-            self.dropped_oversize += 1
-        self.core.publish(channel, publication, self.now())
+        self.core.publish(channel, self._bounded(publication), self.now())
         self.perform()
+
+    def _bounded(self, publication: Publication) -> Publication:
+        if len(publication.data) > self.core.limits.event_bytes_max:
+            self.cut_events += 1
+            return _without_payload(publication)
+        return publication
 
     def publish_outbound(self, items: Sequence[Outbound]) -> None:
         """Publish what actors and clients of any host have sent to all hubs."""

@@ -21,12 +21,25 @@ __all__ = [
     "StreamFilter",
     "StreamMetadata",
     "StreamSubscription",
+    "is_reserved",
 ]
 
 CHANNEL_BYTES_MAX: Final = 255
 """The longest name of a channel, in bytes of UTF-8."""
 EVENT_BYTES_MAX: Final = 1 << 16
 """The largest payload of an event, in bytes of JSON; larger ones are refused by name."""
+RESERVED: Final = (
+    "system", "executions", "execution:", "events", "metrics:", "alerts", "letters", "logs:",
+    "pipelines", "connections", "approvals",
+)  # fmt: skip
+"""Channels that only the system publishes to; a name with a colon covers all behind it."""
+
+
+def is_reserved(channel: str) -> bool:
+    """Whether only the system publishes to a channel of this name."""
+    return any(
+        channel.startswith(name) if name.endswith(":") else channel == name for name in RESERVED
+    )
 
 
 class ChannelKind(StrEnum):

@@ -293,7 +293,7 @@ class QueryHostActors(Request[ActorsPage], name="callboard.query_host_actors"):
 class QueryActors(Request[ActorsPage], name="callboard.query_actors"):
     """Ask for the actors of all hosts, after the place (`slot`, `cell`).
 
-    Births and deaths between two pages move no other actor: its place is its address.
+    An actor that starts or ends between two pages moves no other: its place is its address.
     """
 
     slot: int = 0

@@ -43,6 +43,9 @@ class ExecutionCommand(Contract, name="callboard.execution_command"):
     event: str = ""
     """A version of the execution in its journal, and the id of that event in hex: they identify
     the journal. Empty: any journal of the process that takes the command."""
+    by: str = ""
+    """The person or the program that acts, for the journal. The admin API sets it to the caller's
+    principal."""
 
 
 class ExecutionCancelled(Contract, name="callboard.execution_cancelled"):
@@ -75,8 +78,6 @@ class DecideStep(ExecutionCommand, Request[StepDecided], name="callboard.decide_
     step: str
     runs_again: bool
     """Whether the step runs again; otherwise it fails."""
-    by: str
-    """The person or the program that decides, for the journal."""
 
 
 class ExecutionForked(Contract, name="callboard.execution_forked"):
@@ -94,7 +95,6 @@ class ForkExecution(ExecutionCommand, Request[ExecutionForked], name="callboard.
     fork_id: str = Field(min_length=1)
     """The id of the new execution."""
     step: str
-    by: str
 
 
 class ExecutionResumed(Contract, name="callboard.execution_resumed"):

@@ -26,27 +26,37 @@ from callboard.messages.jobs.commands import (
     ResumeExecution,
     StepDecided,
 )
-from callboard.messages.jobs.job import Decision, Job
+from callboard.messages.jobs.job import Decision
 from callboard.messages.storage.events import Append
 
 from .port import Executions
+from .submission import AwaitResult, ListJobs, SubmitExecution
+from .submissions import Resume, Submissions, Submit
 
 __all__ = ["ExecutionCommands"]
 
-Resume = Callable[[Job[Any, Any], str], Awaitable[object]]
-
 
 class ExecutionCommands:
-    """Carries out commands. `resume` continues an execution that no process runs."""
+    """Carries out commands.
 
-    def __init__(self, executions: Executions, resume: Resume) -> None:
+    `resume` continues an execution that no process runs, `submit` begins one of a job that is
+    offered. Without `submit`, submissions are refused.
+    """
+
+    def __init__(
+        self, executions: Executions, resume: Resume, submit: Submit | None = None
+    ) -> None:
         self._executions: Final = executions
         self._resume: Final = resume
+        submissions = Submissions(executions, resume, submit)
         self._by_request: Final[Mapping[type, Callable[[Any], Awaitable[Contract]]]] = {
             CancelExecution: self._cancel,
             DecideStep: self._decide,
             ForkExecution: self._fork,
             ResumeExecution: self._go_on,
+            SubmitExecution: submissions.submit,
+            AwaitResult: submissions.wait,
+            ListJobs: submissions.list_jobs,
         }
 
     async def answer(self, request: Request[Any]) -> Any:
@@ -56,7 +66,7 @@ class ExecutionCommands:
     async def _cancel(self, command: CancelExecution) -> ExecutionCancelled:
         handle = self._executions.running(command.execution_id)
         if handle is not None:
-            handle.cancel()
+            handle.cancel(by=command.by)
             return ExecutionCancelled(is_known=True, is_running=True)
         history = await self._history(command)
         if history is not None:

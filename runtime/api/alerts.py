@@ -30,10 +30,11 @@ from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import UsageError
 from callboard.messages.core.ref import Ref
 
+from ..admin.metrics import METRICS_STORE
 from ..delivery.targets import make_targets
 from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of, read_model_store
-from .metrics import STORE_NAME, Starts, SystemMetrics, on_this_machine
+from .metrics import Starts, SystemMetrics, on_this_machine
 
 __all__ = ["MakeEvaluator", "alert_files", "start_alerts", "windows_of"]
 
@@ -127,7 +128,7 @@ async def start_alerts(
 async def windows_of(system: Alerting, metrics: SystemMetrics) -> MakeEvaluator:
     """The evaluation over all windows of a system, the newest ones too, from any of its hosts."""
     is_remote = isinstance(metrics.storage, RemoteStorage)
-    at = await system.lookup(STORE_NAME) if is_remote else metrics.url
+    at = await system.lookup(METRICS_STORE) if is_remote else metrics.url
     return functools.partial(_over_windows, at, metrics.shards)
 
 

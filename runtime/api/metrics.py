@@ -40,12 +40,6 @@ from callboard.actors.metrics.aggregation.storage import (
 from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.ports import WindowReader
 from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
-from callboard.actors.metrics.query.question import (
-    ListMetrics,
-    QueryMetrics,
-    answer_question,
-    list_metrics,
-)
 from callboard.actors.metrics.query.range_query import MetricsQuery, QueryResult, run_query
 from callboard.actors.metrics.query.readers import CombinedReader
 from callboard.actors.metrics.query.window_samples import WindowSamples
@@ -62,6 +56,7 @@ from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound, CallboardError
 from callboard.messages.core.ref import Address, Ref
 
+from ..admin.metrics import METRICS_STORE, answer_metrics
 from ..executions.journals import OpenJournal
 from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
@@ -83,7 +78,6 @@ ReplyT = TypeVar("ReplyT")
 OFF, AUTO, MEMORY = "off", "auto", "memory:"
 NEVER_S: Final = 1e9
 """Aggregators are not passivated: their windows have to close."""
-STORE_NAME: Final = "metrics-store"
 FOLLOW_SHARE: Final = 0.4
 """A follower asks again after this share of its time."""
 RETRY_S: Final = 1.0
@@ -180,7 +174,7 @@ async def start_metrics(
     if path_of(url) is not None or url.startswith(MEMORY):
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
-            name=STORE_NAME,
+            name=METRICS_STORE,
             placement=await on_this_machine(system),
             restart=Restart.PERMANENT,
         )
@@ -212,7 +206,7 @@ async def join_metrics(
     """The metrics of a detached system that this driver is attached to; None without any."""
     if path_of(url) is not None or url.startswith(MEMORY):
         try:
-            storage: ShardStorage = RemoteStorage(await system.lookup(STORE_NAME))
+            storage: ShardStorage = RemoteStorage(await system.lookup(METRICS_STORE))
         except ActorNotFound:
             return None
     else:
@@ -275,10 +269,7 @@ class SystemMetrics:
 
     async def answer(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API. Raises `UsageError`."""
-        if isinstance(request, ListMetrics):
-            return await list_metrics(self.reader, request)
-        assert isinstance(request, QueryMetrics), "the admin API has no other request of metrics"
-        return await answer_question(self.reader, request)
+        return await answer_metrics(self.reader, request)
 
     async def figures(self) -> list[ShardRead]:
         """The figures of each aggregator, by shard."""

@@ -45,6 +45,8 @@ from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 
 from ..admin.commands import ExecutionCommands
+from ..admin.extension import AdminExtension
+from ..admin.journal import JournalQueries
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
 from ..control_plane.control import Connection, Control
@@ -167,14 +169,15 @@ class System:
         self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
+        service = AdminService(
+            queries=DriverSpawner(control).ask_root,
+            commands=ExecutionCommands(executions, executions.resume, executions.submit_for).answer,
+            journal=JournalQueries(executions, executions.snapshot).answer,
+            alerts=self._ask_alert_manager,
+            metrics=self._answer_metrics,
+        )
+        control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
-            commands = ExecutionCommands(executions, executions.resume)
-            service = AdminService(
-                queries=DriverSpawner(control).ask_root,
-                commands=commands.answer,
-                alerts=self._ask_alert_manager,
-                metrics=self._answer_metrics,
-            )
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
@@ -437,6 +440,10 @@ class System:
         """The meter of this driver; see `Context.meter`."""
         return self._host.meter
 
+    def publish(self, channel: str, event: Contract, *, key: str = "") -> bool:
+        """Publish an event to a channel of the stream hub; see `Context.publish`."""
+        return self._host.publishing.publish(channel, event, source=self._host.name, key=key)
+
     # --- executions -----------------------------------------------------------------------------
 
     def submit(
@@ -474,6 +481,18 @@ class System:
         has no execution of that id and job, or when the system has no journal.
         """
         return await self._submits().resume(job, execution_id)
+
+    async def offer(self, job: Job[RequestT, Any], request: type[RequestT]) -> None:
+        """Let clients outside of the system submit requests of a job, by its name.
+
+        `request` is the contract of the requests, whose fields clients send as JSON. A later offer
+        of the same name takes the place of an earlier one. It ends with this driver; a detached
+        system with a journal keeps it. Clients need the scope `submit`; see `callboard.remote`.
+
+        Raises `UsageError` for too many offers and, in a detached system, `SpecError` for parts of
+        the job that cannot be pickled.
+        """
+        await self._submits().offer(job, request)
 
     def _submits(self) -> Submits:
         self._running()

@@ -23,6 +23,7 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.storage.events import Append, EventStore
 
+from ..admin.principals import local_principal
 from ..executions.journals import FileLock
 from .logs import Found, catch_up
 from .sources import local_executors
@@ -47,6 +48,7 @@ def command_fields(found: Found, history: ExecutionHistory) -> dict[str, Any]:
         "at": time.time(),
         "version": history.version,
         "event": history.last_id.hex(),
+        "by": local_principal("cli").subject,  # As a process names this caller of its socket.
     }
 
 

@@ -66,6 +66,7 @@ from ..link.queue import OutgoingMessage
 from ..monitors.monitors import Monitors
 from ..monitors.notices import Notices
 from ..ports import Children
+from ..publishing import NoPublishing, Publishing
 from ..stash import Stashes
 from ..timers import Timers
 from .control_actor import ControlActor
@@ -107,6 +108,7 @@ class Host:
         extensions: Sequence[MakeExtension] = (),
         vitals: Callable[[], Vitals] = no_vitals,
         meter: Meter | None = None,
+        publishing: Publishing | None = None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -137,6 +139,7 @@ class Host:
         self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
         self.meter: Final[Meter] = NoMeter() if meter is None else meter
+        self.publishing: Final[Publishing] = NoPublishing() if publishing is None else publishing
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(

@@ -18,6 +18,8 @@ __all__ = [
     "ExecutionFollowed",
     "ExecutionTaken",
     "FollowExecution",
+    "JobOffered",
+    "OfferJob",
     "TakeExecution",
     "TaskCancelled",
 ]
@@ -102,3 +104,17 @@ class CancelTask(Request[TaskCancelled], name="callboard.cancel_task"):
 
     execution_id: str
     task_id: str
+
+
+class JobOffered(Contract, name="callboard.job_offered"):
+    """The ledger has the job."""
+
+
+class OfferJob(Request[JobOffered], name="callboard.offer_job"):
+    """Let clients of the admin API submit requests of a job, in place of an earlier one."""
+
+    job: str
+    code: bytes
+    """The pickled job, and the class of its requests."""
+    contract: str
+    """The name of the contract of its requests."""

@@ -192,17 +192,17 @@ class RemoteExecution(Generic[ResultT]):
         finally:
             self._readers -= 1
 
-    def cancel(self) -> bool:
+    def cancel(self, by: str = "") -> bool:
         """See `ExecutionHandle.cancel`; the command is under way when this returns."""
         if self.outcome.done():
             return False
-        self._start(self._cancel())
+        self._start(self._cancel(by))
         return True
 
-    async def _cancel(self) -> None:
+    async def _cancel(self, by: str) -> None:
         await self.taken.wait()
         while not self.outcome.done():
-            if (await self._ask(CancelExecution(execution_id=self.id))).is_known:
+            if (await self._ask(CancelExecution(execution_id=self.id, by=by))).is_known:
                 return
             await asyncio.sleep(CANCEL_AGAIN_S)  # The execution is starting, or waits.
 
