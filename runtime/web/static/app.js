@@ -4,7 +4,7 @@ import { Api } from "./api.js";
 import { codeOf, formatAddress, parseAddress } from "./address.js";
 import { element, empty, failure, fill, put, say } from "./dom.js";
 import { clock, counted } from "./format.js";
-import { Refresher } from "./model.js";
+import { digestOf, Refresher, SystemModel } from "./model.js";
 import { Stream } from "./stream.js";
 import { AlertsView } from "./views/alerts.js";
 import { ConnectionsView } from "./views/connections.js";
@@ -21,6 +21,9 @@ const VIEWS = [
   ["connections", "Connections", ConnectionsView],
 ];
 const SYSTEM_EVERY_MS = 2_000;
+const CHECK_EVERY_MS = 30_000;
+const CHECK_AGAIN_MS = 3_000;
+const HOSTS_MAX = 5_000;
 const STATES = {
   connecting: ["◔", "warn", "connecting"], "catching up": ["◔", "warn", "catching up"],
   live: ["●", "good", "live"], stale: ["◌", "warn", "stale"], refused: ["✕", "bad", "signed out"],
@@ -32,6 +35,8 @@ class Page {
     this.api = new Api({ onSignedOut: () => this.signedOut() });
     this.utc = stored("utc") === "yes";
     this.system = null;
+    this.model = new SystemModel();
+    this.checks = { done: 0, wrong: 0 };
     this.me = null;
     this.view = null;
     this.viewName = "";
@@ -95,11 +100,11 @@ class Page {
       url: address.href, token: () => this.api.streamToken(),
       onState: (state, detail) => this.showState(state, detail),
     });
-    for (const channel of ["system", "executions", "alerts"]) {
+    this.followSystem();
+    for (const channel of ["executions", "alerts"]) {
       this.stream.subscribe(channel, {
-        onSubscribed: (data) => this.said(channel, "snapshot", data),
-        onPublication: (data, publication) => this.said(channel, "publication", data, publication),
-        onReset: () => this.said(channel, "reset"),
+        onSubscribed: () => this.said(channel), onReset: () => this.said(channel),
+        onPublication: (data) => this.said(channel, data),
       });
     }
     this.stream.start();
@@ -110,14 +115,59 @@ class Page {
     addEventListener("pageshow", () => this.wake());
     addEventListener("online", () => this.stream.wake());
     setInterval(() => this.tick(), 1000);
+    setInterval(() => this.check(), CHECK_EVERY_MS);
     this.refresher.run();
     this.route();
   }
 
-  /** One of the channels that every view may use has news. */
-  said(channel, what, data, publication) {
+  /** One of the channels that every view may use has news: an event, or that it begins. */
+  said(channel, event = null) {
     this.refresher.touch();
-    this.view?.said?.(channel, what, data, publication);
+    this.view?.said?.(channel, event);
+  }
+
+  followSystem() {
+    this.stream.subscribe("system", {
+      onSubscribed: (snapshot) => {
+        if (snapshot) this.model.take(snapshot);
+        this.said("system");
+      },
+      onPublication: (event) => {
+        this.model.change(event.payload);
+        this.said("system", event);
+      },
+    });
+  }
+
+  /** All hosts as the API has them, in pages. */
+  async hosts() {
+    const found = [];
+    for (let after = ""; found.length < HOSTS_MAX; ) {
+      const { items, next } = await this.api.hosts({ limit: 500, after });
+      found.push(...items);
+      if (!next) break;
+      after = next;
+    }
+    return found;
+  }
+
+  /** Hold the model against a fresh list. Both change, so only a difference that stays is one. */
+  async check({ isSecond = false } = {}) {
+    if (document.hidden || !this.model.isKnown || this.stream.state !== "live") return;
+    try {
+      const hosts = await this.hosts();
+      this.checks.done += 1;
+      if (digestOf(hosts) === digestOf(this.model.hosts())) return;
+    } catch {
+      return; // The banner says that the server does not answer.
+    }
+    if (!isSecond) {
+      setTimeout(() => this.check({ isSecond: true }), CHECK_AGAIN_MS);
+      return;
+    }
+    this.checks.wrong += 1;
+    this.model.isKnown = false;
+    this.followSystem(); // A new subscription begins with a new snapshot.
   }
 
   async readSystem() {

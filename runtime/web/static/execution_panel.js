@@ -17,8 +17,9 @@ const TABS = [["tasks", "Sub-tasks"], ["events", "Events"], ["failures", "Failur
 
 /** The parts of an execution; `actions(view)` gives the buttons of its header. */
 export class ExecutionPanel {
-  constructor({ page, source, actions = () => [], doubtActions = () => [], hasLinks = true }) {
+  constructor({ page, source, actions = () => [], doubtActions = () => [], hasLinks = true, hasEvents = true }) {
     Object.assign(this, { page, source, actions, doubtActions, hasLinks });
+    this.parts = TABS.filter(([name]) => hasEvents || name !== "events");
     this.query = {};
     this.view = null;
     this.open = new Set();
@@ -48,7 +49,7 @@ export class ExecutionPanel {
     this.by.value = query.by === "executor" ? "executor" : "kind";
     if (before.by !== query.by && this.view) this.readTimeline();
     const tab = query.tab ?? "tasks";
-    this.tabs.show(TABS.map(([name, title]) => [name, title, name === "tasks" ? this.view?.sub_tasks : name === "failures" ? this.failureCount() : undefined]), tab);
+    this.tabs.show(this.parts.map(([name, title]) => [name, title, name === "tasks" ? this.view?.sub_tasks : name === "failures" ? this.failureCount() : undefined]), tab);
     if (tab !== this.tab) this.openTab(tab);
     if (tab === "tasks") this.tasks.ask(query);
     this.showDetail(before);

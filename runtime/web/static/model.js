@@ -128,6 +128,47 @@ export class Paging {
   }
 }
 
+/** A hash of what hosts are: equal for equal lists in any order. Pure. */
+export function digestOf(hosts) {
+  let sum = 0;
+  for (const { slot, epoch, state } of hosts) {
+    let hash = 0x811c9dc5;
+    for (const letter of `${slot}:${epoch}:${state}`) hash = Math.imul(hash ^ letter.codePointAt(0), 0x01000193) >>> 0;
+    sum = (sum + hash) >>> 0;
+  }
+  return sum;
+}
+
+/** The state of the system: the snapshot of the channel `system`, and the changes after it. */
+export class SystemModel {
+  constructor() {
+    this.values = new Map();
+    this.isKnown = false;
+    this.version = 0;
+  }
+
+  /** Begin with a snapshot; one that was too large for a message leaves it unknown. */
+  take(data) {
+    this.values = new Map(Object.entries(data?.values ?? {}));
+    this.isKnown = Boolean(data) && !data.is_cut;
+    this.version += 1;
+  }
+
+  /** A value is another one, or gone. */
+  change({ key, value } = {}) {
+    if (typeof key !== "string") return;
+    if (value === null || value === undefined) this.values.delete(key);
+    else this.values.set(key, value);
+    this.version += 1;
+  }
+
+  /** All hosts by slot. */
+  hosts() {
+    const found = [...this.values].filter(([key]) => key.startsWith("host/")).map(([, value]) => value);
+    return found.sort((a, b) => a.slot - b.slot);
+  }
+}
+
 /** A line of at most `most` rows, the newest first, with a count of those that fell off. */
 export class Tail {
   constructor(most) {

@@ -65,9 +65,9 @@ export class AlertsView {
     else this.draw();
   }
 
-  said(channel, what, data) {
+  said(channel, event) {
     if (channel !== "alerts") return;
-    if (what === "publication") this.past = [data, ...this.past].slice(0, HISTORY_MAX);
+    if (event) this.past = [event, ...this.past].slice(0, HISTORY_MAX);
     this.refresher.touch();
   }
 
@@ -138,14 +138,14 @@ export class AlertsView {
   alertDetail(alert) {
     const { page } = this;
     const rule = this.view.rules.find((one) => one.name === alert.name && one.group === alert.group);
-    const past = this.past.filter((change) => (change.payload ?? change)?.id === alert.id);
+    const past = this.past.filter(({ payload }) => payload?.id === alert.id);
     return [facts([
       ["state", badge(stateOfAlert(alert))], ["severity", alert.severity], ["value", brief(alert.value)], ["active", timeOf(page, alert.active_since)],
       ["fired", alert.fired_at ? timeOf(page, alert.fired_at) : ""], ["resolved", alert.resolved_at ? timeOf(page, alert.resolved_at) : ""], ["silenced by", alert.silenced_by],
       ["inhibited", alert.is_inhibited ? "another alert keeps it from its receivers" : ""],
     ]), element("h3", {}, "Texts"), facts(Object.entries(alert.annotations)), element("h3", {}, "Labels"), facts(Object.entries(alert.labels)),
     rule && [element("h3", {}, "Rule"), element("pre", { text: rule.expression })],
-    past.length ? [element("h3", {}, "Seen on this page"), element("ul", {}, past.map((change) => element("li", {}, badge((change.payload ?? change).state ?? "unknown"), " ", timeOf(page, change.timestamp))))] : null,
+    past.length ? [element("h3", {}, "Seen on this page"), element("ul", {}, past.map(({ payload, timestamp }) => element("li", {}, badge(payload.state || "resolved"), " ", timeOf(page, timestamp))))] : null,
     page.may("alerts") && !alert.silenced_by && element("p", { class: "actions start" }, element("button", { type: "button", onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
   }
 

@@ -7,6 +7,7 @@ import { Paging, Refresher, Tail } from "../model.js";
 import { Choices, executionLink, facts, listNote, searchBox, setValue, Split, timeOf, viewHead } from "../parts.js";
 
 const ROWS_MAX = 5_000;
+const UNHANDLED_MAX = 50;
 const EXECUTION = "execution/";
 
 /** A row of the list, from an event of the stream or of the API. Pure. */
@@ -81,7 +82,13 @@ export class EventsView {
       },
       onRefused: ({ message }) => (this.refusal = message),
     });
-    this.letterStream = page.stream.subscribe("letters", { onPublication: () => this.letterRefresher.touch() });
+    this.unhandled = new Tail(UNHANDLED_MAX);
+    this.letterStream = page.stream.subscribe("letters", {
+      onPublication: (event) => {
+        this.unhandled.add([event]);
+        this.letterRefresher.touch();
+      },
+    });
     this.letterRefresher = new Refresher(() => this.letterPages.refresh(), { everyMs: 1_000, isHidden: () => document.hidden });
     this.older.more();
   }
@@ -177,7 +184,12 @@ export class EventsView {
     const { rows, isLoading } = this.letterPages;
     if (this.body.lastChild !== this.letters.element) fill(this.body, this.messages, this.letters.element);
     const entries = Object.entries(counts);
-    fill(this.messages, entries.length ? card("Messages that no handler got, by reason", facts(entries.map(([reason, count]) => [reason.replaceAll("_", " "), counted(count)]))) : null);
+    const last = this.unhandled.rows.slice(0, 5);
+    fill(this.messages, entries.length || last.length ? card("Messages that no handler got",
+      facts(entries.map(([reason, count]) => [reason.replaceAll("_", " "), counted(count)])),
+      element("ul", { class: "rows" }, last.map(({ payload, timestamp }) => element("li", {},
+        badge("failed", payload.reason), element("span", { class: "mono", text: payload.contract }),
+        element("span", { class: "grow", text: payload.target ?? payload.host }), timeOf(this.page, timestamp, { isShort: true }))))) : null);
     this.letters.show(rows);
     fill(this.notice, !rows.length && !isLoading && empty("No pipeline has dead letters", "What a stage refuses by its error policy is kept here, with the reason."));
     say(this.note, listNote(this.letterPages, { noun: "dead letters" }));

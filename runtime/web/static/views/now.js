@@ -41,8 +41,17 @@ export class NowView {
     this.past.run();
   }
 
-  said() {
-    this.details.touch();
+  said(channel) {
+    if (channel === "system" && this.page.model.isKnown) this.hostsSoon();
+    else this.details.touch();
+  }
+
+  hostsSoon() {
+    if (document.hidden) return;
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.showHosts(this.page.model.hosts());
+    });
   }
 
   tick() {
@@ -60,6 +69,7 @@ export class NowView {
 
   end() {
     this.off();
+    cancelAnimationFrame(this.frame);
     this.details.end();
     this.past.end();
     removeEventListener("themechange", this.retheme);
@@ -123,21 +133,12 @@ export class NowView {
 
   async readDetails() {
     try {
-      const [hosts, alerts] = await Promise.all([this.readHosts(), this.page.api.alerts().catch(() => null)]);
+      const { api, model } = this.page;
+      const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), api.alerts().catch(() => null)]);
       this.showHosts(hosts);
       this.showAlerts(alerts);
     } catch (error) {
       fill(this.hosts, failure(error, () => this.details.run()));
-    }
-  }
-
-  async readHosts() {
-    const found = [];
-    for (let after = ""; ; ) {
-      const { items, next } = await this.page.api.hosts({ limit: 500, after });
-      found.push(...items);
-      if (!next || found.length >= 2_000) return found;
-      after = next;
     }
   }
 
@@ -149,7 +150,7 @@ export class NowView {
     this.hosts.classList.toggle("dense", isMany);
     fill(this.hosts, hosts.length ? hosts.map((host) => {
       const state = host.state !== "up" ? host.state : host.is_stopping ? "stopping" : host.lag_max_s > 1 ? "slow" : "up";
-      const words = `${host.name}: ${state}${host.problem ? `, ${host.problem}` : ""}; ${nouns(host.actors, "actor")}, ${bytes(host.memory_bytes)}, on ${host.node}`;
+      const words = `${host.name}: ${state}${host.problem ? `, ${host.problem}` : ""}; ${nouns(host.actors, "actor")}, on ${host.node}`;
       return element("a", { class: `host ${kindOf(state)}`, href: formatAddress(["tree"], { open: host.slot }), title: words, "aria-label": words },
         element("span", { class: "shape", text: shapeOf(state) }), !isMany && [element("span", { text: clipped(host.name, 16) }), element("span", { class: "soft", text: counted(host.actors) })]);
     }) : empty("No host answers yet", "`callboard top` in a terminal says more."));

@@ -8,7 +8,7 @@ import { facts, searchBox, setValue, Split, viewHead } from "../parts.js";
 
 const ACTORS_MAX = 500;
 const OPEN_MAX = 20;
-const EVERY_MS = 2_000;
+const EVERY_MS = 5_000;
 
 /** The state of a host or an actor, in one word. */
 export function stateOfHost(host) {
@@ -44,7 +44,7 @@ export function actorRows(actors, { failedFirst = false, isFlat = false } = {}) 
 export class TreeView {
   constructor(page) {
     this.page = page;
-    this.hosts = [];
+    this.known = [];
     this.actors = new Map();
     this.found = null;
     this.query = {};
@@ -60,7 +60,7 @@ export class TreeView {
         { title: "Waiting", track: "80px", isNumber: true, cell: ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox) },
         { title: "Restarts", track: "80px", isNumber: true, isWide: true, cell: ({ host, actor }) => counted(host ? host.restarts : Math.max(0, actor.incarnation - 1)) },
         { title: "Memory", track: "90px", isNumber: true, isWide: true, cell: ({ host }) => (host ? bytes(host.memory_bytes) : "") },
-        { title: "Failed", track: "110px", isNumber: true, cell: ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : badge("failed", `${duration(actor.failed_ago_s)} ago`)) },
+        { title: "Failed", track: "125px", isNumber: true, cell: ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : badge("failed", duration(actor.failed_ago_s))) },
       ],
     });
     this.note = element("p", { class: "note" });
@@ -87,8 +87,21 @@ export class TreeView {
     return new Set((this.query.open ?? "").split(",").filter(Boolean).map(Number));
   }
 
+  /** The state of hosts is that of the stream; figures are those of the last reading. */
+  get hosts() {
+    const { model } = this.page;
+    if (!model.isKnown) return this.known;
+    const figures = new Map(this.known.map((host) => [host.slot, host]));
+    return model.hosts().map((host) => ({ ...figures.get(host.slot), ...host }));
+  }
+
   said(channel) {
-    if (channel === "system") this.refresher.touch();
+    if (channel !== "system" || document.hidden) return;
+    this.refresher.touch();
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.draw();
+    });
   }
 
   tick() {
@@ -96,6 +109,7 @@ export class TreeView {
   }
 
   woke() {
+    this.draw();
     this.refresher.touch();
   }
 
@@ -104,6 +118,7 @@ export class TreeView {
   }
 
   end() {
+    cancelAnimationFrame(this.frame);
     this.refresher.end();
     this.list.end();
   }
@@ -115,14 +130,7 @@ export class TreeView {
         this.found = await this.page.api.actors({ path, failed_only: failed === "first" && "true", limit: ACTORS_MAX });
       } else {
         this.found = null;
-        const hosts = [];
-        for (let after = ""; ; ) {
-          const answer = await this.page.api.hosts({ limit: 500, after });
-          hosts.push(...answer.items);
-          after = answer.next;
-          if (!after) break;
-        }
-        this.hosts = hosts;
+        this.known = await this.page.hosts();
         const open = [...this.open].slice(0, OPEN_MAX);
         const pages = await Promise.all(open.map((slot) => this.page.api.actors({ slot, limit: ACTORS_MAX })));
         this.actors = new Map(open.map((slot, index) => [slot, pages[index].items.filter((actor) => actor.slot === slot)]));
@@ -137,14 +145,15 @@ export class TreeView {
 
   draw() {
     const failedFirst = this.query.failed === "first";
-    const rows = this.found && this.query.path ? actorRows(this.found.items, { failedFirst, isFlat: true }) : treeRows(this.hosts, this.actors, this.open, { failedFirst });
+    const { hosts } = this;
+    const rows = this.found && this.query.path ? actorRows(this.found.items, { failedFirst, isFlat: true }) : treeRows(hosts, this.actors, this.open, { failedFirst });
     this.list.show(rows);
     if (this.query.path) {
       const items = this.found?.items ?? [];
       say(this.note, items.length ? `${counted(items.length)}${this.found.next ? " and more" : ""} actors contain “${this.query.path}”` : `No actor that runs contains “${this.query.path}”. Enter shows what is known of one that has ended.`);
     } else {
-      const bad = this.hosts.filter((host) => host.state !== "up").length;
-      say(this.note, `${nouns(this.hosts.length, "host")}, ${bad ? `${bad} not up` : "all up"}. Enter or a click opens a host${this.isMore ? `; the first ${ACTORS_MAX} actors of each are shown: search for others` : ""}.`);
+      const bad = hosts.filter((host) => host.state !== "up").length;
+      say(this.note, `${nouns(hosts.length, "host")}, ${bad ? `${bad} not up` : "all up"}. Enter or a click opens a host${this.isMore ? `; the first ${ACTORS_MAX} actors of each are shown: search for others` : ""}.`);
     }
   }
 
