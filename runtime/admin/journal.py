@@ -17,12 +17,11 @@ from callboard.actors.executions.history.reading import read_history
 from callboard.actors.executions.history.rows import ROW_KINDS
 from callboard.actors.journal.journal import Journal
 from callboard.messages.core.contract import Contract, Request
-from callboard.messages.core.errors import UsageError
 from callboard.messages.jobs.execution import Progress
 from callboard.messages.storage.events import RecordedEvent
 
 from .analysis import Analysis
-from .errors import UnknownExecution
+from .errors import NotServed, UnknownExecution
 from .execution_index import ExecutionIndex
 from .port import Executions
 from .reports import Live, sub_tasks_of, view_of
@@ -97,7 +96,7 @@ class JournalQueries:
     def _journal(self) -> Journal:
         journal = self._executions.journal
         if journal is None:
-            raise UsageError(
+            raise NotServed(
                 "this system keeps no journal.",
                 advice="Start it with `journal=` a path or a URL.",
             )

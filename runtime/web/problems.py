@@ -39,6 +39,8 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
+from ..admin.errors import AccessDenied, NotServed, UnknownExecution, UnknownJob
+
 __all__ = ["MEDIA_TYPE", "install_problems", "problem", "problem_of", "refusal", "send_problem"]
 
 LOGGER: Final = logging.getLogger("callboard.web")
@@ -59,6 +61,10 @@ STATUSES: Final[Mapping[type[CallboardError], int]] = {
     DeadlineExceeded: 504,
     Cancelled: 503,
     HandlerFailed: 502,
+    AccessDenied: 403,
+    UnknownExecution: 404,
+    UnknownJob: 404,
+    NotServed: 503,
 }
 """The status of an error; a class that is not here has that of the nearest that it extends."""
 CODES: Final[Mapping[int, tuple[int, str]]] = {
