@@ -301,8 +301,11 @@ class Context:
 
     def watch_host(self, number: int) -> Watch:
         """Watch a host by its number: the watch is on its process, not on its slot."""
-        ref = self._host.ref(Address(number, CONTROL_CELL))
-        return self._host.monitors.watch(self._live_cell(), ref)
+        return self._host.monitors.watch(self._live_cell(), self.host_ref(number))
+
+    def host_ref(self, number: int) -> Ref[Any]:
+        """The control actor of a host; that of host 0 is the root's endpoint."""
+        return self._host.ref(Address(number, CONTROL_CELL))
 
     def unwatch(self, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all watches on one actor; no handler gets their `Down` after this."""
@@ -358,6 +361,11 @@ class Context:
         """
         subject = (Offers, contract_name_of(contract))
         self._host.subscriptions.subscribe(self._live_cell(), subject)
+
+    def offers(self, contract: type[Contract] | str) -> Sequence[Ref[Any]]:
+        """The actors that offer a contract now, anywhere in the system."""
+        found = self._host.directory.offers(contract_name_of(contract))
+        return tuple(self._host.ref(address) for address in found)
 
     def unsubscribe(self, contract: type[Contract] | str) -> None:
         """End that subscription; no handler gets an `Offers` of the contract after this."""

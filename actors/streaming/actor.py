@@ -10,7 +10,7 @@ the server. Deliveries never leave that process. Each hub of a system takes all 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.core.contract import Contract, Request
@@ -22,6 +22,7 @@ from ..kernel.inspection.metric_sources import Name, Reading
 from .hub import Hub
 from .limits import HubLimits
 from .messages import Outbound, PublishBatch
+from .polled import PolledSource
 from .ports import Authenticator, ChannelSource, Edge, Methods
 
 __all__ = [
@@ -35,6 +36,10 @@ __all__ = [
 
 LOGGER: Final = logging.getLogger("callboard.hub")
 CONNECTIONS_SHOWN_MAX: Final = 500
+CONNECTIONS: Final = "connections"
+"""The channel of the hub's own connections."""
+CONNECTIONS_S: Final = 2.0
+CONNECTIONS_FOLLOWED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +117,10 @@ class StreamHub(Actor):
     async def started(self, ctx: Context) -> None:
         """Follow the sources, and serve. Raises what the server raises."""
         parts = self._parts = self._make_parts(ctx)
+        connections = PolledSource(CONNECTIONS, self._connection_values, every_s=CONNECTIONS_S)
         hub = self._hub = Hub(
             parts.authenticator,
-            parts.sources,
+            (*parts.sources, connections),
             methods=parts.methods,
             spread=parts.spread,
             limits=parts.limits,
@@ -173,6 +179,18 @@ class StreamHub(Actor):
             figures=dict(hub.core.figures()),
             accounts=dict(hub.core.accounts()._asdict()),
         )
+
+    async def _connection_values(self) -> dict[str, Any]:
+        hub = self._running()
+        views = connection_views(hub, CONNECTIONS_FOLLOWED)
+        values: dict[str, Any] = {
+            view.client: view.model_dump(mode="json", exclude={"age_s"}) for view in views
+        }
+        values["hub"] = {
+            "figures": dict(hub.core.figures()),
+            "accounts": hub.core.accounts()._asdict(),
+        }
+        return values
 
     def _reading(self) -> Reading:
         hub = self._running()

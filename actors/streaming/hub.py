@@ -22,7 +22,7 @@ from .channel import Channel
 from .core import RESUBSCRIBE, Connection, HubCore
 from .history import cut
 from .limits import HubLimits
-from .messages import ChannelKind, Outbound, is_reserved
+from .messages import ChannelKind, Outbound, is_of_parts, is_reserved
 from .ports import Authenticator, ChannelSource, Codec, Methods, Page, Refused
 from .protocol import Client, ErrorCode, Failed, Publication, PublishCommand, Unsubscribed
 from .sessions import OpenSession
@@ -71,6 +71,7 @@ class SourceFeed:
         """See `Feed`."""
         if self._source.epoch != self._epoch:
             self._epoch = self._source.epoch
+            self.position = None
             self._hub.restart_channels(self._source)
         self.position = max(self.position or 0, position)
 
@@ -241,7 +242,7 @@ class Hub:
             return found
         source = self._source_of(name)
         if source is None:
-            if self.is_reserved(name):
+            if is_reserved(name) and not is_of_parts(name):
                 return Failed(ErrorCode.UNKNOWN_CHANNEL, "the system does not have this channel")
             return self.core.channel(name, ChannelKind.TAIL, self.now())
         kind = source.kind_of(name)
@@ -297,10 +298,9 @@ class Hub:
     def publish_outbound(self, items: Sequence[Outbound]) -> None:
         """Publish what actors and clients of any host have sent to all hubs."""
         for item in items:
-            if self.is_reserved(item.channel):
-                continue
             channel = self.channel_for(item.channel)
-            assert isinstance(channel, Channel), channel
+            if isinstance(channel, Failed) or channel.source is not None:
+                continue  # Another release of Callboard has sent it.
             info = Client(item.user, item.client) if item.client else None
             self.publish(
                 channel,

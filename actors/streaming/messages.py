@@ -13,6 +13,7 @@ __all__ = [
     "EVENT_BYTES_MAX",
     "AuthenticationInfo",
     "ChannelKind",
+    "LogLine",
     "Outbound",
     "Publish",
     "PublishBatch",
@@ -21,6 +22,7 @@ __all__ = [
     "StreamFilter",
     "StreamMetadata",
     "StreamSubscription",
+    "is_of_parts",
     "is_reserved",
 ]
 
@@ -33,12 +35,23 @@ RESERVED: Final = (
     "pipelines", "connections", "approvals",
 )  # fmt: skip
 """Channels that only the system publishes to; a name with a colon covers all behind it."""
+OF_PARTS: Final = ("logs:", "approvals")
+"""Those of them that have no source: parts of the system on any host publish to them."""
 
 
 def is_reserved(channel: str) -> bool:
     """Whether only the system publishes to a channel of this name."""
+    return _is_among(channel, RESERVED)
+
+
+def is_of_parts(channel: str) -> bool:
+    """Whether parts of the system publish to a channel of this name, from any host."""
+    return _is_among(channel, OF_PARTS)
+
+
+def _is_among(channel: str, names: tuple[str, ...]) -> bool:
     return any(
-        channel.startswith(name) if name.endswith(":") else channel == name for name in RESERVED
+        channel.startswith(name) if name.endswith(":") else channel == name for name in names
     )
 
 
@@ -107,6 +120,20 @@ class PublishBatch(Contract, name="callboard.streaming.publish_batch"):
     """Events for one hub, in their order. Hubs offer this contract."""
 
     items: tuple[Outbound, ...]
+
+
+class LogLine(Contract, name="callboard.streaming.log_line"):
+    """One line of a log, as the payload of an event in `logs:HOST` has it."""
+
+    path: str
+    """The path of the actor that logged it; empty for the host itself."""
+    level: str
+    """`debug`, `info`, `warning`, `error` or `critical`."""
+    time: float
+    """Seconds since 1970."""
+    text: str
+    execution: str = ""
+    """The id of the execution that it belongs to, if there is one."""
 
 
 class StreamFilter(Contract, name="callboard.streaming.filter"):

@@ -188,6 +188,10 @@ class Methods(Protocol):
 class Feed(Protocol):
     """Where a source gives its publications. Use it on the event loop."""
 
+    @property
+    def position(self) -> int | None:
+        """How far the hub has a journal; None before anything was given."""
+
     def publish(self, channel: str, publication: Publication) -> None:
         """Give the next publication of a channel.
 

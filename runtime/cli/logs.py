@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from callboard.actors.executions.history.events import PREFIX, stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
@@ -18,7 +18,7 @@ from callboard.messages.storage.events import EventStore, RecordedEvent
 from ..executions.journals import journal_files
 from .figures import echo
 
-__all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs", "plain"]
+__all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs"]
 
 MATCHES_SHOWN: Final = 5
 
@@ -141,16 +141,3 @@ def catch_up(found: Found, history: ExecutionHistory) -> None:
     while events := found.log.store.read_stream(stream, after=history.version):
         for event in events:
             history.apply(event)
-
-
-def plain(value: Any) -> Any:
-    """A value of an event in JSON's types. Bytes become their number."""
-    if isinstance(value, bytes):
-        return {"bytes": len(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    return repr(value)
