@@ -21,13 +21,14 @@ from ..admin.reports import Live, sub_tasks_of, view_of
 from ..admin.timeline import timeline_of
 from ..admin.views import ExecutionView, QuerySubTasks, QueryTimeline, SubTaskRow, Timeline
 
-__all__ = ["exported", "exported_history"]
+__all__ = ["ROWS_MAX", "exported", "exported_history"]
 
 STATIC: Final = Path(__file__).parent / "static"
 ENTRY: Final = "offline.js"
 BARS_MAX: Final = 10_000
 """The most bars of a timeline in the file: nothing more can be asked for later."""
 ROWS_MAX: Final = 10_000
+"""The most sub-tasks in the file."""
 FAILURES_MAX: Final = 20
 """The failures that are text in the file, for readers without JavaScript."""
 IMPORT: Final = re.compile(r'^import \{([^}]*)\} from "\./([^"]+)";\n', re.MULTILINE)

@@ -1,6 +1,8 @@
 // The HTTP API. All addresses are relative, so the page works below any prefix.
 
 const TIMEOUT_MS = 20_000;
+/** A token lives for five minutes; a fresh one is fetched before that. */
+const TOKEN_MS = 240_000;
 const KEPT_MAX = 60;
 /** What no form and no image of another site can send: the server asks for it where cookies count. */
 const HEADERS = { "X-Callboard": "page", Accept: "application/json" };
@@ -28,17 +30,38 @@ export function queryOf(fields) {
 
 const part = encodeURIComponent;
 
-/** The calls of the page. `onSignedOut` hears when the session no longer counts. */
+/**
+ * The calls of the page. The cookie of the session gives tokens of some minutes, and those give all
+ * else. `onSignedOut` hears when the session no longer counts.
+ */
 export class Api {
-  constructor({ fetch = globalThis.fetch.bind(globalThis), base = "", onSignedOut = () => {} } = {}) {
-    Object.assign(this, { fetch, base, onSignedOut });
+  constructor({ fetch = globalThis.fetch.bind(globalThis), base = "", onSignedOut = () => {}, now = () => performance.now() } = {}) {
+    Object.assign(this, { fetch, base, onSignedOut, now });
     this.kept = new Map(); // address → {tag, value}: an unchanged answer costs a 304
+    this.needsToken = true;
+    this.bearer = null; // {token, until}
+    this.fetching = null;
+  }
+
+  /** A token that counts for some minutes; "" where the server needs none. */
+  async token() {
+    if (!this.needsToken) return "";
+    if (this.bearer && this.now() < this.bearer.until) return this.bearer.token;
+    // Many calls at once wait for one token.
+    this.fetching ??= this.newToken().finally(() => (this.fetching = null));
+    return this.fetching;
+  }
+
+  async newToken() {
+    const { token } = await (await this.send("token", { method: "POST" })).json();
+    this.bearer = { token, until: this.now() + TOKEN_MS };
+    return token;
   }
 
   async get(path, fields = {}) {
-    const address = `${this.base}v1/${path}${queryOf(fields)}`;
+    const address = `${path}${queryOf(fields)}`;
     const known = this.kept.get(address);
-    const answer = await this.send(address, { headers: known ? { "If-None-Match": known.tag } : {} });
+    const answer = await this.call(address, { headers: known ? { "If-None-Match": known.tag } : {} });
     if (answer.status === 304 && known) return known.value;
     const value = await answer.json();
     const tag = answer.headers.get("ETag");
@@ -49,17 +72,31 @@ export class Api {
   }
 
   async post(path, body = {}, { method = "POST", headers = {} } = {}) {
-    const answer = await this.send(`${this.base}v1/${path}`, {
+    const answer = await this.call(path, {
       method, headers: { "Content-Type": "application/json", ...headers },
       body: method === "DELETE" ? undefined : JSON.stringify(body),
     });
     return answer.status === 204 ? null : answer.json();
   }
 
-  async send(address, { headers, ...rest }) {
+  /** A call with a token. One that has just ended is replaced, and the call made again. */
+  async call(path, { headers, ...rest }) {
+    for (let isFirst = true; ; isFirst = false) {
+      const token = await this.token();
+      const more = token ? { Authorization: `Bearer ${token}` } : {};
+      try {
+        return await this.send(path, { headers: { ...headers, ...more }, ...rest });
+      } catch (error) {
+        if (error.status !== 401 || !isFirst || !this.needsToken) throw error;
+        this.bearer = null;
+      }
+    }
+  }
+
+  async send(path, { headers, ...rest } = {}) {
     let answer;
     try {
-      answer = await this.fetch(address, {
+      answer = await this.fetch(`${this.base}v1/${path}`, {
         credentials: "same-origin", cache: "no-store", redirect: "error",
         signal: AbortSignal.timeout(TIMEOUT_MS), headers: { ...HEADERS, ...headers }, ...rest,
       });
@@ -71,7 +108,7 @@ export class Api {
       });
     }
     if (answer.ok || answer.status === 304) return answer;
-    if (answer.status === 401) this.onSignedOut();
+    if (answer.status === 401 && path === "token") this.onSignedOut();
     throw await refusal(answer);
   }
 
@@ -87,8 +124,7 @@ export class Api {
   timeline(id, query) { return this.get(`executions/${part(id)}/timeline`, query); }
   subTasks(id, query) { return this.get(`executions/${part(id)}/subtasks`, query); }
   steer(id, action, body) { return this.post(`executions/${part(id)}/${action}`, body); }
-  exportAddress(id) { return `${this.base}v1/executions/${part(id)}/export`; }
-  events(query) { return this.get("events", query); }
+  async exported(id) { return (await this.call(`executions/${part(id)}/export`, {})).blob(); }
   metrics(query) { return this.get("metrics", query); }
   queryMetrics(query) { return this.get("metrics/query", query); }
   alerts() { return this.get("alerts"); }
@@ -98,13 +134,12 @@ export class Api {
   pipelines(query) { return this.get("pipelines", query); }
   connections(query) { return this.get("connections", query); }
   me() { return this.get("me"); }
-  login(code) { return this.post("login", { code }); }
-  logout() { return this.post("logout"); }
-
-  /** A fresh token of some minutes for the stream. */
-  async streamToken() {
-    return (await this.post("token")).token;
+  /** Trade the code of a start link for a session. */
+  login(code) {
+    return this.send("login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });
   }
+
+  logout() { return this.send("logout", { method: "POST" }); }
 }
 
 async function refusal(answer) {

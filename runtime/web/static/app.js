@@ -88,16 +88,16 @@ class Page {
     if (code) history.replaceState(null, "", location.pathname + location.search);
     try {
       if (code) await this.api.login(code);
-      this.me = await this.api.me();
+      this.me = await this.whoAmI();
     } catch (error) {
-      if (code || error.status !== 401) this.askForCode(error);
+      this.askForCode(code || error.status !== 401 ? error : undefined);
       return;
     }
     this.build();
     const address = new URL("connection/websocket", document.baseURI);
     address.protocol = address.protocol.replace("http", "ws");
     this.stream = new Stream({
-      url: address.href, token: () => this.api.streamToken(),
+      url: address.href, token: () => this.api.token(),
       onState: (state, detail) => this.showState(state, detail),
     });
     this.followSystem();
@@ -118,6 +118,17 @@ class Page {
     setInterval(() => this.check(), CHECK_EVERY_MS);
     this.refresher.run();
     this.route();
+  }
+
+  /** Who asks: by the session, or, where the server needs no token, without one. */
+  async whoAmI() {
+    try {
+      await this.api.token();
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      this.api.needsToken = false;
+    }
+    return this.api.me();
   }
 
   /** One of the channels that every view may use has news: an event, or that it begins. */
@@ -298,6 +309,7 @@ class Page {
   // --- signing in ----------------------------------------------------------------------------------
 
   signedOut() {
+    if (!this.me) return; // The beginning asks by itself.
     this.stream?.stop();
     this.refresher.end();
     this.hasEnded = true;

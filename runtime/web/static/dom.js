@@ -86,6 +86,8 @@ export function empty(what, advice) {
 
 /** A failure: what failed, and what to do. */
 export function failure(error, retry) {
+  // A part that the system does not have is no failure.
+  if (error.code === "not_served") return empty(error.message, error.advice);
   return element("div", { class: "failure", role: "alert" },
     element("p", { class: "failure-what" }, badge("failed", error.title ?? "This did not work")),
     error.message && element("p", { text: error.message }),
@@ -116,14 +118,14 @@ async function copy(text) {
 let dialogs = 0;
 
 /**
- * Ask before something happens. `fields` are [name, label, value]; the answer is an object of them,
+ * Ask before something happens. `fields` are [name, label, value, whether it is needed]; the answer is an object of them,
  * or null. The dialog says the command that would do the same.
  */
 export function confirm({ title, text, action, danger = false, line = "", fields = [] }) {
   dialogs += 1;
   const id = `dialog-${dialogs}`;
-  const inputs = fields.map(([name, label, value = ""]) => [
-    name, label, element("input", { name, value, id: `${id}-${name}`, autocomplete: "off" }),
+  const inputs = fields.map(([name, label, value = "", required = false]) => [
+    name, label, element("input", { name, value, required, id: `${id}-${name}`, autocomplete: "off" }),
   ]);
   return new Promise((resolve) => {
     const dialog = element("dialog", { "aria-labelledby": id },

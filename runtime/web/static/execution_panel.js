@@ -203,7 +203,7 @@ export class ExecutionPanel {
         setValue(search, query.find);
         const sort = query.sort ?? "number";
         const asked = {
-          status: query.status && query.status !== "troubled" ? [query.status] : [], failed_only: query.status === "troubled" && "true", id: query.find,
+          status: query.status && query.status !== "troubled" ? [query.status] : [], failed: query.status === "troubled" && "true", id: query.find,
           sort: sort.replace("-", ""), order: sort.startsWith("-") ? "desc" : "asc",
         };
         const counts = this.view?.counts ?? {};

@@ -9,9 +9,9 @@ const ORDERS = {
 };
 
 /** The rows that a question asks for, as the API would answer. Pure. */
-export function answered(rows, { status = [], failed_only: failedOnly, id = "", sort = "number", order = "asc", limit = 200, after = "" }) {
+export function answered(rows, { status = [], failed, id = "", sort = "number", order = "asc", limit = 200, after = "" }) {
   const kept = rows.filter((row) => (!status.length || status.includes(row.status))
-    && (!failedOnly || row.error || row.status === "failed") && row.id.includes(id ?? ""));
+    && (!failed || row.error || row.status === "failed") && row.id.includes(id ?? ""));
   const of = ORDERS[sort] ?? ORDERS.number, sign = order === "desc" ? -1 : 1;
   kept.sort((a, b) => sign * (of(a) < of(b) ? -1 : of(a) > of(b) ? 1 : a.number - b.number));
   const from = Number(after) || 0;

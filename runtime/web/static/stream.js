@@ -146,6 +146,17 @@ export class Stream {
     return made;
   }
 
+  /** Publications of a channel after a position, oldest first: {publications, offset, epoch}. */
+  history(channel, { since, limit }) {
+    return new Promise((resolve, reject) => {
+      if (!this.isConnected) reject(new Error("the stream is not connected"));
+      this.call({ history: { channel, since, limit } }, ({ error, history }) => {
+        if (error) reject(new Error(error.message));
+        else resolve({ publications: [], ...history });
+      });
+    });
+  }
+
   drop(subscription) {
     if (this.subscriptions.get(subscription.channel) !== subscription) return;
     this.subscriptions.delete(subscription.channel);

@@ -168,10 +168,12 @@ export class AlertsView {
 
   async silence(matchers = "") {
     const given = await confirm({ title: "Silence alerts", action: "Silence them", text: "Alerts that fulfil all conditions reach nobody until the silence ends.",
-      fields: [["matchers", "Conditions, such as severity=warning host=~host-1.*", matchers], ["hours", "Hours", "2"], ["comment", "Why", ""]] });
+      fields: [["matchers", "Conditions, such as severity=warning host=~host-1.*", matchers, true], ["hours", "Hours", "2"], ["comment", "Why", ""]] });
     if (!given) return;
-    const at = this.page.now(), hours = Number(given.hours);
-    await this.act(() => this.page.api.addSilence({ matchers: given.matchers.split(/\s+/).filter(Boolean), begins_at: at, ends_at: at + (Number.isFinite(hours) && hours > 0 ? hours : 2) * 3600, comment: given.comment }));
+    const hours = Number(given.hours);
+    await this.act(() => this.page.api.addSilence({
+      matchers: given.matchers.split(/\s+/).filter(Boolean), for_s: (hours > 0 ? hours : 2) * 3600, comment: given.comment,
+    }));
   }
 
   async endSilence({ id, matchers }) {

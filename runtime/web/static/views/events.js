@@ -8,6 +8,7 @@ import { Choices, executionLink, facts, listNote, searchBox, setValue, Split, ti
 
 const ROWS_MAX = 5_000;
 const UNHANDLED_MAX = 50;
+const STRETCH = 200;
 const EXECUTION = "execution/";
 
 /** A row of the list, from an event of the stream or of the API. Pure. */
@@ -26,18 +27,61 @@ export function fits(row, text) {
   return !text || row.stream.toLowerCase().includes(text) || row.kind.toLowerCase().includes(text);
 }
 
+/** Events before a position, read backwards by stretches of the log; `read(since, limit)` reads forwards. */
+export class OlderEvents {
+  constructor({ read, onChange, onError }) {
+    Object.assign(this, { read, onChange, onError, rows: [], lowest: null, isLoading: false });
+  }
+
+  /** Begin at the newest position. */
+  begin(top) {
+    this.turn = {};
+    Object.assign(this, { rows: [], lowest: top + 1, isLoading: false });
+    return this.more();
+  }
+
+  /** The stretch before, unless it is on its way, or there is none. */
+  async more() {
+    if (this.isLoading || this.lowest === null || this.lowest <= 1 || this.rows.length >= ROWS_MAX) return;
+    this.isLoading = true;
+    const mine = this.turn, end = this.lowest, from = Math.max(0, end - 1 - STRETCH), found = [];
+    try {
+      // An answer may be shorter than asked, where its events are large.
+      for (let since = from; since < end - 1; ) {
+        const { publications } = await this.read(since, STRETCH);
+        found.push(...publications.filter(({ offset }) => offset < end));
+        if (!publications.length) break;
+        since = publications.at(-1).offset;
+      }
+    } catch (error) {
+      if (mine === this.turn) this.fail(error);
+      return;
+    }
+    if (mine !== this.turn) return;
+    this.isLoading = false;
+    this.lowest = from + 1;
+    this.rows = this.rows.concat(found.reverse().map((publication) => rowOfEvent(publication.data, publication)));
+    this.onChange();
+  }
+
+  fail(error) {
+    this.isLoading = false;
+    this.onError(error);
+  }
+}
+
 export class EventsView {
   constructor(page) {
     this.page = page;
     this.query = {};
     this.tail = new Tail(ROWS_MAX);
-    this.older = new Paging({
-      load: (query) => page.api.events({ order: "desc", ...query }), keyOf: (row) => String(row.position),
-      onChange: () => this.draw(), onError: (error) => fill(this.notice, failure(error, () => this.older.more())),
+    this.older = new OlderEvents({
+      read: (offset, limit) => page.stream.history("events", { since: { offset, epoch: this.subscription.epoch }, limit }),
+      onChange: () => this.draw(), onError: (error) => fill(this.notice, failure({ title: "Older events could not be read", message: error.message }, () => this.older.more())),
     });
     this.waiting = []; // What came while the list stands still.
     this.isPaused = false;
-    this.dropped = 0;
+    this.gaps = 0;
     this.frame = 0;
     this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, at: "" }) });
     this.pause = element("button", { type: "button", "aria-pressed": "false", onclick: () => this.setPause(!this.isPaused) }, "Pause");
@@ -73,14 +117,13 @@ export class EventsView {
     });
     this.messages = element("div");
     this.subscription = page.stream.subscribe("events", {
-      onSubscribed: () => this.older.next === null && this.older.more(),
+      onSubscribed: (_data, { recovered, offset = 0 }) => !recovered && this.older.begin(offset),
       onPublication: (data, publication) => this.came(rowOfEvent(data, publication)),
-      onReset: () => {
-        this.dropped += 1;
-        this.older.reset({});
-        this.older.more();
+      onReset: () => (this.gaps += 1),
+      onRefused: ({ message }) => {
+        this.refusal = message;
+        this.draw();
       },
-      onRefused: ({ message }) => (this.refusal = message),
     });
     this.unhandled = new Tail(UNHANDLED_MAX);
     this.letterStream = page.stream.subscribe("letters", {
@@ -90,7 +133,6 @@ export class EventsView {
       },
     });
     this.letterRefresher = new Refresher(() => this.letterPages.refresh(), { everyMs: 1_000, isHidden: () => document.hidden });
-    this.older.more();
   }
 
   show(_path, query) {
@@ -108,7 +150,7 @@ export class EventsView {
     this.waiting.push(row);
     if (this.waiting.length > ROWS_MAX) {
       this.waiting.splice(0, this.waiting.length - ROWS_MAX);
-      this.dropped += 1;
+      this.gaps += 1;
     }
     if (!this.isPaused) this.drawSoon();
     else this.tell();
@@ -167,7 +209,7 @@ export class EventsView {
     const text = (find ?? "").toLowerCase();
     const rows = this.tail.rows.concat(this.older.rows.filter((row) => !known.has(row.position))).filter((row) => fits(row, text));
     this.list.show(rows);
-    fill(this.notice, !rows.length && !this.older.isLoading && (text ? empty("No event that is here fits", "Scroll back reads older ones.") : empty("No event has been written yet", "Events of executions and aggregates appear here by themselves; a system without a journal has none.")));
+    fill(this.notice, this.refusal && !rows.length ? empty("There are no events here", this.refusal) : !rows.length && !this.older.isLoading && this.older.lowest !== null && (text ? empty("No event that is here fits", "Scroll back reads older ones.") : empty("No event has been written yet", "Events of executions and aggregates appear here by themselves; a system without a journal has none.")));
     this.tell(rows.length);
   }
 
@@ -175,7 +217,7 @@ export class EventsView {
     const said = [`${nouns(shown, "event")} here`];
     if (this.isPaused) said.push(`paused: ${counted(this.waiting.length)} wait`);
     if (this.tail.fallen) said.push(`${counted(this.tail.fallen)} older ones left the list: scroll back reads them`);
-    if (this.dropped) said.push(`${nouns(this.dropped, "gap")}, filled from the journal`);
+    if (this.gaps) said.push(`${nouns(this.gaps, "gap")} in this list: scroll back, or load the page again`);
     if (this.refusal) said.push(`not live: ${this.refusal}`);
     say(this.note, said.join("; "));
   }

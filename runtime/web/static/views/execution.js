@@ -85,7 +85,7 @@ export class ExecutionView {
   // --- what a person may do --------------------------------------------------------------------------
 
   actions(view) {
-    const buttons = [element("a", { class: "button", href: this.page.api.exportAddress(view.id), download: "" }, "Export")];
+    const buttons = [element("button", { type: "button", title: "One file of HTML, which needs no network", onclick: () => this.save(view) }, "Export")];
     if (!this.page.may("steer")) return buttons;
     const act = (label, asked) => element("button", { type: "button", onclick: () => this.ask(asked) }, label);
     if (!view.is_over && view.status !== "interrupted") {
@@ -94,15 +94,25 @@ export class ExecutionView {
     if (view.status === "interrupted") {
       buttons.push(act("Resume…", { action: "resume", title: "Resume this execution?", button: "Resume it", text: "No process runs it. What is done stays done; the rest runs.", line: command("callboard", "resume", view.id) }));
     }
-    buttons.push(act("Fork…", { action: "fork", title: "Fork this execution?", button: "Fork it", text: "A new execution runs again from a step on, and shares the results of the others.", line: command("callboard", "fork", view.id), fields: [["step", "From the step", this.panel.query.task ?? ""]] }));
+    buttons.push(act("Fork…", { action: "fork", title: "Fork this execution?", button: "Fork it", text: "A new execution runs again from a step on, and shares the results of the others.", line: command("callboard", "fork", view.id), fields: [["step", "From the step", this.panel.query.task ?? "", true]] }));
     return buttons;
   }
 
   doubtActions(view, step) {
     if (!this.page.may("approve")) return [];
-    const decide = (label, decision, text, flags) => element("button", { type: "button",
-      onclick: () => this.ask({ action: "approve", title: `${label} ${step}?`, button: label, text, body: { step, decision }, danger: decision === "fail", line: command("callboard", "approve", view.id, step, ...flags) }) }, `${label}…`);
-    return [decide("Run it again", "run_again", "It may have run already: its effects may come twice.", []), decide("Fail it", "fail", "The step fails; what needs it is skipped.", ["--fail"])];
+    const decide = (label, runsAgain, text, flags) => element("button", { type: "button",
+      onclick: () => this.ask({ action: "approve", title: `${label} ${step}?`, button: label, text, body: { step, runs_again: runsAgain }, danger: !runsAgain, line: command("callboard", "approve", view.id, step, ...flags) }) }, `${label}…`);
+    return [decide("Run it again", true, "It may have run already: its effects may come twice.", []), decide("Fail it", false, "The step fails; what needs it is skipped.", ["--fail"])];
+  }
+
+  async save(view) {
+    try {
+      const address = URL.createObjectURL(await this.page.api.exported(view.id));
+      element("a", { href: address, download: `${view.job}-${view.id}.html` }).click();
+      setTimeout(() => URL.revokeObjectURL(address), 60_000);
+    } catch (error) {
+      this.panel.notice.replaceChildren(failure(error, () => this.save(view)));
+    }
   }
 
   async ask({ action, title, text, button, danger, line, fields, body = {} }) {

@@ -150,7 +150,7 @@ export class MetricsView {
 
   async readOne({ questions, chart, place }, { from, to, step }) {
     try {
-      const answers = await Promise.all(questions.map(([, expression]) => this.page.api.queryMetrics({ expression: this.filled(expression), from, to, step })));
+      const answers = await Promise.all(questions.map(([, expression]) => this.page.api.queryMetrics({ expression: this.filled(expression), from_at: from, to_at: to, step_s: step })));
       const times = answers[0].times_ns.map((at) => at / 1e9);
       const series = answers.flatMap((answer, number) => answer.series.map((one) => ({ label: [questions[number][0], labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) })));
       chart.shown = [times, series.map((one) => ({ ...one, values: thinned(times, one.values)[1] })), { range: [from, to], isUtc: this.page.utc }];

@@ -171,7 +171,7 @@ export class NowView {
     let isThere = false;
     await Promise.all(this.charts.map(async ({ expression, label, chart }) => {
       try {
-        const answer = await this.page.api.queryMetrics({ expression, from: now - HOUR_S, to: now, step: 30 });
+        const answer = await this.page.api.queryMetrics({ expression, from_at: now - HOUR_S, to_at: now, step_s: 30 });
         const series = answer.series.map(({ tags, values }) => ({ label: tags.map(([, value]) => value).join(", ") || label, values: values.map(numberOf) }));
         chart.show(answer.times_ns.map((at) => at / 1e9), series, { range: [now - HOUR_S, now], isUtc: this.page.utc });
         isThere ||= series.length > 0;

@@ -127,7 +127,7 @@ export class TreeView {
     const { path, failed } = this.query;
     try {
       if (path) {
-        this.found = await this.page.api.actors({ path, failed_only: failed === "first" && "true", limit: ACTORS_MAX });
+        this.found = await this.page.api.actors({ path, failed: failed === "first" && "true", limit: ACTORS_MAX });
       } else {
         this.found = null;
         this.known = await this.page.hosts();

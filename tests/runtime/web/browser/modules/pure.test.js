@@ -12,7 +12,7 @@ import { rowsInSight, scrollFor } from "../static/list.js";
 import { Paging, Rates, Refresher, Tail } from "../static/model.js";
 import { firstAfter, layoutOf } from "../static/timeline.js";
 import { sortedAlerts, stateOfAlert } from "../static/views/alerts.js";
-import { fits, rowOfEvent } from "../static/views/events.js";
+import { fits, OlderEvents, rowOfEvent } from "../static/views/events.js";
 import { labelOf, stepFor } from "../static/views/metrics.js";
 import { actorRows, treeRows } from "../static/views/tree.js";
 
@@ -254,6 +254,16 @@ test("an event of the stream is a row of the list", () => {
   assert.ok(fits(row, "moved") && fits(row, "execution") && !fits(row, "x9"));
   const plainRow = { position: 1, stream: "s", kind: "k" };
   assert.equal(rowOfEvent(plainRow), plainRow);
+});
+
+test("older events are read backwards without holes, also when answers are short", async () => {
+  const all = Array.from({ length: 1_000 }, (_, index) => ({ offset: index + 1, data: { event_id: "e", event_type: "k", source: "s" } }));
+  const read = async (since, limit) => ({ publications: all.slice(since, since + Math.min(limit, 70)) });
+  const older = new OlderEvents({ read, onChange: () => {}, onError: assert.fail });
+  await older.begin(1_000);
+  assert.equal(older.rows.length, 200);
+  while (older.lowest > 1) await older.more();
+  assert.deepEqual(older.rows.map((row) => row.position), Array.from({ length: 1_000 }, (_, index) => 1_000 - index));
 });
 
 test("steps give few points, and labels say tags", () => {
