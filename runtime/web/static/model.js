@@ -14,6 +14,7 @@ export class Refresher {
     this.timer = null;
     this.isReading = false;
     this.isDue = false;
+    this.isUrgent = false;
     this.readAt = -Infinity;
     this.hasEnded = false;
   }
@@ -26,14 +27,12 @@ export class Refresher {
     this.timer = this.shell.after(wait, () => this.run());
   }
 
-  /** Read at once. */
+  /** Read at once, or as soon as the reading that is under way has ended. */
   async run() {
     this.shell.cancel(this.timer);
     this.timer = null;
-    if (this.hasEnded || this.isReading) {
-      this.isDue = true;
-      return;
-    }
+    this.isUrgent = this.isReading;
+    if (this.hasEnded || this.isReading) return;
     this.isDue = false;
     this.isReading = true;
     this.readAt = this.shell.now();
@@ -41,7 +40,8 @@ export class Refresher {
       await this.read();
     } finally {
       this.isReading = false;
-      if (this.isDue) this.touch();
+      if (this.isUrgent) this.run();
+      else if (this.isDue) this.touch();
     }
   }
 

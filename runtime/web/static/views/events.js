@@ -18,7 +18,7 @@ export function rowOfEvent(event, publication = {}) {
   return {
     position: publication.offset ?? payload.position ?? 0, stream: payload.stream ?? event.source, version: payload.version ?? 0,
     id: event.event_id, kind: payload.kind ?? event.event_type, bytes: payload.bytes ?? null, recorded_at: event.timestamp ?? payload.recorded_at,
-    fields: payload.fields ?? payload, is_cut: payload.is_cut ?? false,
+    fields: "fields" in payload ? payload.fields : payload, is_cut: payload.is_cut ?? false,
   };
 }
 

@@ -166,6 +166,17 @@ test("a thousand changes are few readings, and the last is read", async () => {
   assert.equal(read, 1000);
 });
 
+test("a reading that is wanted at once follows the one under way", async () => {
+  const shell = new Shell(), ends = [];
+  const refresher = new Refresher(() => new Promise((resolve) => ends.push(resolve)), { everyMs: 15_000, shell });
+  refresher.run();
+  refresher.run();
+  assert.equal(ends.length, 1);
+  ends[0]();
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(ends.length, 2);
+});
+
 test("a hidden page reads nothing, and reads when it is seen", async () => {
   const shell = new Shell();
   let count = 0, isHidden = true;
