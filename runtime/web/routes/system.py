@@ -61,12 +61,13 @@ def system_routes(api: Api) -> APIRouter:
         path: Annotated[
             str, Query(max_length=NAME_CHARS_MAX, description="A part of the path on its host.")
         ] = "",
+        slot: Annotated[int, Query(ge=0, le=2**31, description="The slot of the first host.")] = 0,
         *,
         failed: Annotated[bool, Query(description="Only those that failed lately.")] = False,
     ) -> Response:
-        slot, cell = place_in("actors", after, int, int) or (0, -1)
+        first, cell = place_in("actors", after, int, int) or (slot, -1)
         page = await asker.ask(
-            QueryActors(slot=slot, cell=cell, limit=limit, path=path, failed_only=failed)
+            QueryActors(slot=first, cell=cell, limit=limit, path=path, failed_only=failed)
         )
         following = cursor("actors", [page.slot, page.cell]) if page.has_more else ""
         shape = ActorsAnswer(items=page.items, next=following, silent=page.silent)
