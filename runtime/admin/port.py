@@ -26,6 +26,7 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.jobs.job import Job
 
+from .page_link import OpenPage
 from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
 from .prometheus import QueryPrometheus
 from .submission import AwaitResult, ListJobs, SubmitExecution
@@ -69,6 +70,8 @@ class Part(StrEnum):
     """The alert manager."""
     PIPELINES = auto()
     """A process that has the stores of pipelines."""
+    PAGE = auto()
+    """A process that starts hubs, or finds them."""
 
 
 class Served(NamedTuple):
@@ -107,6 +110,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryLetters: Served(Part.PIPELINES, Scope.READ),
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
     ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
+    OpenPage: Served(Part.PAGE, Scope.ADMIN),
 }
 """All requests of the admin API."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {

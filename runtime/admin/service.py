@@ -44,19 +44,24 @@ MISSING: Final[Mapping[Part, tuple[str, str]]] = {
         "this process does not know the stores of pipelines.",
         "Name their stores where the API is started.",
     ),
+    Part.PAGE: (
+        "this process does not start the page of a system.",
+        "Use `callboard ui NAME`.",
+    ),
 }
 """What a process says that does not have a part, and what to do."""
 ACTORS: Final = ("by", "author")
-"""The fields of commands that name who acts. The caller does not choose them."""
+ASKER: Final = "asker"
+"""The fields of commands that say who acts: its name, or all of it. The caller does not choose."""
 
 
 class AdminService:
     """Answers the requests of one process.
 
     `queries` asks the control plane of the system, `commands` the executions of this process,
-    `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager, and
-    `pipelines` the stores of pipelines. A process without one of them leaves it out, and refuses
-    such requests.
+    `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager,
+    `pipelines` the stores of pipelines, and `page` its hubs. A process without one of them leaves
+    it out, and refuses such requests.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class AdminService:
         metrics: Ask | None = None,
         alerts: Ask | None = None,
         pipelines: Ask | None = None,
+        page: Ask | None = None,
     ) -> None:
         self._parts: Final[dict[Part, Ask | None]] = {
             Part.QUERIES: queries,
@@ -76,6 +82,7 @@ class AdminService:
             Part.METRICS: metrics,
             Part.ALERTS: alerts,
             Part.PIPELINES: pipelines,
+            Part.PAGE: page,
         }
 
     def serve(self, part: Part, ask: Ask) -> None:
@@ -100,6 +107,8 @@ class AdminService:
         LOGGER.info("%s from %s by %s", request.contract_name, principal.subject, caller.way)
         fields = type(request).model_fields
         who: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
+        if ASKER in fields:
+            who[ASKER] = principal
         return await self._perform(request.model_copy(update=who) if who else request)
 
     async def _perform(self, request: Request[Any]) -> Contract:

@@ -60,12 +60,13 @@ from ..executions.states import SystemStates
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from . import notices
-from .composition import enter, environment_of, make_engine
+from .composition import enter, environment_of, make_engine, node_here
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
 from .metrics import (
     SystemMetrics,
     join_metrics,
+    journal_url,
     metrics_url,
     objects_url,
     shards_of,
@@ -73,6 +74,7 @@ from .metrics import (
 )
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
+from .ui.system_ui import SystemUi
 
 __all__ = ["System"]
 
@@ -117,6 +119,7 @@ class System:
         self._journal: OpenJournal | None = None
         self._executions: Submits | None = None
         self._metrics: SystemMetrics | None = None
+        self._ui: SystemUi | None = None
         spreads = settings.engine != "inline" and self._environment.is_real
         self._imports = ImportCheck() if spreads else None
 
@@ -128,6 +131,11 @@ class System:
         self._executions = await (self._attach() if self.settings.detached else self._bring_up())
         await self._open_metrics()
         await self._executions.prepare()
+        ui = self._settings_of_all.page
+        if ui is not None and not self._joins:
+            await self.ui.start(ui)
+            if ui.prints_link:
+                await self.ui.print_link()
 
     async def _open_metrics(self) -> None:
         settings = self._settings_of_all
@@ -175,6 +183,7 @@ class System:
             journal=JournalQueries(executions, executions.snapshot).answer,
             alerts=self._ask_alert_manager,
             metrics=self._answer_metrics,
+            page=self._answer_page,
         )
         control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
@@ -189,6 +198,9 @@ class System:
     async def _answer_metrics(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API, once the aggregators have started."""
         return await self.metrics.answer(request)
+
+    async def _answer_page(self, request: Request[Any]) -> Any:
+        return await self.ui.answer(request)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""
@@ -514,6 +526,19 @@ class System:
                 advice="Start it with metrics='auto', or with a path or a URL.",
             )
         return self._metrics
+
+    @property
+    def ui(self) -> SystemUi:
+        """The page, the HTTP API and the streams of the system; see the setting `ui`."""
+        self._running()
+        if self._ui is None:
+            settings = self._settings_of_all
+            journal, metrics = journal_url(settings, self._journal), ""
+            if self._metrics is not None:
+                metrics = self._metrics.url
+            node = settings.journal_node or node_here(settings)
+            self._ui = SystemUi(self, settings, journal=journal, metrics=metrics, node=node)
+        return self._ui
 
     # --- views ------------------------------------------------------------------------
 

@@ -9,11 +9,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ray.util
 from ray._private import state as ray_state  # The public API does not say which nodes drain.
 
 from callboard.messages.control.nodes import NO_DEADLINE, Node
 
-__all__ = ["node_of", "read_nodes"]
+__all__ = ["node_address", "node_of", "read_nodes"]
+
+
+def node_address() -> str:
+    """The address of this node, which is a part of the name of its resource `node:ADDRESS`."""
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def read_nodes() -> list[Node]:
