@@ -249,9 +249,10 @@ async def _from_agent(system: System, events: int) -> dict[str, float]:
 
 
 async def _in_this_process(params: Params) -> tuple[dict[str, float], list[int]]:
+    # First, because what other connections have left in the heap would hide the memory of new ones.
+    memory = await _memory(params["idle"])
     figures, counts = await _deliveries(params)
-    figures |= await _latency(params["latency_events"])
-    figures |= await _memory(params["idle"])
+    figures |= memory | await _latency(params["latency_events"])
     figures |= await _storm(params["storm"])
     return figures, counts
 
