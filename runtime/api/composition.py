@@ -48,6 +48,13 @@ def node_here(settings: Settings) -> str:
     return node_address()
 
 
+def session_here() -> tuple[str, str]:
+    """The address of the Ray that this process has started, and the folder of its session."""
+    from ..engines.ray import nodes
+
+    return nodes.session_here()
+
+
 def detached_systems() -> DetachedSystems:
     """The detached systems of a cluster; only the Ray engine has them."""
     from ..engines.ray import detached_systems as entry

@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 from callboard.messages.core.errors import SpecError
 
+from ..admin.page_link import HUBS_MAX
 from ..web.settings import WebSettings
 
-__all__ = ["HUBS_MAX", "UiSettings"]
-
-HUBS_MAX = 64
+__all__ = ["UiSettings"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,10 @@
 """The plan of one hub, which travels to its host."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from ...web.settings import WebSettings
 
-__all__ = ["HUB_NAME", "HubPlan", "hub_name"]
-
-HUB_NAME: Final = "callboard.hub-"
-
-
-def hub_name(number: int) -> str:
-    """The name of a hub, by its number from 1."""
-    return f"{HUB_NAME}{number}"
+__all__ = ["HubPlan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,20 +17,21 @@ from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError
 from callboard.messages.core.ref import Ref
 
-from ...admin.page_link import OpenPage, PageOpened
+from ...admin.page_link import OpenPage, PageOpened, find_hubs, hub_name, open_page
 from ...admin.principals import local_principal
 from ...executions.service.client import NODE_SHARE
 from ...hosting.settings import Settings
-from ...hosting.ui_settings import HUBS_MAX, UiSettings
+from ...hosting.ui_settings import UiSettings
 from ...transport.tcp import bind
 from ..tokens import token_files
-from .hub_plan import HubPlan, hub_name
+from .hub_plan import HubPlan
 
 __all__ = ["SystemUi"]
 
 ReplyT = TypeVar("ReplyT")
 PACKAGES: Final = ("fastapi", "jwt", "uvicorn", "websockets")
 """The packages of the extra `web`."""
+ANSWER_S: Final = 10.0
 
 
 class StartsHubs(Protocol):
@@ -149,28 +150,13 @@ class SystemUi:
         when no hub runs, and an `AskError` when one does not answer.
         """
         request = OpenPage(asker=asker or local_principal("driver"))
-        found = [await self._system.ask(request, hub) for hub in await self._hubs()]
-        return PageOpened(
-            links=tuple(link for each in found for link in each.links),
-            urls=tuple(url for each in found for url in each.urls),
-        )
+        return await open_page(self._system.lookup, request, ANSWER_S)
 
     async def urls(self) -> tuple[str, ...]:
         """The addresses of the hubs. Raises what `open_page` raises."""
-        found = [await self._system.ask(QueryHub(), hub) for hub in await self._hubs()]
+        hubs = await find_hubs(self._system.lookup)
+        found = [await self._system.ask(QueryHub(), hub) for hub in hubs]
         return tuple(view.address for view in found)
-
-    async def _hubs(self) -> list[Ref[Any]]:
-        hubs: list[Ref[Any]] = []
-        while len(hubs) < HUBS_MAX and (hub := await self._find(len(hubs) + 1)) is not None:
-            hubs.append(hub)
-        if not hubs:
-            raise ActorNotFound(
-                f"system {self._settings.name} has no hub.",
-                advice="Start one: `await system.ui.start()`, or `callboard ui`.",
-                may_have_run=False,
-            )
-        return hubs
 
     async def answer(self, request: Request[Any]) -> PageOpened:
         """Answer a request of the admin API; a system without a hub starts one."""
