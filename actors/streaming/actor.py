@@ -1,13 +1,16 @@
 """The hub as an actor: supervised, in a process of its own, with the server of its clients.
 
-    props(StreamHub, make_parts)                          # with an isolated host
+    await system.spawn(props(StreamHub, make_parts), offer=True)     # and an isolated host
 
 `make_parts` runs on the hub's host and gives what the hub is made of: tokens, sources, methods and
 the server. Deliveries never leave that process. Each hub of a system takes all events: it offers
 `PublishBatch`, and reads the journal by itself.
 """
 
+import asyncio
 import logging
+import time
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
@@ -56,6 +59,8 @@ class HubParts:
     """Gives what clients publish to all hubs; without it, to the clients of this hub."""
     close: Callable[[], Awaitable[None]] | None = None
     """Releases what the parts hold."""
+    wall_time: Callable[[], float] = time.time
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex
 
 
 class ConnectionView(Contract, name="callboard.streaming.connection_view"):
@@ -117,13 +122,22 @@ class StreamHub(Actor):
     async def started(self, ctx: Context) -> None:
         """Follow the sources, and serve. Raises what the server raises."""
         parts = self._parts = self._make_parts(ctx)
-        connections = PolledSource(CONNECTIONS, self._connection_values, every_s=CONNECTIONS_S)
+        connections = PolledSource(
+            CONNECTIONS,
+            self._connection_values,
+            every_s=CONNECTIONS_S,
+            wall_time=parts.wall_time,
+            new_id=parts.new_id,
+        )
         hub = self._hub = Hub(
             parts.authenticator,
             (*parts.sources, connections),
             methods=parts.methods,
             spread=parts.spread,
             limits=parts.limits,
+            now=asyncio.get_running_loop().time,
+            wall=parts.wall_time,
+            new_id=parts.new_id,
         )
         hub.start()
         try:

@@ -35,7 +35,7 @@ from .messages import (
     is_reserved,
 )
 
-__all__ = ["EventQueue", "StreamPublisher", "outbound_of"]
+__all__ = ["EventQueue", "StreamPublisher", "encoded", "outbound_of"]
 
 LOGGER: Final = logging.getLogger("callboard.hub")
 EVENTS_MAX: Final = 10_000
@@ -71,6 +71,14 @@ def outbound_of(
             payload=event.model_dump(mode="json"),
             metadata=StreamMetadata(tags={"type": event.contract_name, "source": source}),
         )
+    return encoded(channel, event, key)
+
+
+def encoded(channel: str, event: StreamEvent, key: str = "") -> Outbound:
+    """An event for any channel, also those that parts of the system publish to (`logs:`).
+
+    Raises `UsageError` for one that is too large or no JSON.
+    """
     try:
         data = event.model_dump_json().encode()
     except ValueError as error:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from callboard.messages.core.errors import CallboardError, UsageError
 
-__all__ = ["AccessDenied", "NotServed", "UnknownExecution", "UnknownJob"]
+__all__ = ["AccessDenied", "NotServed", "StaleVersion", "UnknownExecution", "UnknownJob"]
 
 
 class AccessDenied(CallboardError):
@@ -17,6 +17,12 @@ class NotServed(UsageError):
     """This process does not answer requests of this kind."""
 
     code: ClassVar[str] = "not_served"
+
+
+class StaleVersion(CallboardError):
+    """The resource has changed since the caller read it."""
+
+    code: ClassVar[str] = "stale"
 
 
 class UnknownExecution(UsageError):

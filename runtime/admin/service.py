@@ -95,8 +95,9 @@ class AdminService:
                 advice=f"It needs the scope {scope}: `callboard token create --scope {scope}`.",
                 scope=str(scope),
             )
-        if scope is not Scope.READ:
-            LOGGER.info("%s from %s by %s", request.contract_name, principal.subject, caller.way)
+        if scope is Scope.READ:
+            return await self._perform(request)
+        LOGGER.info("%s from %s by %s", request.contract_name, principal.subject, caller.way)
         fields = type(request).model_fields
         who: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
         return await self._perform(request.model_copy(update=who) if who else request)

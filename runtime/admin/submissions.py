@@ -38,6 +38,8 @@ __all__ = ["Resume", "Submissions", "Submit"]
 
 RESULT_BYTES_MAX: Final = 1 << 20
 PROBLEMS_MAX: Final = 5
+MERGE_S_MAX: Final = 10.0
+"""How long the results of an ended execution may take to be merged once more."""
 Resume = Callable[[Job[Any, Any], str], Awaitable[ExecutionHandle[Any]]]
 """Continues an execution that no process runs, or gives the outcome of one that is over."""
 
@@ -111,15 +113,15 @@ class Submissions:
 
     async def wait(self, request: AwaitResult) -> ResultAnswered:
         """Wait for the end of an execution. Raises `UnknownExecution`."""
-        handle = self._executions.running(request.execution_id)
+        handle, wait_s = self._executions.running(request.execution_id), request.wait_s
         if handle is None:
-            handle = await self._ended(request.execution_id)
+            handle, wait_s = await self._ended(request.execution_id), MERGE_S_MAX
             if handle is None:
                 return ResultAnswered(is_over=False, status="interrupted")
         done = asyncio.Event()
         handle.on_end(done.set)
         try:
-            async with asyncio.timeout(request.wait_s):
+            async with asyncio.timeout(wait_s):
                 await done.wait()
         except TimeoutError:
             return ResultAnswered(is_over=False, status=str(handle.state().status))

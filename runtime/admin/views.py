@@ -44,6 +44,8 @@ BARS_MAX: Final = 2_000
 """The most bars of one timeline."""
 CELLS_MAX: Final = 500
 """The most spans of time of a folded group."""
+ID_MAX: Final = 200
+"""The longest id of an execution."""
 NAME_MAX: Final = 300
 Key = FiniteFloat | str
 """What a list is sorted by: a number or a text."""
@@ -197,7 +199,7 @@ class ExecutionView(Contract, name="callboard.admin.execution_view"):
 class QueryExecution(Request[ExecutionView], name="callboard.admin.query_execution"):
     """Ask for one execution. The answer is `UsageError` when the journal does not have it."""
 
-    execution_id: str = Field(min_length=1, max_length=NAME_MAX)
+    execution_id: str = Field(min_length=1, max_length=ID_MAX)
 
 
 class SubTaskRow(Contract, name="callboard.admin.sub_task_row"):
@@ -251,7 +253,7 @@ class SubTasksPage(Contract, name="callboard.admin.sub_tasks_page"):
 class QuerySubTasks(Request[SubTasksPage], name="callboard.admin.query_sub_tasks"):
     """Ask for sub-tasks of an execution."""
 
-    execution_id: str = Field(min_length=1, max_length=NAME_MAX)
+    execution_id: str = Field(min_length=1, max_length=ID_MAX)
     status: tuple[str, ...] = Field(default=(), max_length=8)
     """Only these; empty for all."""
     failed_only: bool = False
@@ -367,7 +369,7 @@ class QueryTimeline(Request[Timeline], name="callboard.admin.query_timeline"):
     While all bars of the asked time have room, no group is folded.
     """
 
-    execution_id: str = Field(min_length=1, max_length=NAME_MAX)
+    execution_id: str = Field(min_length=1, max_length=ID_MAX)
     by: Literal["kind", "executor"] = "kind"
     """What makes a group."""
     open: tuple[str, ...] = Field(default=(), max_length=50)
@@ -406,8 +408,8 @@ class JournalPage(Contract, name="callboard.admin.journal_page"):
     items: tuple[JournalEvent, ...] = ()
     has_more: bool = False
     """Whether there may be events after these; a page also ends where its bytes are many."""
-    journal: str = ""
-    """The store, for people."""
+    epoch: str = ""
+    """The identity of the journal, in which its positions count; streams use the same one."""
     owner: str = ""
     """The process that writes it."""
 

@@ -5,7 +5,6 @@ The process is a driver or, in a detached system with a journal, the host of its
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from callboard.actors.executions.execution import Execution, FindHistory
 from callboard.actors.executions.handle import ExecutionHandle, execution_of
 from callboard.actors.executions.history import reading
-from callboard.actors.executions.history.events import LostResult
+from callboard.actors.executions.history.events import LostResult, stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
@@ -34,7 +33,6 @@ from callboard.messages.core.errors import (
 )
 from callboard.messages.jobs.execution import Progress, check_execution_id
 from callboard.messages.jobs.job import Job, LargeResults
-from callboard.messages.jobs.updates import Finished
 
 from ..admin.port import OfferedJob
 from ..hosting.environment import Environment
@@ -160,6 +158,7 @@ class Executions:
         self._by_id: dict[str, ExecutionHandle[Any]] = {}
         """The executions that run."""
         self._jobs: dict[str, Job[Any, Any]] = {}
+        self._submitting: Final = asyncio.Lock()
         self.offered: Final[dict[str, OfferedJob]] = {}
         """The jobs that may be submitted from outside, by name."""
         self._recorders: dict[str, list[Recorder]] = {}
@@ -455,21 +454,47 @@ class Executions:
         Raises `ExecutionIdTaken`, and `DeadlineExceeded` when the journal does not answer.
         """
         driver = {**how_started(self._environment), "submitted_by": by}
-        handle = self.submit(job, request, attributes, execution_id, driver)
+        async with self._submitting:
+            await self._check_same(execution_id, Submission(job.name, request, attributes))
+            self.submit(job, request, attributes, execution_id, driver)
         try:
             async with asyncio.timeout(BEGUN_WITHIN_S):
-                first = await anext(handle.updates())
+                await self._until_durable(execution_id)
         except TimeoutError:
             raise DeadlineExceeded(
-                f"execution {execution_id} has not begun within {BEGUN_WITHIN_S} s.",
+                f"execution {execution_id} is not in the journal within {BEGUN_WITHIN_S} s.",
                 advice="It goes on: submit the same request under the same id again.",
             ) from None
-        if isinstance(first, Finished):
-            with contextlib.suppress(CallboardError):
-                await handle.result(1.0)
-            error = execution_of(handle).outcome.exception()
-            if isinstance(error, ExecutionIdTaken):
-                raise error
+
+    async def _check_same(self, execution_id: str, submission: Submission) -> None:
+        """Raise `ExecutionIdTaken` when another request has this id."""
+        running = self._by_id.get(execution_id)
+        if running is not None:
+            before = cast("Execution[Any]", execution_of(running)).submission
+        elif self.journal is None:
+            return
+        else:
+            history = await read_history(self.journal, execution_id)
+            if history is None:
+                return
+            before = submission_in(history, self._replay(history))
+        check_same(execution_id, before, submission)
+
+    async def _until_durable(self, execution_id: str) -> None:
+        """Wait until the journal has the submission, or the execution has failed before that."""
+        journal = self.journal
+        if journal is None:
+            return
+        committed = asyncio.Event()
+        unlisten = journal.on_commit(lambda _head: committed.set())
+        try:
+            while not await journal.read_stream(stream_of(execution_id), limit=1):
+                if execution_id not in self._by_id:
+                    return
+                await committed.wait()
+                committed.clear()
+        finally:
+            unlisten()
 
     async def offer(self, job: Job[Any, Any], request: type[Contract]) -> None:
         """See `System.offer`."""

@@ -39,9 +39,17 @@ from callboard.messages.core.errors import (
     UsageError,
 )
 
-from ..admin.errors import AccessDenied, NotServed, UnknownExecution, UnknownJob
+from ..admin.errors import AccessDenied, NotServed, StaleVersion, UnknownExecution, UnknownJob
 
-__all__ = ["MEDIA_TYPE", "install_problems", "problem", "problem_of", "refusal", "send_problem"]
+__all__ = [
+    "MEDIA_TYPE",
+    "OPAQUE",
+    "install_problems",
+    "problem",
+    "problem_of",
+    "refusal",
+    "send_problem",
+]
 
 LOGGER: Final = logging.getLogger("callboard.web")
 MEDIA_TYPE: Final = "application/problem+json"
@@ -62,9 +70,10 @@ STATUSES: Final[Mapping[type[CallboardError], int]] = {
     Cancelled: 503,
     HandlerFailed: 502,
     AccessDenied: 403,
+    StaleVersion: 412,
     UnknownExecution: 404,
     UnknownJob: 404,
-    NotServed: 503,
+    NotServed: 404,
 }
 """The status of an error; a class that is not here has that of the nearest that it extends."""
 CODES: Final[Mapping[int, tuple[int, str]]] = {
@@ -81,8 +90,8 @@ CODES: Final[Mapping[int, tuple[int, str]]] = {
     ErrorCode.NOT_AVAILABLE: (503, "not_available"),
 }
 """The status, and the code for programs, of the hub's own codes."""
-OPAQUE: Final = (InternalError, HandlerFailed)
-"""Errors whose text comes from a traceback: it is logged, and not sent."""
+OPAQUE: Final = (InternalError, HandlerFailed, StoreFailed)
+"""Errors whose text comes from a traceback or names files: it is logged, and not sent."""
 ERRORS_MAX: Final = 100
 
 

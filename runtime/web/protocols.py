@@ -108,6 +108,8 @@ class HttpProtocol(H11Protocol):
         """Wait for another request only as long as uvicorn's own timer for that."""
         self._stop_watching()
         super().on_response_complete()
+        if self.conn.trailing_data[0]:
+            self._watch_head()  # A part of another request has come already.
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""

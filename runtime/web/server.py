@@ -183,12 +183,12 @@ def _config(gate: Gate, settings: WebSettings) -> Config:
     )
 
 
-class _NotCancelled(logging.Filter):
-    """Leaves out the cancellation of requests that were cut off at the end."""
+class _OwnDefects(logging.Filter):
+    """Leaves out what is no defect: requests cut off at the end, and bytes that are no text."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         found = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        return not isinstance(found, asyncio.CancelledError)
+        return not isinstance(found, asyncio.CancelledError | UnicodeDecodeError)
 
 
-LOGGER.addFilter(_NotCancelled())
+LOGGER.addFilter(_OwnDefects())

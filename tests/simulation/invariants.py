@@ -460,6 +460,11 @@ SEEN: Final = MappingProxyType(
         "drivers_are_kept": "The root does not drop a driver that sends heartbeats.",
         "each_row_once": "A reader finds each row exactly once, in its newest revision.",
         "nothing_left_over": "At the end each file is listed, and each listed file exists.",
+        "positions_come_once": "A client never sees a position of a channel twice.",
+        "journal_is_whole": "A client gets each event of the journal, in its order.",
+        "hub_accounts_balance": "Each event of a hub has exactly one fate.",
+        "hub_is_bounded": "What waits for a client of a hub has a bound.",
+        "clients_catch_up": "After the faults each client gets the rest of the journal.",
         "no_error_of_its_own": "The kernel logs no error and raises no unexpected one.",
         "it_ends": "Every activity ends.",
     }

@@ -39,6 +39,7 @@ from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
 from .pipeline_mutations import PIPELINES
+from .stream_mutations import STREAMS
 from .tier_mutations import TIERS
 from .window_mutations import WINDOWS
 
@@ -392,6 +393,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **TIERS,
         **WINDOWS,
         **PIPELINES,
+        **STREAMS,
     }
 )  # fmt: skip
 """The defects by name."""

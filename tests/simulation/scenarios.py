@@ -21,6 +21,7 @@ from .pipelines import decisions, finish_pipelines, pipelines, start_pipelines
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
+from .streams import streams
 from .tiers import begin_moves, tiers
 
 __all__ = ["SCENARIOS"]
@@ -152,6 +153,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "detached": detached,
         "authority": authority,
         "leases": leases,
+        "streams": streams,
         "tiers": tiers,
         "aggregators": aggregators,
         "pipelines": pipelines,

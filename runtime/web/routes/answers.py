@@ -15,14 +15,15 @@ from fastapi import Request as HttpRequest
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.errors import UsageError
+
+from ...admin.errors import StaleVersion
 
 __all__ = [
     "ANSWER_BYTES_MAX",
     "After",
     "IfMatch",
     "Limit",
-    "StaleError",
     "answered",
     "bounded",
     "check_match",
@@ -46,12 +47,6 @@ IfMatch = Annotated[
     str | None,
     Header(max_length=200, description="The `ETag` that the resource must still have."),
 ]
-
-
-class StaleError(CallboardError):
-    """The resource has changed since the client read it."""
-
-    code = "stale"
 
 
 def cursor(name: str, place: Sequence[Any] | None) -> str:
@@ -114,11 +109,11 @@ def answered(
 
 
 def check_match(wanted: str | None, tag: str) -> None:
-    """Raise `StaleError` unless the client wants this version, or any."""
+    """Raise `StaleVersion` unless the client wants this version, or any."""
     if wanted is None or wanted.strip() == "*":
         return
     if tag not in {part.strip() for part in wanted.split(",")}:
-        raise StaleError(
+        raise StaleVersion(
             "it has changed since you read it.", advice="Read it again, and decide again."
         )
 

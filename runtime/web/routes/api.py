@@ -35,10 +35,13 @@ WAY: Final = "http"
 BEARER: Final = HTTPBearer(
     auto_error=False, description="A token of `callboard token create`, or of `POST /v1/token`."
 )
+PROBLEM: Final[dict[str, Any]] = Problem.model_json_schema()
+PROBLEM["properties"]["errors"]["items"] = PROBLEM.pop("$defs")["FieldProblem"]
+"""The schema of a refusal, whole: the document's own parts hold no others."""
 PROBLEMS: Final[Mapping[int | str, dict[str, Any]]] = {
     status: {
         "description": text,
-        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
+        "content": {"application/problem+json": {"schema": PROBLEM}},
     }
     for status, text in {
         400: "The request is wrong.",
@@ -70,7 +73,7 @@ class Admin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What the routes need. A part that is missing answers 503."""
+    """What the routes need. A part that is missing answers 404, with the code `not_served`."""
 
     admin: Admin
     tokens: Tokens

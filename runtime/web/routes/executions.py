@@ -31,7 +31,7 @@ from .shapes import EventRow, EventsAnswer, ExecutionsAnswer, SubTasksAnswer
 
 __all__ = ["execution_reads", "tag_of"]
 
-NAME_CHARS_MAX: Final = 300
+NAME_CHARS_MAX: Final = 200
 FIELDS_BYTES_MAX: Final = 100_000
 """The fields of one event that are larger as JSON are left out."""
 PLACE: Final = ((int, float, str), str)
@@ -118,7 +118,7 @@ def _event_routes(router: APIRouter) -> None:
         rows, is_whole = _rows(page.items)
         has_more = page.has_more or not is_whole
         following = cursor("events", [rows[-1].position]) if rows and has_more else ""
-        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.journal))
+        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.epoch))
 
     @router.get(
         "/v1/executions/{execution_id:path}/events",
@@ -132,9 +132,12 @@ def _event_routes(router: APIRouter) -> None:
         limit: Limit = 50,
         after: After = "",
         order: Literal["asc", "desc"] = "asc",
+        after_version: Annotated[
+            int, Query(ge=0, lt=2**62, description="Begin after this event, without a cursor.")
+        ] = 0,
     ) -> Response:
         name = f"execution events {order}"
-        place = place_in(name, after, int) or [0]
+        place = place_in(name, after, int) or [after_version]
         page: JournalPage = await asker.ask(
             ReadJournal(
                 stream=stream_of(execution_id),
@@ -148,7 +151,7 @@ def _event_routes(router: APIRouter) -> None:
         if order == "desc" and rows and rows[-1].version <= 1:
             has_more = False  # A version of 0 would begin at the end again.
         following = cursor(name, [rows[-1].version]) if has_more else ""
-        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.journal))
+        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.epoch))
 
 
 def _detail_routes(router: APIRouter) -> None:

@@ -197,7 +197,7 @@ def _command_routes(router: APIRouter) -> None:
 
 
 async def _command(asker: Asker, execution_id: str, if_match: str | None) -> dict[str, Any]:
-    """The common fields of a command on what the client has read. Raises `StaleError`."""
+    """The common fields of a command on what the client has read. Raises `StaleVersion`."""
     fields: dict[str, Any] = {
         "execution_id": execution_id,
         "token": uuid4().hex,

@@ -90,6 +90,7 @@ class Streams:
             "/v1/stream",
             self.events,
             response_class=EventStream,
+            status_code=200,
             summary="Follow one channel by server-sent events",
         )
 

@@ -527,7 +527,9 @@ async def test_system_channels_are_not_published_to_and_exist_only_with_a_source
     for channel in ("alerts", "metrics:cpu", "logs:a"):
         denied = await client.do(PublishCommand(channel, b"1"))
         assert denied["code"] == ErrorCode.PERMISSION_DENIED
+    for channel in ("alerts", "metrics:cpu"):
         assert (await client.subscribe(channel))["code"] == ErrorCode.UNKNOWN_CHANNEL
+    assert (await client.subscribe("logs:a"))["reply"] == "Subscribed"
 
 
 async def test_a_client_publishes_json_of_a_bounded_size(make_hub: MakeHub) -> None:
