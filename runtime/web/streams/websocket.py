@@ -154,6 +154,7 @@ class Stream:
             else:
                 for line in frame.split(b"\n"):
                     connection.write(line, is_text=is_text)
+        connection.flush()
         closing = session.closing
         if closing is not None:
             connection.end(*self._closings.get(closing.code, closing))
