@@ -107,7 +107,7 @@ export function empty(what, advice) {
 /** A failure: what failed, and what to do. */
 export function failure(error, retry) {
 	// A part that the system does not have is no failure.
-	if (error.code === "not_served") return empty(error.message, error.advice);
+	if (error.code === "not_served" || error.code === "actor_not_found") return empty(error.message, error.advice);
 	return element("div", { class: "failure", role: "alert" },
 		element("p", { class: "failure-what" }, badge("failed", error.title ?? "This did not work")),
 		error.message && element("p", { text: error.message }),

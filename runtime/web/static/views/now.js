@@ -106,6 +106,7 @@ export class NowView {
 			tile("Memory", bytes(system.memory_bytes), `up for ${duration(system.uptime_s)}`, ""));
 		spark(line, this.rates.of("handled"), { width: 110, height: 22 });
 		this.showFailures(system.failures);
+		this.details.touch();
 	}
 
 	tell(system) {
@@ -133,8 +134,8 @@ export class NowView {
 
 	async readDetails() {
 		try {
-			const { api, model } = this.page;
-			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), api.alerts().catch(() => null)]);
+			const { api, model, system } = this.page;
+			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), system?.alerts ? api.alerts() : null]);
 			this.showHosts(hosts);
 			this.showAlerts(alerts);
 		} catch (error) {
