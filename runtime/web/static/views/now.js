@@ -135,7 +135,7 @@ export class NowView {
 	async readDetails() {
 		try {
 			const { api, model, system } = this.page;
-			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), system?.alerts ? api.alerts() : null]);
+			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), !system ? undefined : system.alerts ? api.alerts() : null]);
 			this.showHosts(hosts);
 			this.showAlerts(alerts);
 		} catch (error) {
@@ -157,7 +157,9 @@ export class NowView {
 		}) : empty("No host answers yet", "`callboard top` in a terminal says more."));
 	}
 
+	/** `view` is null without an alert manager, and undefined while nobody knows. */
 	showAlerts(view) {
+		if (view === undefined) return;
 		const rows = view?.alerts.filter((alert) => alert.state !== "resolved") ?? [];
 		fill(this.alerts, !view ? empty("There is no alert manager", "Start the system with alert rules: see the page about alerts in the documentation.")
 			: rows.length ? element("ul", { class: "rows" }, rows.slice(0, 8).map((alert) => element("li", {},
