@@ -36,7 +36,7 @@ AT_ONCE: Final = 200
 def masked(text: str) -> bytes:
     """A text frame of a client, with a mask of zeros."""
     data = text.encode()
-    if len(data) < 126:  # noqa: PLR2004 - the lengths of RFC 6455
+    if len(data) < 126:
         return bytes((0x81, 0x80 | len(data))) + bytes(4) + data
     return bytes((0x81, 0x80 | 126)) + len(data).to_bytes(2, "big") + bytes(4) + data
 
@@ -155,3 +155,21 @@ class Clients:
         for first in range(0, order["open"], AT_ONCE):
             count = min(AT_ONCE, order["open"] - first)
             await asyncio.gather(*(open_one() for _ in range(count)))
+
+
+async def _main(port: int, path: str) -> None:
+    clients = Clients(port, path)
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    while line := await lines.readline():
+        print(json.dumps(await clients.obey(json.loads(line))), flush=True)
+
+
+def main() -> None:
+    """Obey the lines of standard input until it ends."""
+    uvloop.run(_main(int(sys.argv[1]), sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()
