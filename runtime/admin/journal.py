@@ -118,9 +118,7 @@ class JournalQueries:
                 execution_id: _progress_of(handle).done
                 for execution_id, handle in self._executions.all_running().items()
             }
-            return await journal.call(
-                lambda: self._index.page(request, running.__contains__, running.get)
-            )
+            return await journal.call(self._index.page, request, running)
 
     async def _view(self, request: QueryExecution) -> ExecutionView:
         handle = self._executions.running(request.execution_id)
