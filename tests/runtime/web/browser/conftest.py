@@ -52,7 +52,7 @@ class Watched:
 
     def _heard(self, said: Any) -> None:
         if said.type in {"error", "warning"}:
-            self.complaints.append(said.text)
+            self.complaints.append(f"{said.text} {said.location.get('url', '')}")
 
     def expect(self, *statuses: int) -> None:
         """Forget what the browser says about answers of these statuses."""

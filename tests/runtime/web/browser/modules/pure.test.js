@@ -5,7 +5,7 @@ import test from "node:test";
 
 import { codeOf, formatAddress, parseAddress } from "../static/address.js";
 import { queryOf } from "../static/api.js";
-import { bandsOf, niceTicks, quantile, thinned, timeTicks } from "../static/charts.js";
+import { highest, niceTicks, timeTicks } from "../static/charts.js";
 import { ago, brief, bytes, clipped, clock, command, duration, moment, plain, pretty } from "../static/format.js";
 import { nodesOfEach, nodesOfKinds, placesOf } from "../static/graph.js";
 import { rowsInSight, scrollFor } from "../static/list.js";
@@ -67,23 +67,9 @@ test("ticks are round and cover the range", () => {
   }
 });
 
-test("bands hold all series, and the worst come first", () => {
-  const series = Array.from({ length: 100 }, (_, number) => ({ label: String(number), values: [number, NaN, 100 - number] }));
-  const { bands, worst } = bandsOf(series);
-  assert.deepEqual([bands.low[0], bands.p50[0], bands.high[0]], [0, 49.5, 99]);
-  assert.ok(Number.isNaN(bands.p50[1]));
-  assert.equal(worst.length, 10);
-  assert.ok(worst.some((one) => one.label === "0") && worst.some((one) => one.label === "99"));
-  assert.ok(Number.isNaN(quantile([], 0.5)));
-});
-
-test("thinning keeps peaks and order", () => {
-  const times = Array.from({ length: 50_000 }, (_, at) => at);
-  const values = times.map((at) => (at === 31_415 ? 1e6 : Math.sin(at)));
-  const [keptTimes, kept] = thinned(times, values, 2_000);
-  assert.ok(kept.length <= 2_000);
-  assert.ok(kept.includes(1e6));
-  assert.ok(keptTimes.every((at, index) => index === 0 || at > keptTimes[index - 1]));
+test("the highest series come first", () => {
+  const series = Array.from({ length: 100 }, (_, number) => ({ label: String(number), values: [NaN, number] }));
+  assert.deepEqual(highest(series, 3).map((one) => one.label), ["99", "98", "97"]);
 });
 
 test("rows in sight are few, whatever the list has", () => {
