@@ -22,7 +22,7 @@ from callboard.messages.core.errors import (
     error_from_data,
 )
 from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
-from callboard.messages.jobs.job import Decompose, Job, JobContext, Route
+from callboard.messages.jobs.job import Decompose, Job, JobContext, Route, Streams
 from callboard.messages.jobs.plan import Plan
 from callboard.messages.jobs.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
 from callboard.messages.storage.blobs import BlobStore
@@ -290,10 +290,12 @@ class Execution(Generic[ResultT]):
             measures=StepMeasures(self._host.meter, job.name, record.id),
             on_turn=record.moved,
             on_trouble=record.troubled,
+            on_partial=record.streamed,
             step_key=step_keys(record.id, self._key_form),
             in_doubt=job.in_doubt,
             recorder=self._recorder,
             grown=made.grown if isinstance(made, Replay) else frozenset(),
+            journals_partials=job.streams is Streams.JOURNAL,
         )
         record.collector, record.preparation = collector, preparation
         self._run = record.run = run

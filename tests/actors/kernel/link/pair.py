@@ -57,11 +57,13 @@ class Asked:
     """The asker's side of an ask, with its outcome."""
 
     local: Ask | None = None
+    window = 0
 
     def __init__(self, pending: dict[int, Call], slot: int, correlation: int) -> None:
         self.slot, self.correlation = slot, correlation
         self.sent = False
         self.step = ""
+        self.partials: list[Contract] = []
         self.result: Contract | None = None
         self.error: CallboardError | None = None
         self._pending = pending
@@ -69,6 +71,9 @@ class Asked:
 
     def done(self) -> bool:
         return self.correlation not in self._pending
+
+    def partial(self, _correlation: int, message: Contract) -> None:
+        self.partials.append(message)
 
     def reply(self, _correlation: int, message: Contract | None) -> None:
         del self._pending[self.correlation]
