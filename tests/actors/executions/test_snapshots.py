@@ -88,6 +88,8 @@ def every_kind() -> list[tuple[Kind, dict[str, Any]]]:
         (Kind.MOVED, moved(done=[[6, 1, 0, 2, 1, 0, b"E"]], skipped=[8], cancelled=[7],
                            failed=[[3, {"code": "ask", "message": "m"}]],
                            doubtful=[[5, 1, "host_lost", "gone"]])),
+        (Kind.STREAMED, {"at": 5.5, "contracts": [list(KEY), ["other", 1, 2]], "rows": [
+            [0, 1, 1, 0, b"P"], [3, 1, 1, 1, b"Q", [b"x"]], [0, 1, 2, 0, b"R"]]}),
         (Kind.RESUMED, {"by": "me/2", "at": 6.0}),
         (Kind.LOST, {"rows": [[2, 1, "it is gone"], [4, 1, "too"]], "by": "me/2", "at": 6.0}),
         (Kind.DECIDED, {"index": 5, "decision": "run_again", "by": "x", "at": 6.5}),
