@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, assert_never
 
 from callboard.messages.control.principals import Principal
-from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.errors import CallboardError, UsageError
 
 from . import resuming
 from .channel import Channel, name_problem
@@ -164,6 +164,8 @@ class OpenSession:
             self._reply(number, command, TIMED_OUT)
         except Refused as error:
             self._reply(number, command, _failed(error))
+        except UsageError as error:
+            self._reply(number, command, Failed(ErrorCode.BAD_REQUEST, error.message))
         except CallboardError:
             self._reply(number, command, UNAVAILABLE)
         self._hub.perform()
