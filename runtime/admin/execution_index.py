@@ -1,7 +1,7 @@
 """The list of the executions of one journal, kept up to date by its events; pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from callboard.actors.executions.history.events import PREFIX
@@ -45,19 +45,14 @@ class ExecutionIndex:
                 del self._rows[execution_id]
                 self.left_off += 1
 
-    def page(
-        self,
-        request: QueryExecutions,
-        runs: Callable[[str], bool],
-        done: Callable[[str], int | None],
-    ) -> ExecutionsPage:
+    def page(self, request: QueryExecutions, running: Mapping[str, int]) -> ExecutionsPage:
         """The page that is asked for.
 
-        `runs` says whether a process runs an execution, `done` how many of its sub-tasks are done.
+        `running` has the executions that a process runs, and how many of their sub-tasks are done.
         """
 
         def status(row: ExecutionSummary) -> str:
-            return str(row.status) if row.is_over or runs(row.id) else INTERRUPTED
+            return str(row.status) if row.is_over or row.id in running else INTERRUPTED
 
         def passes(row: ExecutionSummary) -> bool:
             return (
@@ -76,7 +71,7 @@ class ExecutionIndex:
             is_ascending=request.is_ascending,
         )
         return ExecutionsPage(
-            items=tuple(_item(row, status(row), done(row.id)) for row in found),
+            items=tuple(_item(row, status(row), running.get(row.id)) for row in found),
             next=following,
             counts=dict(Counter(map(status, rows))),
             left_off=self.left_off,

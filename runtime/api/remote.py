@@ -16,6 +16,7 @@ import contextlib
 import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar, overload
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -34,9 +35,10 @@ from callboard.messages.core.errors import (
 from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.jobs.job import Job
 
+from ..admin.port import Exchange
 from ..transport.http_calls import Answer, check_server, http_call
 
-__all__ = ["RemoteHandle", "RemoteSystem", "connect"]
+__all__ = ["RemoteHandle", "RemoteSystem", "admin_exchange", "connect"]
 
 ResultT = TypeVar("ResultT")
 ANSWER_BYTES_MAX: Final = 1 << 26
@@ -172,6 +174,28 @@ class RemoteSystem:
         return http_call(method, f"{self.url}{path}{text}", headers, body)
 
 
+def admin_exchange(url: str, token: str) -> Exchange:
+    """Carries lines of the admin API to the web server at a URL, for the principal of a token.
+
+    Raises `UsageError` for an address to which the token would go unencrypted. The exchange raises
+    the server's refusal, and `ClusterUnreachable`.
+    """
+    check_server(url)
+    remote = RemoteSystem(url, token)
+
+    async def exchange(line: bytes) -> bytes:
+        try:
+            async with remote.open("POST", "v1/admin", line) as answer:
+                body = await answer.body(ANSWER_BYTES_MAX)
+                if answer.status != HTTPStatus.OK:
+                    raise error_of(json.loads(body))
+                return body
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+            raise _unreachable(remote.url, error) from None
+
+    return exchange
+
+
 class RemoteHandle(Generic[ResultT]):
     """One execution of a remote system."""
 
@@ -269,7 +293,7 @@ class _News:
                 async with asyncio.timeout(CALL_TIMEOUT_S):
                     stream = self._remote.open("GET", "v1/stream", channel=self._channel)
                     self._answer = await self._open.enter_async_context(stream)
-                if self._answer.status == 200:
+                if self._answer.status == HTTPStatus.OK:
                     return  # What came before the stream began is read first.
                 await self._pause()
                 return
@@ -296,7 +320,7 @@ async def _checked(answer: Answer) -> dict[str, Any]:
     data = json.loads(body) if body else {}
     if not isinstance(data, dict):
         raise ValueError("the answer is no object")  # noqa: TRY004 - bytes from outside
-    if answer.status >= 400:
+    if answer.status >= HTTPStatus.BAD_REQUEST:
         raise error_of(data)
     return data
 

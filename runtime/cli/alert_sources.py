@@ -30,7 +30,7 @@ from callboard.messages.storage.stores import ReadModelStore
 
 from ..executions.journals import home
 from ..stores.choose import path_of, read_model_store
-from .sources import Place, Source, query_all
+from .sources import Place, Source, query_all, server
 
 __all__ = ["Found", "change_silences", "find_alerts", "opened"]
 
@@ -57,7 +57,7 @@ def find_alerts(url: str | None, place: Place) -> list[Found]:
     if url is not None:
         return [_in_store(url)]
     found = asyncio.run(_in_systems(place))
-    if found or place != Place():
+    if found or place != Place() or server() is not None:
         return found
     newest = _newest_store()
     if newest is None:

@@ -60,7 +60,7 @@ def ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
 async def _ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
     writer = found.log.writer()
     for source in local_executors():
-        if writer not in (None, str(source.pid)):
+        if source.pid and writer not in (None, str(source.pid)):
             continue
         try:
             reply: ReplyT = await source.ask(command)

@@ -80,7 +80,7 @@ def _to_data(keys: TokenKeys) -> dict[str, Any]:
 
 def _read(path: Path) -> TokenKeys:
     narrow((path,))
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         text = file.read(FILE_BYTES_MAX)
     try:
         data = json.loads(text)
@@ -94,7 +94,7 @@ def _read(path: Path) -> TokenKeys:
         is_right = all(
             key.algorithm in ALGORITHMS and len(key.secret) >= SECRET_BYTES for key in keys.values()
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _damaged(path) from None
     if not is_right:
         raise _damaged(path)

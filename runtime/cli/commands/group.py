@@ -12,6 +12,7 @@ from .pipelines import letters, pipelines
 from .prometheus import prometheus
 from .running import run, sim
 from .systems import doctor, down, top, tree, why
+from .tokens import token
 
 __all__ = ["group"]
 
@@ -27,6 +28,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store, metrics, alerts, pipelines, letters, prometheus,
+    store, metrics, alerts, pipelines, letters, prometheus, token,
 ):  # fmt: skip
     group.add_command(declared)

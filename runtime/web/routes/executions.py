@@ -118,7 +118,7 @@ def _event_routes(router: APIRouter) -> None:
         rows, is_whole = _rows(page.items)
         has_more = page.has_more or not is_whole
         following = cursor("events", [rows[-1].position]) if rows and has_more else ""
-        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.journal))
+        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.epoch))
 
     @router.get(
         "/v1/executions/{execution_id:path}/events",
@@ -151,7 +151,7 @@ def _event_routes(router: APIRouter) -> None:
         if order == "desc" and rows and rows[-1].version <= 1:
             has_more = False  # A version of 0 would begin at the end again.
         following = cursor(name, [rows[-1].version]) if has_more else ""
-        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.journal))
+        return answered(request, EventsAnswer(items=rows, next=following, epoch=page.epoch))
 
 
 def _detail_routes(router: APIRouter) -> None:

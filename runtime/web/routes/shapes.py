@@ -194,7 +194,7 @@ class EventsAnswer(Shape):
     items: tuple[EventRow, ...]
     next: str = ""
     epoch: str = ""
-    """The journal."""
+    """The identity of the journal; with a position, the place where a stream goes on."""
 
 
 class SubmittedAnswer(Shape):
