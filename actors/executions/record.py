@@ -99,6 +99,8 @@ class ExecutionRecord:
         self.preparation: Preparation | None = None
         self.run: PlanRun | None = None
         self.stream: Final = UpdateStream(host.loop, host.now, self._progressed, self._partial)
+        self.journals_partials = False
+        """Whether the partial results of sub-tasks are in the journal."""
         self._host = host
         self._partial_every = partial_every
         self.wall_time: Final = wall_time
@@ -177,6 +179,7 @@ class ExecutionRecord:
             number=number,
             contract=value.contract_name,
             value=value,
+            is_journalled=self.journals_partials,
         )
         self.stream.streamed(update)
         self._host.publishing.publish(

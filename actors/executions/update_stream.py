@@ -77,16 +77,19 @@ class UpdateStream:
         if self._waiting:
             self._wake()
 
-    def _streamed_since(self, streamed: int) -> list[SubTaskPartial]:
-        """The partial results of sub-tasks after so many; the first says how many are missing."""
+    def partials_since(self, streamed: int) -> tuple[list[SubTaskPartial], int]:
+        """The partial results of sub-tasks after so many, and how many there are with them.
+
+        The first one says how many are missing before it.
+        """
         count = self._streamed - streamed
-        if not count:
-            return []
+        if count <= 0:
+            return [], self._streamed
         found = list(self._newest)[-count:]
         if count > len(found):
             skipped = found[0].skipped + count - len(found)
             found[0] = found[0].model_copy(update={"skipped": skipped})
-        return found
+        return found, self._streamed
 
     def note(self, update: StateChanged | PhaseChanged | TaskTroubled) -> None:
         """Add an update that every reader gets."""
@@ -126,7 +129,7 @@ class UpdateStream:
                 position += 1
                 yield self._log[position - 1]
             if streamed < self._streamed:
-                new, streamed = self._streamed_since(streamed), self._streamed
+                new, streamed = self.partials_since(streamed)
                 for update_of_task in new:
                     yield update_of_task
                 continue
@@ -186,8 +189,8 @@ class UpdateStream:
         updates: list[ExecutionUpdate] = list(self._log[mark.position :])
         passed = mark.streamed
         if streamed:
-            updates += self._streamed_since(passed)
-            passed = self._streamed
+            new, passed = self.partials_since(passed)
+            updates += new
         if self._moved > mark.moved:
             updates.append(self._progress())
         seen = mark.partials

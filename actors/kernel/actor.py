@@ -28,7 +28,7 @@ from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS
 
 from .context import Context
-from .partials import check_yields
+from .partials import yields_of
 
 __all__ = [
     "Actor",
@@ -153,6 +153,8 @@ class Handler:
     """Whether it is a coroutine function that takes the message alone."""
     streams: bool = False
     """Whether it is an async generator: it yields partial results, then its reply."""
+    yields: tuple[type[Contract], ...] = ()
+    """The contracts that it yields, as far as its annotation names them."""
 
     def accepts(self, result: Any) -> bool:
         """Whether `result` is of the reply type that the request names, or a subclass of it."""
@@ -327,8 +329,9 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
     returned = hints.get("return", Any)
     returned = None if returned is type(None) else returned
     named = reply_type(contract)
+    yields: tuple[type[Contract], ...] = ()
     if streams:
-        check_yields(where, contract, named, returned)
+        yields = yields_of(where, contract, named, returned)
     elif issubclass(contract, Request):
         if returned is not Any and returned is not named and not _is_narrower(returned, named):
             raise SpecError(
@@ -344,7 +347,9 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
     is_async = inspect.iscoroutinefunction(function)
     wants_context = len(parameters) == 2
     is_plain = is_async and not wants_context
-    return Handler(name, function, is_async, wants_context, contract, named, is_plain, streams)
+    return Handler(
+        name, function, is_async, wants_context, contract, named, is_plain, streams, yields
+    )
 
 
 def plain_method(owner: type[Any], name: str) -> Callable[..., Any] | None:

@@ -25,22 +25,22 @@ from callboard.messages.core.errors import SpecError, WrongReply
 
 from .asks import Ask
 
-__all__ = ["check_yields", "run_stream"]
+__all__ = ["run_stream", "yields_of"]
 
 STREAMS: Final = frozenset({AsyncIterator, AsyncIterable, AsyncGenerator})
 
 
-def check_yields(
+def yields_of(
     where: str, contract: type[Contract], reply: type[Contract] | None, returned: Any
-) -> None:
-    """Check the annotation of a handler that yields; raises `SpecError`."""
+) -> tuple[type[Contract], ...]:
+    """The contracts that a handler yields, by its annotation; raises `SpecError`."""
     if not issubclass(contract, Request):
         raise SpecError(
             f"{where} yields, but {contract.contract_name} is not a Request.",
             advice="Nobody waits for its results: derive the contract from Request[Reply].",
         )
     if returned is Any:
-        return
+        return ()
     arguments = typing.get_args(returned)
     if typing.get_origin(returned) not in STREAMS or not arguments:
         raise SpecError(
@@ -49,7 +49,7 @@ def check_yields(
         )
     yielded = arguments[0]
     is_union = typing.get_origin(yielded) in {typing.Union, types.UnionType}
-    kinds = typing.get_args(yielded) if is_union else (yielded,)
+    kinds: tuple[Any, ...] = typing.get_args(yielded) if is_union else (yielded,)
     for kind in kinds:
         if not (inspect.isclass(kind) and issubclass(kind, Contract)):
             raise SpecError(
@@ -62,6 +62,7 @@ def check_yields(
             advice=f"Annotate it AsyncIterator[Partial | {reply.__name__}], and yield the reply "
             "last.",
         )
+    return kinds
 
 
 async def run_stream(

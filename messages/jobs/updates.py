@@ -174,6 +174,8 @@ class SubTaskPartial(Contract, name="callboard.execution.sub_task_partial"):
     """The name of its contract."""
     value: Any
     """The partial result."""
+    is_journalled: bool = False
+    """Whether the journal has it; see `Job.streams`."""
     skipped: int = 0
     """How many before this one the reader has missed, because it was behind."""
 

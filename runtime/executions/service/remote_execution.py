@@ -229,6 +229,10 @@ class RemoteExecution(Generic[ResultT]):
         """See `ExecutionHandle.state`."""
         return self._state
 
+    def partials(self, after: int) -> tuple[Sequence[SubTaskPartial], int]:
+        """See `ExecutionHandle.partials`."""
+        return self._stream.partials_since(after)
+
     def statistics(self) -> ExecutionStatistics:
         """See `ExecutionHandle.statistics`."""
         return self._statistics

@@ -233,13 +233,13 @@ async def test_one_is_written_when_it_is_due_and_not_before(
     assert snapshots.statistics.saved == 1
     found = store.load_snapshot(STREAM)
     assert found is not None
-    assert (found.version, found.schema) == (15, SCHEMA), "all that is in the log by then"
-    await written(snapshots, 21)
+    assert (found.version, found.schema) == (16, SCHEMA), "all that is in the log by then"
+    await written(snapshots, 23)
     assert snapshots.statistics.saved == 1, "not again before it has grown by half"
     loaded = await snapshots.load(ID)
     assert loaded is not None
     assert seen(loaded) == whole
-    await written(snapshots, 22)
+    await written(snapshots, 24)
     assert snapshots.statistics.saved == 2
 
 
