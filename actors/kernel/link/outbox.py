@@ -52,6 +52,7 @@ class Outbox:
         limits = host.limits
         self._inline_bytes_max = limits.inline_bytes_max
         self._part_bytes = limits.part_bytes
+        self._partial_bytes_max = limits.partial_bytes_max
         self._frame_bytes_soft = limits.frame_bytes_soft
         self._frame_messages = limits.frame_messages_soft
         self._backlog_max = limits.link_backlog_max
@@ -241,14 +242,14 @@ class Outbox:
     def partial(self, correlation: int, message: Contract) -> None:
         """Write a partial result. It never travels apart, so that it keeps its place in order.
 
-        Raises `PayloadTooLarge` above `Limits.inline_bytes_max`, and `InvalidMessage`.
+        Raises `PayloadTooLarge` above `Limits.partial_bytes_max`, and `InvalidMessage`.
         """
         body, buffers = self._encode(message)
         size = size_bytes(body, buffers)
-        if size > self._inline_bytes_max:
+        if size > self._partial_bytes_max:
             raise PayloadTooLarge(
                 f"a partial result {type(message).contract_name} has {size} bytes; at most "
-                f"{self._inline_bytes_max} are sent.",
+                f"{self._partial_bytes_max} are sent.",
                 advice="Yield smaller ones more often; only the result may be large.",
                 may_have_run=True,
             )

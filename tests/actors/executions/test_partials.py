@@ -128,7 +128,7 @@ async def test_a_slow_reader_slows_nothing_and_learns_what_it_missed(world: Worl
 
 
 async def test_one_that_fits_in_no_envelope_fails_its_sub_task(world: World) -> None:
-    handle = world.submit(reciting("a", size=DEFAULT_LIMITS.inline_bytes_max))
+    handle = world.submit(reciting("a", size=DEFAULT_LIMITS.partial_bytes_max))
     with pytest.raises(ExecutionFailed, match=r"test\.line has .* bytes"):
         await handle.result(5)
 

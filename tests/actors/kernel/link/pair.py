@@ -30,6 +30,7 @@ LIMITS: Final = Limits(
     link_frames_in_flight=2,
     frame_messages_soft=3,
     inline_bytes_max=500,
+    partial_bytes_max=500,
     frame_bytes_soft=1_000,
 )
 
