@@ -32,10 +32,10 @@ EVENT_BYTES_MAX: Final = 1 << 16
 """The largest payload of an event, in bytes of JSON; larger ones are refused by name."""
 RESERVED: Final = (
     "system", "executions", "execution:", "events", "metrics:", "alerts", "letters", "logs:",
-    "pipelines", "connections", "approvals",
+    "partials:", "pipelines", "connections", "approvals",
 )  # fmt: skip
 """Channels that only the system publishes to; a name with a colon covers all behind it."""
-OF_PARTS: Final = ("logs:", "approvals")
+OF_PARTS: Final = ("logs:", "partials:", "approvals")
 """Those of them that have no source: parts of the system on any host publish to them."""
 
 

@@ -63,15 +63,27 @@ def outbound_of(
     if problem:
         raise UsageError(f"{problem}.", advice="Choose another name for the channel.")
     if not isinstance(event, StreamEvent):
-        event = StreamEvent(
-            event_id=event_id,
-            event_type=event.contract_name,
-            timestamp=timestamp,
-            source=source,
-            payload=event.model_dump(mode="json"),
-            metadata=StreamMetadata(tags={"type": event.contract_name, "source": source}),
-        )
+        event = wrapped(event, source, event_id, timestamp)
     return encoded(channel, event, key)
+
+
+def wrapped(event: Contract, source: str, event_id: str, timestamp: float) -> StreamEvent:
+    """A contract as the payload of an event. Raises `UsageError` for one that is no JSON."""
+    try:
+        payload = event.model_dump(mode="json")
+    except ValueError as error:
+        raise UsageError(
+            f"a {event.contract_name} has no form in JSON: {error}.",
+            advice="Use plain values in what is published.",
+        ) from error
+    return StreamEvent(
+        event_id=event_id,
+        event_type=event.contract_name,
+        timestamp=timestamp,
+        source=source,
+        payload=payload,
+        metadata=StreamMetadata(tags={"type": event.contract_name, "source": source}),
+    )
 
 
 def encoded(channel: str, event: StreamEvent, key: str = "") -> Outbound:
@@ -121,13 +133,27 @@ class EventQueue:
         self._wake = wake
         self._has_hub = has_hub
 
-    def publish(self, channel: str, event: Contract, *, source: str, key: str = "") -> bool:
+    def publish(
+        self,
+        channel: str,
+        event: Contract,
+        *,
+        source: str,
+        key: str = "",
+        of_system: bool = False,
+    ) -> bool:
         """See `Publishing`."""
         if not self._has_hub():
-            self.dropped["no_hub"] += 1
+            self.dropped["no_hub"] += not of_system
             return False
         now, event_id = self._wall_time(), self._new_id()
-        return self.put(outbound_of(channel, event, source, key, event_id, now))
+        if not of_system:
+            return self.put(outbound_of(channel, event, source, key, event_id, now))
+        try:
+            return self.put(encoded(channel, wrapped(event, source, event_id, now), key))
+        except UsageError:
+            self.dropped["refused"] += 1
+            return False
 
     def put(self, item: Outbound) -> bool:
         """Queue an encoded event. False without room."""

@@ -22,6 +22,7 @@ from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ForkExecution,
+    QueryPartials,
     ResumeExecution,
 )
 from callboard.messages.jobs.job import Job
@@ -94,6 +95,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     SubmitExecution: Served(Part.COMMANDS, Scope.SUBMIT),
     AwaitResult: Served(Part.COMMANDS, Scope.READ),
     ListJobs: Served(Part.COMMANDS, Scope.READ),
+    QueryPartials: Served(Part.COMMANDS, Scope.READ),
     QueryExecutions: Served(Part.JOURNAL, Scope.READ),
     QueryExecution: Served(Part.JOURNAL, Scope.READ),
     QuerySubTasks: Served(Part.JOURNAL, Scope.READ),

@@ -426,6 +426,7 @@ SEEN: Final = MappingProxyType(
     {
         "delivered_once": "No message is delivered twice.",
         "order_kept": "Messages of one sender to one receiver keep their order.",
+        "partials_in_order": "Partial results of an attempt come in order, from the first one on.",
         "one_outcome": "Every ask has exactly one outcome, and it is the right one.",
         "within_deadline": "Every ask ends at its deadline at the latest.",
         "may_have_run_is_true": "An error that says that a handler never ran is right.",
