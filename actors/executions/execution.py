@@ -8,7 +8,7 @@ the job becomes the outcome, and appears nowhere else.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from callboard.messages.core.contract import Contract
@@ -22,15 +22,21 @@ from callboard.messages.core.errors import (
     error_from_data,
 )
 from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
-from callboard.messages.jobs.job import Decompose, Job, JobContext, Route
+from callboard.messages.jobs.job import Decompose, Job, JobContext, Route, Streams
 from callboard.messages.jobs.plan import Plan
-from callboard.messages.jobs.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
+from callboard.messages.jobs.updates import (
+    ExecutionPhase,
+    ExecutionState,
+    ExecutionUpdate,
+    SubTaskPartial,
+)
 from callboard.messages.storage.blobs import BlobStore
 from callboard.messages.storage.errors import ResultLost
 
 from ..kernel.failures import deciding_error
 from .collector import Collector
 from .handle import ExecutionHandle
+from .history.changes import was_cancelled
 from .history.fold import ExecutionHistory
 from .history.recorder import Recorder
 from .history.replay import Replay
@@ -276,6 +282,7 @@ class Execution(Generic[ResultT]):
                 # The submission must be durable before any agent gets a sub-task.
                 await self._recorder.settled()
                 await self._recorder.planned(route, core.sub_tasks())
+        record.journals_partials = self._recorder is not None and job.streams is Streams.JOURNAL
         record.enter(ExecutionPhase.RUNNING)
         run = PlanRun(
             host=self._host,
@@ -289,10 +296,12 @@ class Execution(Generic[ResultT]):
             measures=StepMeasures(self._host.meter, job.name, record.id),
             on_turn=record.moved,
             on_trouble=record.troubled,
+            on_partial=record.streamed,
             step_key=step_keys(record.id, self._key_form),
             in_doubt=job.in_doubt,
             recorder=self._recorder,
             grown=made.grown if isinstance(made, Replay) else frozenset(),
+            journals_partials=record.journals_partials,
         )
         record.collector, record.preparation = collector, preparation
         self._run = record.run = run
@@ -319,9 +328,9 @@ class Execution(Generic[ResultT]):
 
     # --- stopping ------------------------------------------------------------------------
 
-    def cancel(self) -> bool:
+    def cancel(self, by: str = "") -> bool:
         """See `ExecutionHandle.cancel`."""
-        return self._stop(self._cancelled())
+        return self._stop(was_cancelled(self.id, self._job.name, by))
 
     async def cancel_task(self, task_id: str) -> bool:
         """See `ExecutionHandle.cancel_task`."""
@@ -363,7 +372,7 @@ class Execution(Generic[ResultT]):
         return self._stopped_by is not None or self._is_let_go or self._host.ends_task(error)
 
     def _cancelled(self) -> Cancelled:
-        return Cancelled(f"execution {self.record.id} of job {self._job.name!r} was cancelled.")
+        return was_cancelled(self.record.id, self._job.name)
 
     def _stop_at_deadline(self) -> None:
         self._deadline = None
@@ -475,6 +484,10 @@ class Execution(Generic[ResultT]):
     def state(self) -> ExecutionState:
         """See `ExecutionHandle.state`."""
         return self.record.state()
+
+    def partials(self, after: int) -> tuple[Sequence[SubTaskPartial], int]:
+        """See `ExecutionHandle.partials`."""
+        return self.record.stream.partials_since(after)
 
     def statistics(self) -> ExecutionStatistics:
         """See `ExecutionHandle.statistics`."""

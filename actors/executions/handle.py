@@ -1,13 +1,13 @@
 """The handle of a submitted request: its result, its updates, and its cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from callboard.messages.core.errors import DeadlineExceeded
 from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.jobs.execution import Decision
-from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate
+from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate, SubTaskPartial
 
 if TYPE_CHECKING:
     from .record import ExecutionStatistics
@@ -31,7 +31,7 @@ class ExecutionBackend(Protocol[ResultT]):
     def updates(self) -> AsyncIterator[ExecutionUpdate]:
         """See `ExecutionHandle.updates`."""
 
-    def cancel(self) -> bool:
+    def cancel(self, by: str = "") -> bool:
         """See `ExecutionHandle.cancel`."""
 
     async def cancel_task(self, task_id: str) -> bool:
@@ -45,6 +45,9 @@ class ExecutionBackend(Protocol[ResultT]):
 
     def statistics(self) -> "ExecutionStatistics":
         """See `ExecutionHandle.statistics`."""
+
+    def partials(self, after: int) -> tuple[Sequence[SubTaskPartial], int]:
+        """See `ExecutionHandle.partials`."""
 
     @property
     def problem(self) -> str:
@@ -92,13 +95,22 @@ class ExecutionHandle(Generic[ResultT]):
         """
         return self._execution.updates()
 
-    def cancel(self) -> bool:
+    def partials(self, after: int = 0) -> tuple[Sequence[SubTaskPartial], int]:
+        """The newest partial results of sub-tasks after the first `after`, and their count so far.
+
+        It keeps the last `PARTIALS_KEPT`; the first one says how many are missing before it. A
+        remote execution has those that came while somebody read its updates.
+        """
+        return self._execution.partials(after)
+
+    def cancel(self, *, by: str = "") -> bool:
         """Cancel the execution; gives False if it has ended. Then `result` raises `Cancelled`.
 
+        `by` names who cancels it, for the journal.
         The cancellation reaches running handlers and their own asks. It does not undo a
         delivery. A remote execution may have ended although this gives True.
         """
-        return self._execution.cancel()
+        return self._execution.cancel(by)
 
     async def cancel_task(self, task_id: str) -> bool:
         """Cancel one sub-task; gives False if it has ended. Sub-tasks that need it are skipped.

@@ -25,6 +25,7 @@ from .directory.subscriptions import Subscriptions, contract_name_of
 from .inspection.meter import Meter
 from .inspection.metric_sources import Instruments, Source
 from .monitors.monitors import Monitors, Watch
+from .publishing import Publishing
 from .spawnable import Spawnable
 from .stash import Stashed, Stashes
 from .timers import Timer, Timers
@@ -83,6 +84,10 @@ class ContextHost(Protocol):
     @property
     def meter(self) -> Meter:
         """The meter of its actors."""
+
+    @property
+    def publishing(self) -> Publishing:
+        """What its actors publish with."""
 
     def now(self) -> float:
         """Its time in seconds."""
@@ -296,8 +301,11 @@ class Context:
 
     def watch_host(self, number: int) -> Watch:
         """Watch a host by its number: the watch is on its process, not on its slot."""
-        ref = self._host.ref(Address(number, CONTROL_CELL))
-        return self._host.monitors.watch(self._live_cell(), ref)
+        return self._host.monitors.watch(self._live_cell(), self.host_ref(number))
+
+    def host_ref(self, number: int) -> Ref[Any]:
+        """The control actor of a host; that of host 0 is the root's endpoint."""
+        return self._host.ref(Address(number, CONTROL_CELL))
 
     def unwatch(self, watched: Watch | Ref[Any]) -> None:
         """End a watch, or all watches on one actor; no handler gets their `Down` after this."""
@@ -333,6 +341,18 @@ class Context:
         """
         return self._host.timers.every(self._live_cell(), period_s, message)
 
+    def publish(self, channel: str, event: Contract, *, key: str = "") -> bool:
+        """Publish an event to a channel of the stream hub, for clients outside of the system.
+
+        It never waits: what nobody can get is dropped, and counted; then it returns False. With
+        a key, the event is the newest value of this key, and a slow client gets only that one.
+        Any thread may call it. Raises `UsageError` for a channel of the system's own, and for an
+        event that is too large.
+        """
+        return self._host.publishing.publish(
+            channel, event, source=f"{self._host.name}{self.path}", key=key
+        )
+
     def subscribe(self, contract: type[Contract] | str) -> None:
         """Get the actors that offer a contract (`Offers`), at once and after each change.
 
@@ -341,6 +361,11 @@ class Context:
         """
         subject = (Offers, contract_name_of(contract))
         self._host.subscriptions.subscribe(self._live_cell(), subject)
+
+    def offers(self, contract: type[Contract] | str) -> Sequence[Ref[Any]]:
+        """The actors that offer a contract now, anywhere in the system."""
+        found = self._host.directory.offers(contract_name_of(contract))
+        return tuple(self._host.ref(address) for address in found)
 
     def unsubscribe(self, contract: type[Contract] | str) -> None:
         """End that subscription; no handler gets an `Offers` of the contract after this."""

@@ -45,6 +45,7 @@ from .inspection.steps import StepMeter
 from .interrupts import is_interrupt
 from .isolation import FRESH_VARIABLES, WorkerTask, fresh_context, holders_of
 from .lifecycle.mailbox_policy import apply_restart_policy
+from .partials import run_stream
 from .ports import DispatcherHost
 from .redelivery import Redelivery
 from .stash import Stashed, Stashes
@@ -390,6 +391,9 @@ class Worker:
         arguments = (actor, message, ctx) if row.wants_context else (actor, message)
         if row.is_async:
             return await row.function(*arguments)
+        if row.streams:
+            where = _place(self.cell, row)
+            return await run_stream(row.function(*arguments), row.reply, ask, where)
         threads = self._dispatcher.threads
         if ask is not None and threads.is_full:
             threads.refused += 1

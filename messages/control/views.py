@@ -5,6 +5,8 @@ control host (the root's endpoint), which asks every host. Times are ages and du
 the clock of the replying host, so clocks need not agree.
 """
 
+from typing import Final
+
 from pydantic import Field
 
 from ..core.contract import Contract, Request
@@ -13,18 +15,25 @@ __all__ = [
     "ActorHistories",
     "ActorHistory",
     "ActorLoad",
+    "ActorRow",
     "ActorView",
+    "ActorsPage",
     "CallboardView",
     "DriverView",
     "HistoryEntry",
     "HostView",
     "LinkView",
     "QueryActor",
+    "QueryActors",
     "QueryHost",
     "QueryHostActor",
+    "QueryHostActors",
     "QuerySystem",
     "StandbyView",
 ]
+
+ACTORS_PAGE_MAX: Final = 500
+"""The most actors of one page."""
 
 
 class ActorView(Contract, name="callboard.actor_view"):
@@ -226,6 +235,74 @@ class QuerySystem(Request[CallboardView], name="callboard.query_system"):
 
     actors_max: int = 50
     busiest_max: int = 0
+
+
+class ActorRow(Contract, name="callboard.actor_row"):
+    """One actor of a list."""
+
+    slot: int
+    """The slot of its host."""
+    cell: int
+    """The number of its cell."""
+    host: str
+    """The name of its host."""
+    path: str
+    """Its path on its host."""
+    kind: str
+    """The name of its class."""
+    lifecycle: str
+    """See `ActorView.lifecycle`."""
+    mailbox: int
+    """Messages that wait in its mailbox."""
+    running: int
+    """The number of its handlers that run or wait now."""
+    incarnation: int
+    """The number of its start."""
+    children: int
+    """The number of its children."""
+    failed_ago_s: float | None = None
+    """The age of its last failure; None when there is none, or it is forgotten."""
+
+
+class ActorsPage(Contract, name="callboard.actors_page"):
+    """A page of the list of all actors, by slot and cell."""
+
+    items: tuple[ActorRow, ...] = ()
+    """The actors."""
+    slot: int = 0
+    """With `has_more`: the place after which the next page begins."""
+    cell: int = 0
+    """See `slot`."""
+    has_more: bool = False
+    """Whether there may be actors after this page."""
+    silent: tuple[tuple[str, str], ...] = ()
+    """Hosts that did not answer, and why; their actors are left out."""
+
+
+class QueryHostActors(Request[ActorsPage], name="callboard.query_host_actors"):
+    """Ask a host for its actors whose cells come after `cell`, in the order of their numbers."""
+
+    cell: int = -1
+    limit: int = Field(default=50, ge=1, le=ACTORS_PAGE_MAX)
+    path: str = ""
+    """Only actors whose path on their host contains this text."""
+    failed_only: bool = False
+    """Only actors that have failed lately."""
+
+
+class QueryActors(Request[ActorsPage], name="callboard.query_actors"):
+    """Ask for the actors of all hosts, after the place (`slot`, `cell`).
+
+    An actor that starts or ends between two pages moves no other: its place is its address.
+    """
+
+    slot: int = 0
+    cell: int = -1
+    limit: int = Field(default=50, ge=1, le=ACTORS_PAGE_MAX)
+    path: str = ""
+    """See `QueryHostActors.path`."""
+    failed_only: bool = False
+    """See `QueryHostActors.failed_only`."""
 
 
 class HistoryEntry(Contract, name="callboard.history_entry"):

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import Field, FiniteFloat
 
 from ..core.contract import Contract, Request
+from .updates import SubTaskPartial
 
 __all__ = [
     "CancelExecution",
@@ -18,6 +19,8 @@ __all__ = [
     "ExecutionForked",
     "ExecutionResumed",
     "ForkExecution",
+    "PartialsView",
+    "QueryPartials",
     "ResumeExecution",
     "StepDecided",
 ]
@@ -43,6 +46,9 @@ class ExecutionCommand(Contract, name="callboard.execution_command"):
     event: str = ""
     """A version of the execution in its journal, and the id of that event in hex: they identify
     the journal. Empty: any journal of the process that takes the command."""
+    by: str = ""
+    """The person or the program that acts, for the journal. The admin API sets it to the caller's
+    principal."""
 
 
 class ExecutionCancelled(Contract, name="callboard.execution_cancelled"):
@@ -75,8 +81,6 @@ class DecideStep(ExecutionCommand, Request[StepDecided], name="callboard.decide_
     step: str
     runs_again: bool
     """Whether the step runs again; otherwise it fails."""
-    by: str
-    """The person or the program that decides, for the journal."""
 
 
 class ExecutionForked(Contract, name="callboard.execution_forked"):
@@ -94,7 +98,6 @@ class ForkExecution(ExecutionCommand, Request[ExecutionForked], name="callboard.
     fork_id: str = Field(min_length=1)
     """The id of the new execution."""
     step: str
-    by: str
 
 
 class ExecutionResumed(Contract, name="callboard.execution_resumed"):
@@ -110,3 +113,22 @@ class ResumeExecution(
 
     A process can do this when it has submitted a request of the same job before.
     """
+
+
+class PartialsView(Contract, name="callboard.partials_view"):
+    """The reply to `QueryPartials`."""
+
+    is_known: bool
+    """Whether this process runs the execution."""
+    partials: tuple[SubTaskPartial, ...] = ()
+    """The newest ones, as JSON; a value without such a form is shown as text."""
+    seen: int = 0
+    """The number of partial results so far, for the next query."""
+
+
+class QueryPartials(Request[PartialsView], name="callboard.query_partials"):
+    """Asks for the partial results that the sub-tasks of a running execution have yielded."""
+
+    execution_id: str
+    after: int = Field(default=0, ge=0)
+    """Those after the first so many."""

@@ -25,7 +25,9 @@ class AdminClient:
 
         Raises `TimeoutError` or `OSError` without a reply, and `ValueError` for an invalid one.
         """
-        line = encode_request(request)
+        return decode_reply(request, await self.exchange(encode_request(request)))
+
+    async def exchange(self, line: bytes) -> bytes:
+        """The line of the reply to the line of a request. Raises `TimeoutError` or `OSError`."""
         async with asyncio.timeout(self._timeout_s):
-            answer = await self._exchange(line)
-        return decode_reply(request, answer)
+            return await self._exchange(line)

@@ -23,30 +23,47 @@ from callboard.messages.jobs.commands import (
     ExecutionForked,
     ExecutionResumed,
     ForkExecution,
+    PartialsView,
+    QueryPartials,
     ResumeExecution,
     StepDecided,
 )
-from callboard.messages.jobs.job import Decision, Job
+from callboard.messages.jobs.job import Decision
+from callboard.messages.jobs.updates import SubTaskPartial
 from callboard.messages.storage.events import Append
 
 from .port import Executions
+from .submission import AwaitResult, ListJobs, SubmitExecution
+from .submissions import Resume, Submissions, Submit
 
 __all__ = ["ExecutionCommands"]
 
-Resume = Callable[[Job[Any, Any], str], Awaitable[object]]
+TEXT_CHARS_MAX: Final = 1_000
+"""The length of a partial result that is shown as text."""
 
 
 class ExecutionCommands:
-    """Carries out commands. `resume` continues an execution that no process runs."""
+    """Carries out commands.
 
-    def __init__(self, executions: Executions, resume: Resume) -> None:
+    `resume` continues an execution that no process runs, `submit` begins one of a job that is
+    offered. Without `submit`, submissions are refused.
+    """
+
+    def __init__(
+        self, executions: Executions, resume: Resume, submit: Submit | None = None
+    ) -> None:
         self._executions: Final = executions
         self._resume: Final = resume
+        submissions = Submissions(executions, resume, submit)
         self._by_request: Final[Mapping[type, Callable[[Any], Awaitable[Contract]]]] = {
             CancelExecution: self._cancel,
             DecideStep: self._decide,
             ForkExecution: self._fork,
             ResumeExecution: self._go_on,
+            SubmitExecution: submissions.submit,
+            AwaitResult: submissions.wait,
+            ListJobs: submissions.list_jobs,
+            QueryPartials: self._partials,
         }
 
     async def answer(self, request: Request[Any]) -> Any:
@@ -56,7 +73,7 @@ class ExecutionCommands:
     async def _cancel(self, command: CancelExecution) -> ExecutionCancelled:
         handle = self._executions.running(command.execution_id)
         if handle is not None:
-            handle.cancel()
+            handle.cancel(by=command.by)
             return ExecutionCancelled(is_known=True, is_running=True)
         history = await self._history(command)
         if history is not None:
@@ -102,6 +119,13 @@ class ExecutionCommands:
         await self._resume(job, history.id)
         return ExecutionResumed(is_known=True)
 
+    async def _partials(self, query: QueryPartials) -> PartialsView:
+        handle = self._executions.running(query.execution_id)
+        if handle is None:
+            return PartialsView(is_known=False)
+        found, seen = handle.partials(query.after)
+        return PartialsView(is_known=True, partials=tuple(map(_as_json, found)), seen=seen)
+
     # --- the journal ----------------------------------------------------------------------
 
     async def _history(self, command: ExecutionCommand) -> ExecutionHistory | None:
@@ -125,3 +149,11 @@ class ExecutionCommands:
         journal = self._executions.journal
         assert journal is not None, "the history came from it"
         await journal.append(append.stream, append.events, append.expected)
+
+
+def _as_json(partial: SubTaskPartial) -> SubTaskPartial:
+    try:
+        value = partial.value.model_dump(mode="json")
+    except ValueError:
+        value = repr(partial.value)[:TEXT_CHARS_MAX]
+    return partial.model_copy(update={"value": value})

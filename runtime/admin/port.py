@@ -1,69 +1,141 @@
 """The port of the admin API: its requests, and the protocols of both sides.
 
-A request is a contract that names its reply. A query changes nothing; a command acts on an
-execution. An adapter carries the bytes (a socket, a Ray call, HTTP). It passes them to
-`AdminService.answer`, or is the `Exchange` of an `AdminClient`.
+A request is a contract that names its reply. A query changes nothing; a command acts. An adapter
+carries the bytes (a socket, a Ray call, HTTP, a message to the actor `callboard.admin`) and knows
+who asks. It passes both to `AdminService.answer`, or is the `Exchange` of an `AdminClient`.
+
+`REQUESTS` is the one table of all requests: who answers each, and the scope that it needs.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts, ReloadAlerts
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
-from callboard.messages.control.views import QueryActor, QuerySystem
-from callboard.messages.core.contract import Request
+from callboard.messages.control.principals import Principal, Scope
+from callboard.messages.control.views import QueryActor, QueryActors, QuerySystem
+from callboard.messages.core.contract import Contract, Request
 from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ForkExecution,
+    QueryPartials,
     ResumeExecution,
 )
 from callboard.messages.jobs.job import Job
 
+from .page_link import OpenPage
+from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
+from .prometheus import QueryPrometheus
+from .submission import AwaitResult, ListJobs, SubmitExecution
+from .views import (
+    QueryExecution,
+    QueryExecutions,
+    QuerySubTasks,
+    QueryTimeline,
+    ReadJournal,
+    ReadStreams,
+)
+
 __all__ = [
-    "ALERTS",
-    "COMMANDS",
-    "METRICS",
-    "QUERIES",
+    "NOBODY",
     "REQUESTS",
+    "SERVED",
     "Ask",
     "Caller",
     "Exchange",
     "Executions",
+    "OfferedJob",
+    "Part",
+    "Served",
 ]
 
 ReplyT = TypeVar("ReplyT")
-QUERIES: Final[tuple[type[Request[Any]], ...]] = (QuerySystem, QueryActor)
-"""Requests for the control plane of a system."""
-COMMANDS: Final[tuple[type[Request[Any]], ...]] = (
-    CancelExecution,
-    DecideStep,
-    ForkExecution,
-    ResumeExecution,
-)
-"""Requests for the process that runs executions."""
-METRICS: Final[tuple[type[Request[Any]], ...]] = (QueryMetrics, ListMetrics)
-"""Requests for a process that reads the metrics of its system."""
-ALERTS: Final[tuple[type[Request[Any]], ...]] = (QueryAlerts, AddSilence, EndSilence, ReloadAlerts)
-"""Requests for the alert manager of a system."""
-REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
-    request.contract_name: request for request in (*QUERIES, *COMMANDS, *METRICS, *ALERTS)
+
+
+class Part(StrEnum):
+    """A part of a system that answers requests. A process may have some of them."""
+
+    QUERIES = auto()
+    """The control plane."""
+    COMMANDS = auto()
+    """The process that runs executions."""
+    JOURNAL = auto()
+    """The process that writes the journal."""
+    METRICS = auto()
+    """A process that reads the windows of metrics."""
+    ALERTS = auto()
+    """The alert manager."""
+    PIPELINES = auto()
+    """A process that has the stores of pipelines."""
+    PAGE = auto()
+    """A process that starts hubs, or finds them."""
+
+
+class Served(NamedTuple):
+    """How a request is answered."""
+
+    part: Part
+    """The part that answers it."""
+    scope: Scope
+    """What its principal must be allowed to do."""
+
+
+SERVED: Final[Mapping[type[Request[Any]], Served]] = {
+    QuerySystem: Served(Part.QUERIES, Scope.READ),
+    QueryActor: Served(Part.QUERIES, Scope.READ),
+    QueryActors: Served(Part.QUERIES, Scope.READ),
+    CancelExecution: Served(Part.COMMANDS, Scope.STEER),
+    DecideStep: Served(Part.COMMANDS, Scope.APPROVE),
+    ForkExecution: Served(Part.COMMANDS, Scope.STEER),
+    ResumeExecution: Served(Part.COMMANDS, Scope.STEER),
+    SubmitExecution: Served(Part.COMMANDS, Scope.SUBMIT),
+    AwaitResult: Served(Part.COMMANDS, Scope.READ),
+    ListJobs: Served(Part.COMMANDS, Scope.READ),
+    QueryPartials: Served(Part.COMMANDS, Scope.READ),
+    QueryExecutions: Served(Part.JOURNAL, Scope.READ),
+    QueryExecution: Served(Part.JOURNAL, Scope.READ),
+    QuerySubTasks: Served(Part.JOURNAL, Scope.READ),
+    QueryTimeline: Served(Part.JOURNAL, Scope.READ),
+    ReadJournal: Served(Part.JOURNAL, Scope.READ),
+    ReadStreams: Served(Part.JOURNAL, Scope.READ),
+    QueryMetrics: Served(Part.METRICS, Scope.READ),
+    ListMetrics: Served(Part.METRICS, Scope.READ),
+    QueryPrometheus: Served(Part.METRICS, Scope.READ),
+    QueryAlerts: Served(Part.ALERTS, Scope.READ),
+    AddSilence: Served(Part.ALERTS, Scope.ALERTS),
+    EndSilence: Served(Part.ALERTS, Scope.ALERTS),
+    ReloadAlerts: Served(Part.ALERTS, Scope.ADMIN),
+    QueryPipelines: Served(Part.PIPELINES, Scope.READ),
+    QueryLetters: Served(Part.PIPELINES, Scope.READ),
+    ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
+    ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
+    OpenPage: Served(Part.PAGE, Scope.ADMIN),
 }
-"""All requests of the admin API, by the names of their contracts."""
+"""All requests of the admin API."""
+REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
+    request.contract_name: request for request in SERVED
+}
+"""The same, by the names of their contracts."""
 Exchange = Callable[[bytes], Awaitable[bytes]]
 """Carries the line of a request to a service, and returns the line of its reply."""
+NOBODY: Final = Principal(subject="nobody", way="")
+"""A caller without any scope."""
 
 
 class Caller(NamedTuple):
     """The sender of a request, as far as the adapter knows it."""
 
     way: str
-    """The adapter: `socket`, `ray`."""
+    """The adapter: `socket`, `ray`, `http`, `actor`."""
     uid: int | None = None
     """The user of its process, from the operating system; None when it is unknown."""
     pid: int | None = None
+    principal: Principal = NOBODY
+    """Who asks, and what it may do."""
 
 
 class Ask(Protocol):
@@ -76,8 +148,15 @@ class Ask(Protocol):
         """Ask."""
 
 
+class OfferedJob(NamedTuple):
+    """A job that may be submitted from outside, and the contract of its requests."""
+
+    job: Job[Any, Any]
+    request: type[Contract]
+
+
 class Executions(Protocol):
-    """The executions of one process, as commands see them."""
+    """The executions of one process, as the admin API sees them."""
 
     @property
     def journal(self) -> Journal | None:
@@ -86,5 +165,12 @@ class Executions(Protocol):
     def running(self, execution_id: str) -> ExecutionHandle[Any] | None:
         """The execution of this id, if this process runs it."""
 
+    def all_running(self) -> Mapping[str, ExecutionHandle[Any]]:
+        """All executions that this process runs, by id."""
+
     def job(self, name: str) -> Job[Any, Any] | None:
         """The job of this name, if this process has submitted a request of it."""
+
+    @property
+    def offered(self) -> Mapping[str, OfferedJob]:
+        """The jobs that may be submitted from outside, by name."""

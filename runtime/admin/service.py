@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
+from callboard.messages.control.principals import Scope
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import (
     CallboardError,
     DeadlineExceeded,
     InternalError,
-    UsageError,
 )
 
-from .port import ALERTS, COMMANDS, METRICS, Ask, Caller
+from .errors import AccessDenied, NotServed
+from .port import SERVED, Ask, Caller, Part
 from .wire import decode_request, encode_error, encode_reply
 
 __all__ = ["AdminService"]
@@ -20,14 +22,46 @@ __all__ = ["AdminService"]
 LOGGER: Final = logging.getLogger("callboard.admin")
 ANSWER_TIMEOUT_S: Final = 20.0
 """The limit for one request. A query waits 2 s for each host."""
+MISSING: Final[Mapping[Part, tuple[str, str]]] = {
+    Part.QUERIES: (
+        "this process only runs executions of a detached system.",
+        "Query the system by --address.",
+    ),
+    Part.COMMANDS: (
+        "this process runs no executions.",
+        "A detached system runs them in its execution service.",
+    ),
+    Part.JOURNAL: (
+        "this process writes no journal.",
+        "A detached system does that in its execution service.",
+    ),
+    Part.METRICS: ("this process reads no metrics.", "Read their store: --store URL."),
+    Part.ALERTS: (
+        "this process does not reach an alert manager.",
+        "Name the store of the alerts: --store.",
+    ),
+    Part.PIPELINES: (
+        "this process does not know the stores of pipelines.",
+        "Name their stores where the API is started.",
+    ),
+    Part.PAGE: (
+        "this process does not start the page of a system.",
+        "Use `callboard ui NAME`.",
+    ),
+}
+"""What a process says that does not have a part, and what to do."""
+ACTORS: Final = ("by", "author")
+ASKER: Final = "asker"
+"""The fields of commands that say who acts: its name, or all of it. The caller does not choose."""
 
 
 class AdminService:
     """Answers the requests of one process.
 
     `queries` asks the control plane of the system, `commands` the executions of this process,
-    `metrics` the windows of its system, and `alerts` its alert manager. A process without one of
-    them leaves it out, and refuses such requests.
+    `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager,
+    `pipelines` the stores of pipelines, and `page` its hubs. A process without one of them leaves
+    it out, and refuses such requests.
     """
 
     def __init__(
@@ -35,54 +69,69 @@ class AdminService:
         *,
         queries: Ask | None = None,
         commands: Ask | None = None,
+        journal: Ask | None = None,
         metrics: Ask | None = None,
         alerts: Ask | None = None,
+        pipelines: Ask | None = None,
+        page: Ask | None = None,
     ) -> None:
-        self._queries = queries
-        self._commands = commands
-        self._metrics = metrics
-        self._alerts = alerts
+        self._parts: Final[dict[Part, Ask | None]] = {
+            Part.QUERIES: queries,
+            Part.COMMANDS: commands,
+            Part.JOURNAL: journal,
+            Part.METRICS: metrics,
+            Part.ALERTS: alerts,
+            Part.PIPELINES: pipelines,
+            Part.PAGE: page,
+        }
+
+    def serve(self, part: Part, ask: Ask) -> None:
+        """Answer the requests of a part from now on, also in place of the one before."""
+        self._parts[part] = ask
 
     async def handle(self, request: Request[Any], caller: Caller) -> Contract:
-        """The reply to a request. Raises `UsageError` and other errors of Callboard."""
-        if isinstance(request, COMMANDS):
-            LOGGER.info("%s from %s", request.contract_name, caller)
-            if self._commands is None:
-                raise UsageError(
-                    "this process runs no executions.",
-                    advice="A detached system runs them in its execution service.",
-                )
-            reply: Contract = await self._commands(request)
-            return reply
-        if isinstance(request, ALERTS):
-            if self._alerts is None:
-                raise UsageError(
-                    "this process does not reach an alert manager.",
-                    advice="Name the store of the alerts: --store.",
-                )
-            alerts: Contract = await self._alerts(request)
-            return alerts
-        if isinstance(request, METRICS):
-            if self._metrics is None:
-                raise UsageError(
-                    "this process reads no metrics.", advice="Read their store: --store URL."
-                )
-            answer: Contract = await self._metrics(request)
-            return answer
-        if self._queries is None:
-            raise UsageError(
-                "this process only runs executions of a detached system.",
-                advice="Query the system by --address.",
-            )
-        seen: Contract = await self._queries(request)
-        return seen
+        """The reply to a request.
 
-    async def answer(self, line: bytes, caller: Caller) -> bytes:
-        """The line of the reply to a line. Every error is a reply too."""
+        Raises `AccessDenied`, `NotServed` and other errors of Callboard.
+        """
+        scope = SERVED[type(request)].scope
+        principal = caller.principal
+        if not principal.may(scope):
+            raise AccessDenied(
+                f"{principal.subject} may not send {request.contract_name}.",
+                advice=f"It needs the scope {scope}: `callboard token create --scope {scope}`.",
+                scope=str(scope),
+            )
+        if scope is Scope.READ:
+            return await self._perform(request)
+        LOGGER.info("%s from %s by %s", request.contract_name, principal.subject, caller.way)
+        fields = type(request).model_fields
+        who: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
+        if ASKER in fields:
+            who[ASKER] = principal
+        return await self._perform(request.model_copy(update=who) if who else request)
+
+    async def _perform(self, request: Request[Any]) -> Contract:
+        part = SERVED[type(request)].part
+        ask = self._parts[part]
+        if ask is None:
+            text, advice = MISSING[part]
+            raise NotServed(text, advice=advice, part=str(part))
+        reply: Contract = await ask(request)
+        return reply
+
+    async def answer(self, line: bytes, caller: Caller | None) -> bytes:
+        """The line of the reply to a line. Every error is a reply too.
+
+        Without a caller, another process of the system has checked the request.
+        """
         try:
             request = decode_request(line)
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                reply = await self.handle(request, caller)
+                if caller is None:
+                    reply = await self._perform(request)
+                else:
+                    reply = await self.handle(request, caller)
             return encode_reply(reply)
         except CallboardError as error:
             return encode_error(error)

@@ -27,6 +27,7 @@ from ..transport.connections import Listener, Refusal, Refusals, peer_of
 from ..transport.private_folder import own_folder, private_folder
 from .client import AdminClient
 from .port import Caller
+from .principals import local_principal
 from .service import AdminService
 from .wire import REPLY_BYTES_MAX, REQUEST_BYTES_MAX, encode_error, too_long
 
@@ -134,7 +135,9 @@ async def _send(writer: asyncio.StreamWriter, line: bytes) -> None:
 
 def _caller(connection: socket.socket) -> Caller:
     peer = peer_of(connection)
-    return Caller("socket") if peer is None else Caller("socket", peer.uid, peer.pid)
+    if peer is None:  # Only this user can enter the folder of the socket.
+        return Caller("socket", principal=local_principal("socket"))
+    return Caller("socket", peer.uid, peer.pid, local_principal("socket", peer.uid))
 
 
 # --- the folder -------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from .port import REQUESTS
 __all__ = [
     "ADMIN_VERSION",
     "REPLY_BYTES_MAX",
+    "REPLY_TIMEOUT_S",
     "REQUEST_BYTES_MAX",
     "decode_reply",
     "decode_request",
@@ -40,6 +41,8 @@ ReplyT = TypeVar("ReplyT")
 ADMIN_VERSION: Final = 1
 REQUEST_BYTES_MAX: Final = 1 << 20
 REPLY_BYTES_MAX: Final = 1 << 26
+REPLY_TIMEOUT_S: Final = 25.0
+"""How long a process of the system waits for the reply of another: more than a service takes."""
 SAME_RELEASE: Final = "Both sides must run the same release of Callboard."
 SHOWN_MAX: Final = 100
 

@@ -38,11 +38,12 @@ from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import NameTaken, UsageError
 from callboard.messages.core.ref import Ref
 
+from ..admin.metrics import METRICS_STORE
 from ..delivery.targets import make_targets
 from ..hosting.settings import Settings
 from ..stores.choose import path_of, read_model_store
 from ..telemetry.default_rules import default_groups
-from .metrics import MEMORY, STORE_NAME, Starts, SystemMetrics, on_this_machine, open_windows
+from .metrics import MEMORY, Starts, SystemMetrics, on_this_machine, open_windows
 from .tiers import open_archive
 
 __all__ = [
@@ -215,7 +216,7 @@ async def windows_of(system: Alerting, metrics: SystemMetrics) -> MakeEvaluator:
     machine of the file.
     """
     is_remote = isinstance(metrics.storage, RemoteStorage)
-    store = await system.lookup(STORE_NAME) if is_remote else None
+    store = await system.lookup(METRICS_STORE) if is_remote else None
     return functools.partial(_over_windows, store, metrics.url, metrics.shards)
 
 

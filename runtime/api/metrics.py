@@ -40,12 +40,6 @@ from callboard.actors.metrics.aggregation.storage import (
 from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.ports import WindowReader
 from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator
-from callboard.actors.metrics.query.question import (
-    ListMetrics,
-    QueryMetrics,
-    answer_question,
-    list_metrics,
-)
 from callboard.actors.metrics.query.range_query import MetricsQuery, QueryResult, run_query
 from callboard.actors.metrics.query.readers import CombinedReader
 from callboard.actors.metrics.query.window_samples import WindowSamples
@@ -62,6 +56,7 @@ from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound, CallboardError
 from callboard.messages.core.ref import Address, Ref
 
+from ..admin.metrics import METRICS_STORE, answer_metrics
 from ..executions.journals import OpenJournal
 from ..hosting.settings import Settings
 from ..stores.choose import metrics_storage, path_of
@@ -71,6 +66,7 @@ from .tiers import open_archive, start_tiers
 __all__ = [
     "SystemMetrics",
     "join_metrics",
+    "journal_url",
     "metrics_url",
     "objects_url",
     "on_this_machine",
@@ -83,7 +79,6 @@ ReplyT = TypeVar("ReplyT")
 OFF, AUTO, MEMORY = "off", "auto", "memory:"
 NEVER_S: Final = 1e9
 """Aggregators are not passivated: their windows have to close."""
-STORE_NAME: Final = "metrics-store"
 FOLLOW_SHARE: Final = 0.4
 """A follower asks again after this share of its time."""
 RETRY_S: Final = 1.0
@@ -91,7 +86,23 @@ FLUSH_S: Final = 10.0
 CLOSE_FLUSH_S: Final = 3.0
 
 
-class Starts(Protocol):
+class Finds(Protocol):
+    """What a reader of metrics needs of a `System`, or of the context of an actor."""
+
+    def ask(
+        self,
+        request: Request[ReplyT],
+        to: Ref[Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Awaitable[ReplyT]:
+        """See `System.ask`."""
+
+    async def lookup(self, name: str) -> Ref[Any]:
+        """See `System.lookup`."""
+
+
+class Starts(Finds, Protocol):
     """What the start of metrics needs of a `System`."""
 
     async def spawn(
@@ -107,23 +118,20 @@ class Starts(Protocol):
     async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0, shares: int = 0) -> Any:
         """See `System.keyed`."""
 
-    def ask(
-        self,
-        request: Request[ReplyT],
-        to: Ref[Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-    ) -> Awaitable[ReplyT]:
-        """See `System.ask`."""
-
-    async def lookup(self, name: str) -> Ref[Any]:
-        """See `System.lookup`."""
-
     async def stop(self, actor: Ref[Any]) -> None:
         """See `System.stop`."""
 
     async def view(self, actors_max: int = 50) -> CallboardView:
         """See `System.view`."""
+
+
+def journal_url(settings: Settings, journal: OpenJournal | None) -> str:
+    """The journal of a system as other processes read it; empty for none, or one in memory."""
+    url = settings.journal  # Of a detached system: another process opens it.
+    if journal is not None:
+        name = journal.journal.store.name
+        url = name.removeprefix("sqlite ") if name.startswith("sqlite ") else url
+    return "" if url in (OFF, AUTO) or url.startswith(MEMORY) else url
 
 
 def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
@@ -132,12 +140,8 @@ def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
         return ""
     if settings.metrics != AUTO:
         return settings.metrics
-    path = None
-    if journal is not None:
-        url = journal.journal.store.name
-        path = path_of(url.removeprefix("sqlite ")) if url.startswith("sqlite ") else None
-    elif settings.journal not in (OFF, AUTO):
-        path = path_of(settings.journal)  # Of a detached system: another process opens it.
+    url = journal_url(settings, journal)
+    path = path_of(url) if url else None
     return MEMORY if path is None else str(path.with_name(path.name + ".metrics").absolute())
 
 
@@ -180,7 +184,7 @@ async def start_metrics(
     if path_of(url) is not None or url.startswith(MEMORY):
         store = await system.spawn(
             props(MetricsStoreActor, make_store),
-            name=STORE_NAME,
+            name=METRICS_STORE,
             placement=await on_this_machine(system),
             restart=Restart.PERMANENT,
         )
@@ -192,7 +196,7 @@ async def start_metrics(
     made = props(MetricsAggregator, store, settings, limits)
     keyed = await system.keyed(made, idle_s=NEVER_S, shares=shards)
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
-    metrics = SystemMetrics(system, host, url, shards, reader, (activator, keyed))
+    metrics = SystemMetrics(system, host, url, shards, reader, (system, activator, keyed))
     if not url.startswith(MEMORY):
         near = await on_this_machine(system) if path_of(url) is not None else None
         await start_tiers(system, url, objects, durability=durability, placement=near)
@@ -208,12 +212,12 @@ async def on_this_machine(system: Starts) -> Placement:
 
 
 async def join_metrics(
-    system: Starts, host: Host, url: str, *, shards: int
+    system: Finds, host: Host, url: str, *, shards: int
 ) -> "SystemMetrics | None":
     """The metrics of a detached system that this driver is attached to; None without any."""
     if path_of(url) is not None or url.startswith(MEMORY):
         try:
-            storage: ShardStorage = RemoteStorage(await system.lookup(STORE_NAME))
+            storage: ShardStorage = RemoteStorage(await system.lookup(METRICS_STORE))
         except ActorNotFound:
             return None
     else:
@@ -237,12 +241,12 @@ class SystemMetrics:
 
     def __init__(
         self,
-        system: Starts,
+        system: Finds,
         host: Host,
         url: str,
         shards: int,
         storage: ShardStorage,
-        parts: tuple[Ref[Any], KeyedActors[MetricsAggregator]] | None = None,
+        parts: tuple[Starts, Ref[Any], KeyedActors[MetricsAggregator]] | None = None,
     ) -> None:
         """Use the setting `metrics`, or `start_metrics`, which call this."""
         self.url: Final = url
@@ -288,10 +292,7 @@ class SystemMetrics:
 
     async def answer(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API. Raises `UsageError`."""
-        if isinstance(request, ListMetrics):
-            return await list_metrics(self.reader, request)
-        assert isinstance(request, QueryMetrics), "the admin API has no other request of metrics"
-        return await answer_question(self.reader, request)
+        return await answer_metrics(self.reader, request)
 
     async def figures(self) -> list[ShardRead]:
         """The figures of each aggregator, by shard."""
@@ -353,10 +354,10 @@ class SystemMetrics:
         them while their store still runs.
         """
         if ends and self._parts is not None:
-            activator, keyed = self._parts
+            system, activator, keyed = self._parts
             with contextlib.suppress(CallboardError):
                 await self.flush(CLOSE_FLUSH_S)
-                await self._system.stop(activator)
+                await system.stop(activator)
                 await keyed.stop()
         await self._open.aclose()
         if isinstance(self.storage, ThreadStorage):

@@ -45,6 +45,8 @@ from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 
 from ..admin.commands import ExecutionCommands
+from ..admin.extension import AdminExtension
+from ..admin.journal import JournalQueries
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
 from ..control_plane.control import Connection, Control
@@ -59,12 +61,13 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from . import notices
 from .alerts import start_chosen_alerts
-from .composition import enter, environment_of, make_engine
+from .composition import enter, environment_of, make_engine, node_here
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
 from .metrics import (
     SystemMetrics,
     join_metrics,
+    journal_url,
     metrics_url,
     objects_url,
     shards_of,
@@ -72,6 +75,7 @@ from .metrics import (
 )
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
+from .ui.system_ui import SystemUi
 
 __all__ = ["System"]
 
@@ -116,6 +120,7 @@ class System:
         self._journal: OpenJournal | None = None
         self._executions: Submits | None = None
         self._metrics: SystemMetrics | None = None
+        self._ui: SystemUi | None = None
         spreads = settings.engine != "inline" and self._environment.is_real
         self._imports = ImportCheck() if spreads else None
 
@@ -127,6 +132,11 @@ class System:
         self._executions = await (self._attach() if self.settings.detached else self._bring_up())
         await self._open_metrics()
         await self._executions.prepare()
+        ui = self._settings_of_all.page
+        if ui is not None and not self._joins:
+            await self.ui.start(ui)
+            if ui.prints_link:
+                await self.ui.print_link()
 
     async def _open_metrics(self) -> None:
         settings = self._settings_of_all
@@ -169,14 +179,16 @@ class System:
         self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
+        service = AdminService(
+            queries=DriverSpawner(control).ask_root,
+            commands=ExecutionCommands(executions, executions.resume, executions.submit_for).answer,
+            journal=JournalQueries(executions, executions.snapshot).answer,
+            alerts=self._ask_alert_manager,
+            metrics=self._answer_metrics,
+            page=self._answer_page,
+        )
+        control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
-            commands = ExecutionCommands(executions, executions.resume)
-            service = AdminService(
-                queries=DriverSpawner(control).ask_root,
-                commands=commands.answer,
-                alerts=self._ask_alert_manager,
-                metrics=self._answer_metrics,
-            )
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
@@ -188,6 +200,9 @@ class System:
     async def _answer_metrics(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API, once the aggregators have started."""
         return await self.metrics.answer(request)
+
+    async def _answer_page(self, request: Request[Any]) -> Any:
+        return await self.ui.answer(request)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""
@@ -444,6 +459,10 @@ class System:
         """The meter of this driver; see `Context.meter`."""
         return self._host.meter
 
+    def publish(self, channel: str, event: Contract, *, key: str = "") -> bool:
+        """Publish an event to a channel of the stream hub; see `Context.publish`."""
+        return self._host.publishing.publish(channel, event, source=self._host.name, key=key)
+
     # --- executions -----------------------------------------------------------------------------
 
     def submit(
@@ -482,6 +501,18 @@ class System:
         """
         return await self._submits().resume(job, execution_id)
 
+    async def offer(self, job: Job[RequestT, Any], request: type[RequestT]) -> None:
+        """Let clients outside of the system submit requests of a job, by its name.
+
+        `request` is the contract of the requests, whose fields clients send as JSON. A later offer
+        of the same name takes the place of an earlier one. It ends with this driver; a detached
+        system with a journal keeps it. Clients need the scope `submit`; see `callboard.remote`.
+
+        Raises `UsageError` for too many offers and, in a detached system, `SpecError` for parts of
+        the job that cannot be pickled.
+        """
+        await self._submits().offer(job, request)
+
     def _submits(self) -> Submits:
         self._running()
         assert self._executions is not None
@@ -502,6 +533,19 @@ class System:
                 advice="Start it with metrics='auto', or with a path or a URL.",
             )
         return self._metrics
+
+    @property
+    def ui(self) -> SystemUi:
+        """The page, the HTTP API and the streams of the system; see the setting `ui`."""
+        self._running()
+        if self._ui is None:
+            settings = self._settings_of_all
+            journal, metrics = journal_url(settings, self._journal), ""
+            if self._metrics is not None:
+                metrics = self._metrics.url
+            node = settings.journal_node or node_here(settings)
+            self._ui = SystemUi(self, settings, journal=journal, metrics=metrics, node=node)
+        return self._ui
 
     # --- views ------------------------------------------------------------------------
 

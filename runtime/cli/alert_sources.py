@@ -29,7 +29,7 @@ from callboard.messages.storage.stores import ReadModelStore
 
 from ..executions.journals import home
 from ..stores.choose import path_of, read_model_store
-from .sources import Place, Source, query_all
+from .sources import Place, Source, query_all, server
 
 __all__ = ["Found", "change_silences", "finding", "only_one", "opened"]
 
@@ -70,7 +70,8 @@ async def finding(
             if answer.view is not None
         ]
         if not found:
-            newest = _newest_store() if place == Place() and takes_store else None
+            is_here = place == Place() and server() is None
+            newest = _newest_store() if is_here and takes_store else None
             if newest is None:
                 problems = [f"{each.source} {each.problem}" for each in answers]
                 raise _nothing(place, problems, takes_store=takes_store)

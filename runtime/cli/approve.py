@@ -1,8 +1,6 @@
 """`callboard approve ID STEP`: decides about a non-idempotent step that may have run."""
 
 import json
-import os
-import pwd
 
 import click
 
@@ -34,9 +32,7 @@ def approve(
         found = find(logs, execution_id)
         history = history_of(found)
         index = check_in_doubt(history, step, is_gone=_is_gone(found, history))
-        command = DecideStep(
-            **command_fields(found, history), step=step, runs_again=not fails, by=_user()
-        )
+        command = DecideStep(**command_fields(found, history), step=step, runs_again=not fails)
         reply = change(found, command, decided(history, command), take_over=take_over)
         if reply is None or not reply.is_running:
             how = f"no system runs it: {hint('resume', found.id)}"
@@ -58,10 +54,3 @@ def approve(
 def _is_gone(found: Found, history: ExecutionHistory) -> bool:
     """Whether no system runs it, as far as the journal shows. Begun steps are then in doubt too."""
     return not (history.owners and found.log.is_running(history.owners[-1].name))
-
-
-def _user() -> str:
-    try:
-        return f"user {pwd.getpwuid(os.getuid()).pw_name}"
-    except KeyError:  # Containers have users without a name.
-        return f"user {os.getuid()}"

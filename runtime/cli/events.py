@@ -6,17 +6,16 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.executions.history.events import Kind, unpack
-from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.actors.executions.history.plain import fields_of
+from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.events import RecordedEvent
 
 from .figures import echo, printable
-from .logs import Log, find, open_logs, plain
+from .logs import Log, find, open_logs
 
 __all__ = ["events", "line_of", "to_data"]
 
 TEXT_MAX: Final = 160
-KINDS: Final = frozenset(map(str, Kind))
 
 
 def events(
@@ -56,17 +55,6 @@ def _stream(logs: list[Log], name: str) -> tuple[Log, str]:
         return having[0], name
     found = find(logs, name.removeprefix("execution/"))
     return found.log, f"execution/{found.id}"
-
-
-def fields_of(event: RecordedEvent) -> dict[str, Any] | None:
-    """The fields of an event of an execution; None for other events."""
-    if event.kind not in KINDS:
-        return None
-    try:
-        fields: dict[str, Any] = plain(unpack(event.kind, event.data))
-    except CallboardError as error:
-        return {"damaged": error.message}
-    return fields
 
 
 def to_data(event: RecordedEvent) -> dict[str, Any]:

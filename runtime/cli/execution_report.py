@@ -11,10 +11,10 @@ from rich.tree import Tree
 
 from callboard.actors.executions.history.changes import doubts, standing_of
 from callboard.actors.executions.history.fold import Attempt, ExecutionHistory
+from callboard.actors.executions.history.plain import plain
 
 from .attempt_rows import place_of
 from .figures import age, counted, hint, printable
-from .logs import plain
 
 __all__ = [
     "Node",

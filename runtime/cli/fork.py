@@ -10,7 +10,7 @@ from callboard.messages.jobs.commands import ForkExecution
 
 from .figures import echo, hint
 from .logs import find, history_of, open_logs
-from .steer import change, command_fields, writer_name
+from .steer import change, command_fields
 
 __all__ = ["fork"]
 
@@ -21,9 +21,7 @@ def fork(*, execution_id: str, step: str, as_json: bool, take_over: bool, url: s
     with open_logs(url) as logs:
         found = find(logs, execution_id)
         origin = history_of(found)
-        command = ForkExecution(
-            **command_fields(found, origin), fork_id=new_id, step=step, by=writer_name()
-        )
+        command = ForkExecution(**command_fields(found, origin), fork_id=new_id, step=step)
         made, append = fork_of(origin, command)
         change(found, command, append, take_over=take_over)
     data = {

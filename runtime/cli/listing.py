@@ -1,91 +1,58 @@
 """The executions of a journal, one row each, read from the few events that decide its status."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from callboard.actors.executions.history.changes import doubts
 from callboard.actors.executions.history.events import (
     PREFIX,
-    Began,
-    Event,
-    Forked,
     Grown,
     Kind,
     Moved,
-    Planned,
-    Resumed,
-    Stepped,
-    Submitted,
     read,
     stream_of,
 )
+from callboard.actors.executions.history.rows import ROW_KINDS, ExecutionSummary, summarise
 from callboard.messages.core.errors import CallboardError
-from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage.errors import StoreDamaged
 
 from .logs import Found, Log, history_of
 
 __all__ = ["Row", "chosen", "count_done", "find_doubts", "rows_of"]
 
-KINDS: Final = tuple(
-    str(kind)
-    for kind in (
-        Kind.SUBMITTED, Kind.FORKED, Kind.PLANNED, Kind.BEGAN, Kind.STEPPED, Kind.RESUMED,
-    )
-)  # fmt: skip
 EVENTS_AT_ONCE: Final = 1_000
 PROGRESS_EVENTS_MAX: Final = 500
 """Events of one execution that are read to count its finished sub-tasks."""
 
 
 @dataclass(slots=True)
-class Row:
-    """One execution."""
+class Row(ExecutionSummary):
+    """One execution of a journal."""
 
-    id: str
-    journal: str
-    job: str = ""
-    status: ExecutionStatus = ExecutionStatus.PENDING
-    submitted_at: float = 0.0
-    ended_at: float | None = None
-    owner: str = ""
-    sub_tasks: int | None = None
+    journal: str = ""
     done: int | None = None
     """The number of finished sub-tasks; None where counting would cost much."""
-    fork_of: str = ""
-    shared: int = 0
-    """Of a fork: the number of sub-tasks whose results it shares with its origin."""
     interrupted: bool | None = False
     """Whether it has not ended, but its system is gone; None where this is unknown."""
-    problem: str = ""
-    has_non_idempotent: bool = False
-    """Whether it has run non-idempotent steps."""
     in_doubt: tuple[str, ...] = ()
     """Steps that wait for a decision."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the execution has ended."""
-        return not EXECUTION_TRANSITIONS[self.status]
-
     def to_data(self) -> dict[str, Any]:
         """The row for machines."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"status": str(self.status)}
+        names = (field.name for field in fields(self))
+        return {name: getattr(self, name) for name in names} | {"status": str(self.status)}
 
 
 def rows_of(log: Log) -> list[Row]:
     """All executions of a journal, newest first."""
     rows: dict[str, Row] = {}
     after = 0
-    while found := log.store.read(after, EVENTS_AT_ONCE, kinds=KINDS):
+    while found := log.store.read(after, EVENTS_AT_ONCE, kinds=ROW_KINDS):
         for event in found:
             execution_id = event.stream.removeprefix(PREFIX)
-            row = rows.setdefault(execution_id, Row(execution_id, log.url))
-            try:
-                _take(row, read(event.kind, event.data), rows)
-            except (StoreDamaged, KeyError, TypeError, ValueError) as error:
-                row.problem = f"event {event.version} ({event.kind}) is damaged: {error!r}"
+            row = rows.setdefault(execution_id, Row(execution_id, journal=log.url))
+            summarise(event, row, rows)
         after = found[-1].position
     writer = log.writer()
     for row in rows.values():
@@ -96,30 +63,6 @@ def rows_of(log: Log) -> list[Row]:
         else:
             row.interrupted = not writer or row.owner.rpartition("/")[2] != writer
     return sorted(rows.values(), key=lambda row: row.submitted_at, reverse=True)
-
-
-def _take(row: Row, event: Event, rows: dict[str, Row]) -> None:
-    match event:
-        case Submitted():
-            row.job, row.owner = str(event.job), str(event.by)
-            row.submitted_at = float(event.at)
-        case Forked():
-            row.fork_of, row.owner = str(event.of_id), str(event.by)
-            row.submitted_at = float(event.at)
-            row.status, row.shared = ExecutionStatus.RUNNING, int(event.shared)
-            row.sub_tasks = int(event.sub_tasks)
-            row.job = rows[row.fork_of].job if row.fork_of in rows else ""
-        case Planned():
-            row.sub_tasks = int(event.sub_tasks)
-        case Resumed():
-            row.owner = str(event.by)
-        case Began():
-            row.has_non_idempotent = True
-        case Stepped():
-            row.status = ExecutionStatus(event.to)
-            row.ended_at = float(event.at) if row.is_over else None
-        case _:
-            pass  # No event of `KINDS`.
 
 
 def count_done(log: Log, row: Row) -> None:

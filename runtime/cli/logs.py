@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from callboard.actors.executions.history.events import PREFIX, stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
@@ -17,8 +17,10 @@ from callboard.messages.storage.events import EventStore, RecordedEvent
 
 from ..executions.journals import journal_files
 from .figures import echo
+from .remote_journal import RemoteJournal
+from .sources import server
 
-__all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs", "plain"]
+__all__ = ["Found", "Log", "catch_up", "find", "history_of", "open_logs"]
 
 MATCHES_SHOWN: Final = 5
 
@@ -64,11 +66,17 @@ def _holder(path: Path) -> str:
 def open_logs(url: str | None) -> Iterator[list[Log]]:
     """The named journal, or all journals of this user. A failure of one of them goes to stderr.
 
-    They are open for reading only: nothing is created, changed or migrated. Raises `UsageError`
+    With `--url` it is the journal of that system, whose web server reads it. They are open for
+    reading only: nothing is created, changed or migrated. Raises `UsageError`
     for a file that does not exist, and what the named store raises.
     """
     from ..stores.choose import event_store, path_of
 
+    remote = server()
+    if remote is not None:
+        with contextlib.closing(RemoteJournal(remote)) as journal:
+            yield [RemoteLog(remote.name, journal, None)]
+        return
     wanted = [str(path) for path in journal_files(os.environ)] if url is None else [url]
     with contextlib.ExitStack() as stack:
         logs: list[Log] = []
@@ -89,6 +97,16 @@ def open_logs(url: str | None) -> Iterator[list[Log]]:
             else:
                 logs.append(Log(one, store, path))
         yield logs
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteLog(Log):
+    """The journal of a system behind a web server, which answers: so its writer lives."""
+
+    def writer(self) -> str | None:
+        """See `Log.writer`."""
+        assert isinstance(self.store, RemoteJournal), "open_logs has made it"
+        return self.store.writer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +159,3 @@ def catch_up(found: Found, history: ExecutionHistory) -> None:
     while events := found.log.store.read_stream(stream, after=history.version):
         for event in events:
             history.apply(event)
-
-
-def plain(value: Any) -> Any:
-    """A value of an event in JSON's types. Bytes become their number."""
-    if isinstance(value, bytes):
-        return {"bytes": len(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    return repr(value)

@@ -20,7 +20,7 @@ from callboard.actors.metrics.query.question import (
     list_metrics,
 )
 from callboard.messages.core.contract import Request
-from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.errors import CallboardError, ClusterError, UsageError
 
 from ..api.metrics import open_windows
 from ..executions.journals import home
@@ -29,7 +29,7 @@ from . import metric_drawing as drawing
 from .figures import echo, paper, printable
 from .metric_request import Asked, asked_for
 from .outcome import ExitCode
-from .sources import local_systems, query_all
+from .sources import local_systems, query_all, server
 
 __all__ = ["query", "watch"]
 
@@ -131,6 +131,8 @@ async def _ask(request: Request[ReplyT], url: str | None) -> ReplyT:
     if found:
         assert found[0].view is not None
         return found[0].view
+    if snapshots and server() is not None:
+        raise ClusterError(f"{snapshots[0].source} {snapshots[0].problem}")
     newest: ReplyT = await _ask_store(request, _newest_store())
     return newest
 

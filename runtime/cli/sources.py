@@ -6,17 +6,23 @@ with the reason. It never hides the others.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+import click
 from pydantic import ValidationError
 
 from callboard.messages.core.contract import Request
-from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.errors import CallboardError, UsageError
 
+from ..admin.client import AdminClient
 from ..admin.port import Ask
 from ..admin.unix_socket import EXECUTIONS, SYSTEM, admin_sockets, connect, process_of
+from ..api.remote import admin_exchange
+from .options import SERVER
 from .outcome import ExitCode, Failure
 
 __all__ = [
@@ -27,11 +33,14 @@ __all__ = [
     "local_executors",
     "local_systems",
     "query_all",
+    "server",
 ]
 
 ReplyT = TypeVar("ReplyT")
 COMMAND_TIMEOUT_S: Final = 10.0
 """The limit for commands, which may read a whole history. Queries are faster."""
+SERVER_TIMEOUT_S: Final = 30.0
+"""The limit for a web server, which asks the system in turn."""
 ADDRESS_DEFAULT: Final = "auto"
 SILENT_ADVICE: Final = "Its driver may be busy or stopped; try again."
 NOTHING_RUNS: Final = Failure(
@@ -47,10 +56,11 @@ class Source:
     """One system that answers requests."""
 
     pid: int
-    """The process that answers; 0 for a detached system, which answers through its cluster."""
+    """The process that answers; 0 for a detached system, which answers through its cluster, and
+    for a system behind a web server."""
     ask: Ask
     name: str = ""
-    """The name of a detached system."""
+    """The name of a detached system, or the URL of a web server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,9 @@ class Snapshot(Generic[ReplyT]):
     @property
     def source(self) -> str:
         """The source of the reply, for people."""
-        return f"process {self.pid}" if self.pid else f"detached system {self.name}"
+        if self.pid:
+            return f"process {self.pid}"
+        return self.name if "://" in self.name else f"detached system {self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +118,43 @@ class Place:
             yield lambda: found
 
 
+def server() -> Source | None:
+    """The system behind the web server that `--url` or CALLBOARD_URL names; None without them.
+
+    Raises `UsageError` for a wrong address, or without a token.
+    """
+    context = click.get_current_context(silent=True)
+    options = {} if context is None else context.meta.get(SERVER, {})
+    url = options.get("server_url")
+    if not url:
+        return None
+    path = options.get("token_file")
+    token = os.environ.get("CALLBOARD_TOKEN", "") if path is None else Path(path).read_text()
+    if not token.strip():
+        raise UsageError(
+            f"there is no token for {url}.", advice="Give --token-file, or set CALLBOARD_TOKEN."
+        )
+    exchange = admin_exchange(url, token.strip())
+    return Source(0, AdminClient(exchange, SERVER_TIMEOUT_S).ask, url)
+
+
 def local_systems() -> list[Source]:
-    """The systems of this user on this machine."""
+    """The system behind the named web server, or the systems of this user on this machine."""
+    remote = server()
+    if remote is not None:
+        return [remote]
     return [Source(process_of(path), connect(path).ask) for path in admin_sockets(SYSTEM)]
 
 
 def local_executors() -> list[Source]:
     """The processes of this user on this machine that run executions.
 
-    These are the drivers of systems, and the execution services of detached systems.
+    These are the drivers of systems, and the execution services of detached systems; or the system
+    behind the named web server.
     """
+    remote = server()
+    if remote is not None:
+        return [remote]
     paths = [*admin_sockets(SYSTEM), *admin_sockets(EXECUTIONS)]
     return [Source(process_of(path), connect(path, COMMAND_TIMEOUT_S).ask) for path in paths]
 

@@ -19,17 +19,21 @@ from callboard.messages.jobs.commands import (
     ExecutionCancelled,
     ExecutionForked,
     ExecutionResumed,
+    PartialsView,
     StepDecided,
 )
 from callboard.messages.storage.events import Append, EventStore
 
+from ..admin.principals import local_principal
 from ..stores.file_lock import FileLock
 from .logs import Found, catch_up
 from .sources import local_executors
 
 __all__ = ["ask_owner", "change", "check_free", "command_fields", "wait_until", "writer_name"]
 
-ReplyT = TypeVar("ReplyT", StepDecided, ExecutionCancelled, ExecutionForked, ExecutionResumed)
+ReplyT = TypeVar(
+    "ReplyT", StepDecided, ExecutionCancelled, ExecutionForked, ExecutionResumed, PartialsView
+)
 POLL_S: Final = 0.05
 WRITER_NAME: Final = "callboard-command"
 
@@ -47,6 +51,7 @@ def command_fields(found: Found, history: ExecutionHistory) -> dict[str, Any]:
         "at": time.time(),
         "version": history.version,
         "event": history.last_id.hex(),
+        "by": local_principal("cli").subject,  # As a process names this caller of its socket.
     }
 
 
@@ -58,7 +63,7 @@ def ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
 async def _ask_owner(found: Found, command: Request[ReplyT]) -> ReplyT | None:
     writer = found.log.writer()
     for source in local_executors():
-        if writer not in (None, str(source.pid)):
+        if source.pid and writer not in (None, str(source.pid)):
             continue
         try:
             reply: ReplyT = await source.ask(command)

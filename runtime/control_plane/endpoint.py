@@ -18,7 +18,14 @@ from callboard.messages.control.spawning import (
     StoppedActor,
     SubscribeAllDeadLetters,
 )
-from callboard.messages.control.views import ActorHistories, CallboardView, QueryActor, QuerySystem
+from callboard.messages.control.views import (
+    ActorHistories,
+    ActorsPage,
+    CallboardView,
+    QueryActor,
+    QueryActors,
+    QuerySystem,
+)
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 
@@ -83,6 +90,11 @@ class RootEndpoint(ControlActor):
     async def query_system(self, request: QuerySystem) -> CallboardView:
         """View every host; a host that does not answer has a line with the reason."""
         return await self._views.system(request)
+
+    @handler
+    async def query_all_actors(self, request: QueryActors) -> ActorsPage:
+        """A page of the actors of all hosts."""
+        return await self._views.actors(request)
 
     @handler
     async def query_any_actor(self, request: QueryActor) -> ActorHistories:

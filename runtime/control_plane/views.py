@@ -18,19 +18,24 @@ from callboard.actors.kernel.inspection.history import (
     supervision_of,
     taken_along,
 )
+from callboard.actors.kernel.inspection.listing import list_actors
 from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 from callboard.actors.kernel.inspection.views import view_host
 from callboard.messages.control.control_plane import CONTROL_CELL, CONTROL_SLOT
 from callboard.messages.control.views import (
     ActorHistories,
     ActorHistory,
+    ActorRow,
+    ActorsPage,
     CallboardView,
     DriverView,
     HistoryEntry,
     HostView,
     QueryActor,
+    QueryActors,
     QueryHost,
     QueryHostActor,
+    QueryHostActors,
     QuerySystem,
 )
 from callboard.messages.core.contract import Request
@@ -47,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SystemViews"]
 
+SILENT_MAX: Final = 5
+"""Hosts without an answer in one page: each costs a timeout."""
 QUERY_TIMEOUT_S: Final = 2.0
 """How long a host may take to answer."""
 ReplyT = TypeVar("ReplyT")
@@ -127,6 +134,47 @@ class SystemViews:
             problem=problem,
             at_s=self._host.now(),
         )
+
+    # --- lists ----------------------------------------------------------------------------
+
+    async def actors(self, request: QueryActors) -> ActorsPage:
+        """A page of the actors of all hosts, by slot and cell; ended hosts have none."""
+        items: list[ActorRow] = []
+        silent: list[tuple[str, str]] = []
+        numbers = sorted({CONTROL_SLOT, *self._root.table.slots})
+        for number in numbers:
+            if number < request.slot:
+                continue
+            if len(items) == request.limit or len(silent) == SILENT_MAX:
+                # The page before this host: its first actor comes next.
+                return ActorsPage(
+                    items=tuple(items), slot=number, cell=-1, has_more=True, silent=tuple(silent)
+                )
+            wanted = QueryHostActors(
+                cell=request.cell if number == request.slot else -1,
+                limit=request.limit - len(items),
+                path=request.path,
+                failed_only=request.failed_only,
+            )
+            page = await self._actors_on(number, wanted)
+            items += page.items
+            silent += page.silent
+            if page.has_more:
+                return page.model_copy(update={"items": tuple(items), "silent": tuple(silent)})
+        return ActorsPage(items=tuple(items), silent=tuple(silent))
+
+    async def _actors_on(self, number: int, request: QueryHostActors) -> ActorsPage:
+        if number == CONTROL_SLOT:
+            return await list_actors(self._host, request)
+        slot = self._root.table.slots.get(number)
+        if slot is None:
+            return ActorsPage()
+        if not slot.is_up:
+            return ActorsPage(silent=((slot.name, self._why_down(slot) or "down"),))
+        try:
+            return await self._ask(slot, request)
+        except CallboardError as error:
+            return ActorsPage(silent=((slot.name, self._why_silent(slot, error)),))
 
     # --- one actor ------------------------------------------------------------------------
 

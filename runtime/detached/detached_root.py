@@ -14,9 +14,13 @@ import msgpack
 
 from callboard.actors.alerts.messages import ALERT_MANAGER
 from callboard.messages.core.contract import Request
-from callboard.messages.core.errors import CallboardError, ClusterError
+from callboard.messages.core.errors import ActorNotFound, CallboardError, ClusterError
+from callboard.messages.core.ref import Ref
 from callboard.messages.ports import FrameCarrier
 
+from ..admin.errors import NotServed
+from ..admin.extension import EXECUTION_SERVICE, AdminExtension, client_of
+from ..admin.page_link import OpenPage, open_page
 from ..admin.port import Caller
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
@@ -63,7 +67,13 @@ class DetachedRoot:
         """The attached drivers; None until the root is ready."""
         self._authority: RootAuthority | None = None
         self._engine: DetachedEngine | None = None
-        self._service: Final = AdminService(queries=self._ask, alerts=self._ask_alert_manager)
+        self._service: Final = AdminService(
+            queries=self._ask,
+            commands=self._ask_execution_service,
+            journal=self._ask_execution_service,
+            alerts=self._ask_alert_manager,
+            page=self._open_page,
+        )
         self._admin: AdminSocket | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._inherited: tuple[str, ...] = ()
@@ -135,6 +145,7 @@ class DetachedRoot:
             await root_environment.end_processes(remembered.processes)
             await control.start()
         await records.started()
+        control.host.extension(AdminExtension).service = self._service
         if environment.is_real:
             self._admin = AdminSocket(self._service)
             control.host.meters.instruments.add(self._admin.reading)
@@ -232,6 +243,29 @@ class DetachedRoot:
     async def _ask_alert_manager(self, request: Request[ReplyT]) -> ReplyT:
         assert self.control is not None
         return await (await self.control.host.lookup(ALERT_MANAGER)).ask(request)
+
+    async def _open_page(self, request: Request[Any]) -> Any:
+        """Ask the hubs; a driver starts them."""
+        assert self.control is not None
+        assert isinstance(request, OpenPage), "the admin API has no other request of the page"
+        try:
+            return await open_page(self.control.host.lookup, request, QUERY_TIMEOUT_S)
+        except ActorNotFound as error:
+            raise NotServed(error.message, advice=error.advice) from None
+
+    async def _ask_execution_service(self, request: Request[ReplyT]) -> ReplyT:
+        """Pass a request on that this service has checked."""
+        try:
+            return await client_of(self._execution_service, None).ask(request)
+        except ActorNotFound:
+            raise NotServed(
+                "this system has run no execution since it started.",
+                advice="Attach a driver that submits one, or offers a job.",
+            ) from None
+
+    async def _execution_service(self) -> Ref[Any]:
+        assert self.control is not None
+        return await self.control.host.lookup(EXECUTION_SERVICE)
 
     # --- attached drivers -------------------------------------------------------------------
 

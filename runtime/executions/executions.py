@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 from callboard.actors.executions.execution import Execution, FindHistory
 from callboard.actors.executions.handle import ExecutionHandle, execution_of
 from callboard.actors.executions.history import reading
-from callboard.actors.executions.history.events import LostResult
+from callboard.actors.executions.history.events import LostResult, stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
@@ -25,10 +25,16 @@ from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.inspection.metric_sources import Name, Reading
 from callboard.messages.core.contract import Contract
-from callboard.messages.core.errors import CallboardError, ExecutionIdTaken, UsageError
+from callboard.messages.core.errors import (
+    CallboardError,
+    DeadlineExceeded,
+    ExecutionIdTaken,
+    UsageError,
+)
 from callboard.messages.jobs.execution import Progress, check_execution_id
 from callboard.messages.jobs.job import Job, LargeResults
 
+from ..admin.port import OfferedJob
 from ..hosting.environment import Environment
 from .journals import OpenJournal
 from .states import SystemStates
@@ -37,6 +43,7 @@ __all__ = [
     "RESUME_VARIABLE",
     "Executions",
     "Submits",
+    "check_offer",
     "how_started",
     "read_history",
     "resumed_id",
@@ -50,6 +57,8 @@ RESUME_VARIABLE: Final = "CALLBOARD_RESUME"
 """The execution that a restarted driver continues: `callboard resume` sets the variable."""
 RELEASE_S: Final = 2.0
 """How long executions may take to release their work; then they end with their host."""
+BEGUN_WITHIN_S: Final = 10.0
+"""How long a client's submission may take to begin."""
 JOBS_MAX: Final = 1_000
 """Jobs that a driver remembers; beyond that the last used."""
 
@@ -60,6 +69,15 @@ async def read_history(
     """The history of one execution; None when the journal has none."""
     base = None if snapshots is None else await snapshots.load(execution_id)
     return await reading.read_history(journal.read_stream, execution_id, base=base)
+
+
+def check_offer(offered: Mapping[str, OfferedJob], job: Job[Any, Any]) -> None:
+    """Raise `UsageError` when there is no room for one more offered job."""
+    if job.name not in offered and len(offered) >= JOBS_MAX:
+        raise UsageError(
+            f"{JOBS_MAX} jobs are offered, which is the limit.",
+            advice="Offer one job that takes the others as parts of its request.",
+        )
 
 
 class Known(NamedTuple):
@@ -110,6 +128,9 @@ class Submits(Protocol):
     ) -> ExecutionHandle[ResultT]:
         """See `System.resume`."""
 
+    async def offer(self, job: Job[RequestT, Any], request: type[RequestT]) -> None:
+        """See `System.offer`."""
+
     async def leave(self) -> None:
         """Release the executions: the driver leaves."""
 
@@ -137,6 +158,9 @@ class Executions:
         self._by_id: dict[str, ExecutionHandle[Any]] = {}
         """The executions that run."""
         self._jobs: dict[str, Job[Any, Any]] = {}
+        self._submitting: Final = asyncio.Lock()
+        self.offered: Final[dict[str, OfferedJob]] = {}
+        """The jobs that may be submitted from outside, by name."""
         self._recorders: dict[str, list[Recorder]] = {}
         """The recorders of executions that run, also of superseded ones."""
 
@@ -399,9 +423,83 @@ class Executions:
         """The handle of an execution that runs here; None for any other."""
         return self._by_id.get(execution_id)
 
+    def all_running(self) -> Mapping[str, ExecutionHandle[Any]]:
+        """The executions that run here, by id."""
+        return self._by_id
+
+    async def snapshot(self, execution_id: str) -> ExecutionHistory | None:
+        """The newest snapshot of an execution; None without one."""
+        if self._snapshots is None:
+            return None
+        found = await self._snapshots.load(execution_id)
+        if execution_id not in self._by_id:
+            self._snapshots.forget(execution_id)
+        return found
+
     def job(self, name: str) -> Job[Any, Any] | None:
-        """The job of that name, if an execution of it was submitted or resumed here."""
-        return self._jobs.get(name)
+        """The job of that name, if an execution of it was submitted, resumed or offered here."""
+        offered = self.offered.get(name)
+        return self._jobs.get(name) if offered is None else offered.job
+
+    async def submit_for(
+        self,
+        job: Job[Any, Any],
+        request: Contract,
+        attributes: Mapping[str, Any],
+        execution_id: str,
+        by: str,
+    ) -> None:
+        """Submit for a client of the admin API; returns when the execution has begun.
+
+        Raises `ExecutionIdTaken`, and `DeadlineExceeded` when the journal does not answer.
+        """
+        driver = {**how_started(self._environment), "submitted_by": by}
+        async with self._submitting:
+            await self._check_same(execution_id, Submission(job.name, request, attributes))
+            self.submit(job, request, attributes, execution_id, driver)
+        try:
+            async with asyncio.timeout(BEGUN_WITHIN_S):
+                await self._until_durable(execution_id)
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"execution {execution_id} is not in the journal within {BEGUN_WITHIN_S} s.",
+                advice="It goes on: submit the same request under the same id again.",
+            ) from None
+
+    async def _check_same(self, execution_id: str, submission: Submission) -> None:
+        """Raise `ExecutionIdTaken` when another request has this id."""
+        running = self._by_id.get(execution_id)
+        if running is not None:
+            before = cast("Execution[Any]", execution_of(running)).submission
+        elif self.journal is None:
+            return
+        else:
+            history = await read_history(self.journal, execution_id)
+            if history is None:
+                return
+            before = submission_in(history, self._replay(history))
+        check_same(execution_id, before, submission)
+
+    async def _until_durable(self, execution_id: str) -> None:
+        """Wait until the journal has the submission, or the execution has failed before that."""
+        journal = self.journal
+        if journal is None:
+            return
+        committed = asyncio.Event()
+        unlisten = journal.on_commit(lambda _head: committed.set())
+        try:
+            while not await journal.read_stream(stream_of(execution_id), limit=1):
+                if execution_id not in self._by_id:
+                    return
+                await committed.wait()
+                committed.clear()
+        finally:
+            unlisten()
+
+    async def offer(self, job: Job[Any, Any], request: type[Contract]) -> None:
+        """See `System.offer`."""
+        check_offer(self.offered, job)
+        self.offered[job.name] = OfferedJob(job, request)
 
     async def leave(self) -> None:
         """Release the journalled executions before actors stop; they can be resumed.

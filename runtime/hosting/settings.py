@@ -2,7 +2,8 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`.
+`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES`, `CALLBOARD_FRAME_PORTS` and
+`CALLBOARD_UI` (yes, no, or a port).
 `callboard run` sets most of them from its options, so one driver runs on this machine and on a
 cluster without a change.
 """
@@ -24,6 +25,8 @@ from callboard.messages.core.names import check_name
 from callboard.messages.core.timeouts import TIMEOUT_S_MAX
 
 from ..transport.tcp import ANY_PORT, ports_of
+from ..web.settings import WebSettings
+from .ui_settings import UiSettings
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -42,6 +45,7 @@ FROM_ENVIRONMENT: Final = {
     "metrics": "CALLBOARD_METRICS",
     "modules": "CALLBOARD_MODULES",
     "frame_ports": "CALLBOARD_FRAME_PORTS",
+    "ui": "CALLBOARD_UI",
 }
 """The settings that the environment may give, and their variables."""
 
@@ -144,6 +148,9 @@ class Settings:
     """The alerts over `metrics`: paths of files of rules, receivers and routes, or an
     `AlertSettings`; True for the rules for Callboard itself; False for none. None: those rules,
     where `metrics` are in a file or on a server."""
+    ui: UiSettings | bool | None = None
+    """The page, the HTTP API and the streams (extra `web`): True, or their settings; by default
+    the system has none."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -175,6 +182,10 @@ class Settings:
         has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")
         if self.states != "off" and not has_journal:
             _refuse("states", self.states, "off without a journal, which feeds the states")
+        if isinstance(self.ui, bool):
+            object.__setattr__(self, "ui", UiSettings() if self.ui else None)
+        elif self.ui is not None and not isinstance(self.ui, UiSettings):
+            _refuse("ui", self.ui, "True, or UiSettings")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
 
@@ -237,6 +248,11 @@ class Settings:
             return spec
         restarts = max(spec.intensity.restarts, RESTARTS_A_HOST * hosts)
         return replace(spec, intensity=replace(spec.intensity, restarts=restarts))
+
+    @property
+    def page(self) -> UiSettings | None:
+        """The setting `ui` after its check."""
+        return self.ui if isinstance(self.ui, UiSettings) else None
 
     @property
     def host_lease_s(self) -> float:
@@ -321,6 +337,7 @@ class SettingsOptions(TypedDict, total=False):
     metrics: str | None
     metrics_objects: str | None
     alerts: AlertsSetting | None
+    ui: UiSettings | bool | None
     durability: str | None
 
 
@@ -358,7 +375,7 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
 
 def _is_same(name: str, said: str, text: str) -> bool:
     """Whether both mean the same: a journal file has many paths."""
-    if name == "modules":
+    if name in {"modules", "ui"}:
         return said == str(_value_of(name, text))
     if said == text or name != "journal":
         return said == text
@@ -377,6 +394,8 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
     kind = None if field is None else field.type
     if name == "hosts":
         return _hosts_of(variable or name, text)
+    if name == "ui":
+        return _ui_of(variable or name, text)
     if kind is int:
         return _whole_number(variable or name, text)
     if name == "alerts" and text.lower() in TRUTHS:
@@ -399,6 +418,14 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
     return text
 
 
+def _ui_of(variable: str, text: str) -> UiSettings | bool:
+    """Whether there is a page, or its port."""
+    if text.lower() in TRUTHS and text not in ("0", "1"):
+        return TRUTHS[text.lower()]
+    port = _whole_number(variable, text, "yes, no, or a port")
+    return UiSettings(web=WebSettings(port=port))
+
+
 def _hosts_of(variable: str, text: str) -> int | AutoHosts:
     """A number of hosts, or `auto`."""
     if text == "auto":
@@ -409,8 +436,8 @@ def _hosts_of(variable: str, text: str) -> int | AutoHosts:
         _refuse(variable, text, "a whole number, or auto")
 
 
-def _whole_number(variable: str, text: str) -> int:
+def _whole_number(variable: str, text: str, wanted: str = "a whole number") -> int:
     try:
         return int(text)
     except ValueError:
-        _refuse(variable, text, "a whole number")
+        _refuse(variable, text, wanted)

@@ -27,6 +27,7 @@ from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
 from callboard.actors.metrics.recording.sink import MeterSink
 from callboard.actors.pools.cell import PoolRecipe, Pools
+from callboard.actors.streaming.publisher import EventQueue, StreamPublisher
 from callboard.actors.trees.extension import Trees
 from callboard.messages.control.control_plane import CONTROL_SLOT, is_driver_slot
 from callboard.messages.control.lifecycle import Exit
@@ -41,6 +42,7 @@ from callboard.messages.ports import (
     SupervisorPort,
 )
 
+from ..admin.extension import AdminExtension
 from ..telemetry.exposition.figures import HostFigures
 from ..telemetry.exposition.place import Place
 from ..telemetry.metrics import Publisher, Sinks
@@ -63,7 +65,7 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory)
+EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension)
 """The extensions that every host has."""
 
 
@@ -254,6 +256,11 @@ def make_host(
         wall_time, instance = environment.wall_time, _label_of(slot, name)
         return Recorder(host, meter, name=source, instance=instance, wall_time=wall_time)
 
+    events = EventQueue(environment.wall_time, environment.new_id)
+
+    def publisher(host: RoleHost[Cell]) -> Extension:
+        return StreamPublisher(host, events)
+
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
         environment.make_pickler or partial(CloudPickler, node=environment.node)
     )
@@ -267,9 +274,10 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, KeyHandover, inventory, recorder),
+        extensions=(Pools, _trees, KeyHandover, inventory, recorder, publisher, AdminExtension),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
+        publishing=events,
     )
     figures = _figures_for(settings, environment)
     if figures is not None:

@@ -220,6 +220,18 @@ TIERS: Final = {
     "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
 }
 
+STREAMING: Final = {
+    "callboard_stream_events_published": Metric(COUNTER, "Events that actors have published."),
+    "callboard_stream_events_dropped": Metric(
+        COUNTER, "Published events that were dropped on their way to a hub.", "reason"
+    ),
+    "callboard_stream_events_waiting": Metric(GAUGE, "Published events that wait for the hubs."),
+    "callboard_hub_events": Metric(COUNTER, "Events for the clients of the hub.", "fate"),
+    "callboard_hub_connections": Metric(GAUGE, "Connections of the hub."),
+    "callboard_hub_channels": Metric(GAUGE, "Channels of the hub."),
+    "callboard_hub_queue_bytes": Metric(GAUGE, "What waits for the hub's clients, in bytes."),
+}
+
 RECORDING: Final = {
     "callboard_points_recorded": Metric(COUNTER, "Points that were taken from the host's meter."),
     "callboard_points_accepted": Metric(COUNTER, "Points that aggregators have stored."),
@@ -388,6 +400,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **EXPOSITION,
     **INTAKE,
     **PIPELINES,
+    **STREAMING,
 }
 """All of them, by name."""
 

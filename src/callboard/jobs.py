@@ -2,7 +2,15 @@
 
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.messages.jobs.execution import Decision, ExecutionStatus, OnFailure, TaskStatus
-from callboard.messages.jobs.job import LEFT_OUT, Job, JobContext, LargeResults, Route, ask_a_person
+from callboard.messages.jobs.job import (
+    LEFT_OUT,
+    Job,
+    JobContext,
+    LargeResults,
+    Route,
+    Streams,
+    ask_a_person,
+)
 from callboard.messages.jobs.plan import Plan, SubTask
 from callboard.messages.jobs.retry import Retryability, RetryPolicy
 
@@ -19,6 +27,7 @@ __all__ = [
     "RetryPolicy",
     "Retryability",
     "Route",
+    "Streams",
     "SubTask",
     "TaskStatus",
     "ask_a_person",

@@ -426,6 +426,7 @@ SEEN: Final = MappingProxyType(
     {
         "delivered_once": "No message is delivered twice.",
         "order_kept": "Messages of one sender to one receiver keep their order.",
+        "partials_in_order": "Partial results of an attempt come in order, from the first one on.",
         "one_outcome": "Every ask has exactly one outcome, and it is the right one.",
         "within_deadline": "Every ask ends at its deadline at the latest.",
         "may_have_run_is_true": "An error that says that a handler never ran is right.",
@@ -461,6 +462,11 @@ SEEN: Final = MappingProxyType(
         "drivers_are_kept": "The root does not drop a driver that sends heartbeats.",
         "each_row_once": "A reader finds each row exactly once, in its newest revision.",
         "nothing_left_over": "At the end each file is listed, and each listed file exists.",
+        "positions_come_once": "A client never sees a position of a channel twice.",
+        "journal_is_whole": "A client gets each event of the journal, in its order.",
+        "hub_accounts_balance": "Each event of a hub has exactly one fate.",
+        "hub_is_bounded": "What waits for a client of a hub has a bound.",
+        "clients_catch_up": "After the faults each client gets the rest of the journal.",
         "no_error_of_its_own": "The kernel logs no error and raises no unexpected one.",
         "it_ends": "Every activity ends.",
     }

@@ -38,7 +38,9 @@ from callboard.supervisors.sequence import Sequence
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
+from .partial_mutations import PARTIALS
 from .pipeline_mutations import PIPELINES
+from .stream_mutations import STREAMS
 from .tier_mutations import TIERS
 from .window_mutations import WINDOWS
 
@@ -392,6 +394,8 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **TIERS,
         **WINDOWS,
         **PIPELINES,
+        **PARTIALS,
+        **STREAMS,
     }
 )  # fmt: skip
 """The defects by name."""

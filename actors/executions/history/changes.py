@@ -31,7 +31,16 @@ from .fold import ExecutionHistory
 from .fork import forked
 from .replay import lost_attempt
 
-__all__ = ["Doubt", "cancelled", "check_in_doubt", "decided", "doubts", "fork", "standing_of"]
+__all__ = [
+    "Doubt",
+    "cancelled",
+    "check_in_doubt",
+    "decided",
+    "doubts",
+    "fork",
+    "standing_of",
+    "was_cancelled",
+]
 
 NAMES_MAX: Final = 10
 NEAR_AMONG: Final = 10_000
@@ -93,13 +102,19 @@ def check_not_over(history: ExecutionHistory) -> None:
         raise UsageError(f"execution {history.id} has ended: it is {history.status}.")
 
 
+def was_cancelled(execution_id: str, job: str, by: str = "") -> Cancelled:
+    """The error of a cancelled execution; `by` names who has cancelled it, for the journal."""
+    text = f"execution {execution_id} of job {job!r} was cancelled"
+    return Cancelled(f"{text} by {by}.", by=by) if by else Cancelled(f"{text}.")
+
+
 # --- commands -----------------------------------------------------------------------------------
 
 
 def cancelled(history: ExecutionHistory, command: CancelExecution) -> Append:
     """The cancellation of an execution. Raises `UsageError` when it has ended."""
     check_not_over(history)
-    error = Cancelled(f"execution {history.id} of job {history.job!r} was cancelled.")
+    error = was_cancelled(history.id, history.job, command.by)
     phase = history.phases[-1].name if history.phases else "validating"
     end = Stepped(
         from_status=str(history.status),

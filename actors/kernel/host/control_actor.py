@@ -34,7 +34,14 @@ from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.lifecycle import SHUT_DOWN
 from callboard.messages.control.monitors import MonitorDropped, MonitorEnded, MonitorRequested
 from callboard.messages.control.spec import Restart, StopTimeout
-from callboard.messages.control.views import ActorHistories, HostView, QueryHost, QueryHostActor
+from callboard.messages.control.views import (
+    ActorHistories,
+    ActorsPage,
+    HostView,
+    QueryHost,
+    QueryHostActor,
+    QueryHostActors,
+)
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import ActorStartFailed, CallboardError, HostLost, MailboxFull
 from callboard.messages.core.ref import Address
@@ -44,6 +51,7 @@ from ..cell import Cell, Lifecycle, Recipe
 from ..dead_letters import DeadLetters
 from ..directory.registry import address_of
 from ..inspection.history import histories_of
+from ..inspection.listing import list_actors
 from ..inspection.views import ViewHost, view_host
 from ..lifecycle.spawner import Spawner
 from ..link.link import Link
@@ -306,6 +314,11 @@ class ControlActor(Actor):
     async def query(self, request: QueryHost) -> HostView:
         """A view of this host."""
         return await view_host(self._host, request)
+
+    @handler
+    async def query_actors(self, request: QueryHostActors) -> ActorsPage:
+        """A page of the actors of this host."""
+        return await list_actors(self._host, request)
 
     @handler
     async def query_actor(self, request: QueryHostActor) -> ActorHistories:

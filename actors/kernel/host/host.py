@@ -66,6 +66,7 @@ from ..link.queue import OutgoingMessage
 from ..monitors.monitors import Monitors
 from ..monitors.notices import Notices
 from ..ports import Children
+from ..publishing import NoPublishing, Publishing
 from ..stash import Stashes
 from ..timers import Timers
 from .control_actor import ControlActor
@@ -107,6 +108,7 @@ class Host:
         extensions: Sequence[MakeExtension] = (),
         vitals: Callable[[], Vitals] = no_vitals,
         meter: Meter | None = None,
+        publishing: Publishing | None = None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -137,6 +139,7 @@ class Host:
         self.meters: Final = Meters(self.loop, self.dispatcher, vitals)
         self.instruments: Final[Instruments] = self.meters.instruments
         self.meter: Final[Meter] = NoMeter() if meter is None else meter
+        self.publishing: Final[Publishing] = NoPublishing() if publishing is None else publishing
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(
@@ -300,7 +303,9 @@ class Host:
             if cell is None:
                 call.fail(correlation, actor_not_found(slot, number))
             else:
-                call.local = ask = Ask(request, call, correlation, deadline_s, call.step)
+                call.local = ask = Ask(
+                    request, call, correlation, deadline_s, call.step, window=call.window
+                )
                 cell.put(ask)
                 if not cell.queued and cell.is_blocked:
                     self.circles.suspect(ask, cell)
@@ -322,6 +327,15 @@ class Host:
                 link.outbox.control(Kind.CANCEL, 0, call.correlation, encode_error(error))
         else:
             call.fail(call.correlation, error)
+
+    def grant(self, call: Call, count: int) -> None:
+        """Let the handler of a call send so many more partial results."""
+        if call.local is not None:
+            call.local.grant(count)
+        else:
+            link = self.links.get(call.slot)
+            if link is not None:
+                link.outbox.control(Kind.GRANT, count, call.correlation)
 
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()

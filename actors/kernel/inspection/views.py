@@ -20,7 +20,7 @@ from ..cell import Cell
 from ..link.link import Link
 from ..ports import CellHost, Children
 
-__all__ = ["ACTORS_MAX", "Depths", "ViewHost", "measure_mailboxes", "view_host"]
+__all__ = ["ACTORS_MAX", "Depths", "ViewHost", "measure_mailboxes", "running_of", "view_host"]
 
 FAILURE_CHARS_MAX: Final = 200
 """A longer reason is cut in views, to fit into a line of `callboard tree`."""
@@ -183,7 +183,7 @@ def _view(
         incarnation=cell.incarnation,
         children=0 if cell.children is None else len(cell.children.cells),
         path=cell.path,
-        running=_running(cell),
+        running=running_of(cell),
         stash=host.dispatcher.stashes.size(cell),
         restart=restart,
         significant=significant,
@@ -196,7 +196,7 @@ def _view(
     )
 
 
-def _running(cell: Cell) -> int:
+def running_of(cell: Cell) -> int:
     """How many of its handlers run or wait; a cell that only routes messages has none."""
     return 0 if cell.is_quiet else cell.behaviour.concurrency - cell.free
 
@@ -256,7 +256,7 @@ def _busiest(
                     kind=cell.behaviour.actor.__qualname__,
                     handled=handled.get(number, 0),
                     mailbox=len(cell.mailbox or ()),
-                    running=_running(cell),
+                    running=running_of(cell),
                 )
             )
     loads.sort(key=lambda load: (-load.handled, -load.mailbox))

@@ -11,7 +11,8 @@ from .metrics import metrics
 from .pipelines import letters, pipelines
 from .prometheus import prometheus
 from .running import run, sim
-from .systems import doctor, down, top, tree, why
+from .systems import doctor, down, top, tree, ui, up, why
+from .tokens import token
 
 __all__ = ["group"]
 
@@ -27,6 +28,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store, metrics, alerts, pipelines, letters, prometheus,
+    store, metrics, alerts, pipelines, letters, prometheus, token, ui, up,
 ):  # fmt: skip
     group.add_command(declared)

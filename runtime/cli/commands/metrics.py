@@ -5,7 +5,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ..options import json_option
+from ..options import json_option, server_options
 
 __all__ = ["metrics"]
 
@@ -54,7 +54,7 @@ def _selection(command: CommandT) -> CommandT:
     )
     for option in reversed(options):  # As decorators, they are listed from the last one on.
         command = option(command)
-    return command
+    return server_options(command)
 
 
 @click.group()

@@ -1,12 +1,12 @@
-"""The commands that show or stop running systems: `tree`, `top`, `why`, `doctor`, `down`."""
+"""The commands for whole systems: `tree`, `top`, `why`, `doctor`, `ui`, `up`, `down`."""
 
 from typing import Any, Final
 
 import click
 
-from ..options import cluster_options, json_option, timeout_option
+from ..options import Seconds, cluster_options, json_option, timeout_option
 
-__all__ = ["SORTS", "doctor", "down", "top", "tree", "why"]
+__all__ = ["SORTS", "doctor", "down", "top", "tree", "ui", "up", "why"]
 
 ACTORS_DEFAULT: Final = 20
 ACTORS_MAX: Final = 10_000
@@ -107,6 +107,57 @@ def doctor(**options: Any) -> None:
 @click.command()
 @click.argument("name", required=False)
 @click.option(
+    "--address", metavar="HOST:PORT", help="The cluster that it runs on (default: this machine)."
+)
+@json_option
+def ui(**options: Any) -> None:
+    """Print a link to the page of the running system NAME; without NAME, of the only one.
+
+    The link has a code that counts once, for a minute. A system without a page starts one. Exits
+    with 1 when no such system runs.
+    """
+    from ..ui import ui as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("name", default="callboard")
+@click.option("--hosts", type=click.IntRange(1), help="Hosts (default: one for each processor).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    help="The port of the page (0: a free one).",
+)
+@click.option(
+    "--ship",
+    "modules",
+    metavar="PATH",
+    multiple=True,
+    help="A package or .py file that all hosts get; may be repeated.",
+)
+@click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")
+@click.option(
+    "--timeout", "timeout_s", type=Seconds(), default=120.0, show_default=True, metavar="S",
+    help="How long it may take to start.",
+)  # fmt: skip
+@json_option
+def up(**options: Any) -> None:
+    """Start a whole system on this machine: Ray, hosts, journal, metrics, alerts, and the page.
+
+    It listens on this machine only, and stays until `callboard down`. Drivers join it by
+    callboard.attach(NAME). When it runs already, the command says so and prints a link to its
+    page. Exits with 1 when it does not come up.
+    """
+    from ..up import up as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
     "--address",
     metavar="HOST:PORT",
     envvar="CALLBOARD_ADDRESS",
@@ -115,8 +166,9 @@ def doctor(**options: Any) -> None:
 @timeout_option("How long its actors may take to stop before they are killed.")
 @json_option
 def down(**options: Any) -> None:
-    """Stop the detached system NAME; without NAME, list the running systems.
+    """Stop the system NAME; without NAME, list the running systems.
 
+    NAME is a system that `callboard up` has started here, or a detached system of a cluster.
     The actors stop in order, newest first, and then all processes. Attached drivers get a notice.
     Systems with a dead root are listed too, and NAME removes what such a system left. Exits with 1
     when there is no such system.

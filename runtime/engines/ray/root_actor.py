@@ -16,6 +16,7 @@ from callboard.messages.core.errors import ClusterError
 from callboard.messages.ports import FrameCarrier
 
 from ...admin.port import Caller
+from ...admin.principals import local_principal
 from ...control_plane.records import Records
 from ...detached.detached_root import DetachedRoot
 from ...detached.ports import JoinReply, JoinRequest
@@ -183,7 +184,7 @@ class RootActor:
 
     async def admin(self, line: bytes) -> bytes:
         """See `DetachedRoot.admin`."""
-        return await self._root.admin(line, Caller("ray"))
+        return await self._root.admin(line, Caller("ray", principal=local_principal("ray")))
 
     @ray.method(concurrency_group="control")
     async def ping(self) -> int:

@@ -25,6 +25,7 @@ from callboard.messages.jobs.execution import check_execution_id
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Ledger
 
+from ...admin.extension import EXECUTION_SERVICE
 from ...control_plane.control import Connection
 from ...control_plane.spawn_requests import part_of, raise_first
 from ...hosting.environment import Environment
@@ -34,16 +35,14 @@ from ..states import SystemStates
 from ..values import Values
 from .execution_service import ExecutionService
 from .jobs import pack_job
-from .messages import DescribeExecution, ExecutionDescribed, TakeExecution
+from .messages import DescribeExecution, ExecutionDescribed, OfferJob, TakeExecution
 from .remote_execution import RemoteExecution, driver_left
 
-__all__ = ["EXECUTION_SERVICE", "RemoteExecutions"]
+__all__ = ["NODE_SHARE", "RemoteExecutions"]
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")
 ReplyT = TypeVar("ReplyT")
-EXECUTION_SERVICE: Final = "callboard.execution-service"
-"""The execution service's name in its system."""
 START_TIMEOUT_S: Final = 150.0
 """The time for the start of the service: the root may die meanwhile."""
 RETRY_S: Final = 0.1
@@ -148,6 +147,12 @@ class RemoteExecutions:
         code = self._code(job, described)
         await self._ask(self._take(job, execution_id, code, is_new=False))
         return self._handle(job, execution_id, lambda: code)
+
+    async def offer(self, job: Job[RequestT, Any], request: type[RequestT]) -> None:
+        """See `System.offer`; the execution service has the job from then on."""
+        code = pack_job(job, contract=request)
+        offer = OfferJob(job=job.name, code=code, contract=request.contract_name)
+        await self._ask(offer)
 
     def _code(self, job: Job[Any, Any], described: ExecutionDescribed) -> bytes:
         contract = self._host.contracts.find(described.request)

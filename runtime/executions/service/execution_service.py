@@ -14,11 +14,11 @@ journal; an execution has one runner here at a time.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, cast
 
 from callboard.actors.executions.execution import Execution
-from callboard.actors.executions.handle import execution_of
+from callboard.actors.executions.handle import ExecutionHandle, execution_of
 from callboard.actors.executions.history.events import Submitted, read, stream_of
 from callboard.actors.executions.history.replay import Replay
 from callboard.actors.executions.submissions import Submission, check_same, submission_in
@@ -26,7 +26,14 @@ from callboard.actors.kernel.actor import Actor, OnError, handler
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.lifecycle import Exit
-from callboard.messages.core.errors import CallboardError, MailboxFull, SpecError, UsageError
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import (
+    CallboardError,
+    MailboxFull,
+    SpecError,
+    UnknownContract,
+    UsageError,
+)
 from callboard.messages.core.fences import is_replaced
 from callboard.messages.jobs.commands import (
     CancelExecution,
@@ -39,11 +46,14 @@ from callboard.messages.ports import Ledger
 from callboard.messages.storage.errors import WriterFenced
 
 from ...admin.commands import ExecutionCommands
+from ...admin.extension import AdminAnswer, AdminLine, answer_line
+from ...admin.journal import JournalQueries
+from ...admin.port import OfferedJob
 from ...admin.service import AdminService
 from ...admin.unix_socket import EXECUTIONS, AdminSocket
 from ...hosting.environment import REAL, Environment
 from ...hosting.settings import Settings
-from ..executions import Executions, read_history
+from ..executions import Executions, check_offer, read_history
 from ..journals import JournalOpener, OpenJournal, open_journal
 from ..values import Values
 from .core import LedgerEntry
@@ -55,6 +65,8 @@ from .messages import (
     ExecutionFollowed,
     ExecutionTaken,
     FollowExecution,
+    JobOffered,
+    OfferJob,
     TakeExecution,
     TaskCancelled,
 )
@@ -63,6 +75,8 @@ from .runner import ExecutionRunner
 __all__ = ["ExecutionService"]
 
 LOGGER: Final = logging.getLogger("callboard.executions")
+OFFERS: Final = ":job:"
+"""The begin of the ledger's keys of offered jobs; no id of an execution begins with it."""
 EXECUTIONS_MAX: Final = 10_000
 """The most executions of one system that have not ended."""
 ENDED_KEPT_S: Final = 10.0
@@ -96,6 +110,10 @@ class ExecutionService(Actor):
         self._journal: OpenJournal | None = None
         self._executions: Executions | None = None
         self._admin: AdminSocket | None = None
+        self._service: Final = AdminService(commands=self._command, journal=self._query)
+        self._queries: tuple[Executions, JournalQueries] | None = None
+        """Answers about the journal of these executions."""
+        self._offered: Final[dict[str, OfferedJob]] = {}
         self._replaced: WriterFenced | None = None
         """The error that says that a newer service writes the journal."""
         self._fence: int
@@ -112,10 +130,14 @@ class ExecutionService(Actor):
         self._fence, self._stop = ctx.fence, ctx.stop
         self._values = Values(self._host)
         self._ledger = self._make_ledger()
-        for data in (await self._ledger.read()).values():
-            self._run(LedgerEntry.from_bytes(data))
+        for key, data in (await self._ledger.read()).items():
+            entry = LedgerEntry.from_bytes(data)
+            if key.startswith(OFFERS):
+                self._take_offer(entry)
+            else:
+                self._run(entry)
         if self._environment.is_real:
-            self._admin = AdminSocket(AdminService(commands=self._command), EXECUTIONS)
+            self._admin = AdminSocket(self._service, EXECUTIONS)
             ctx.measure(self._admin.reading)
             await self._admin.start()
 
@@ -281,6 +303,7 @@ class ExecutionService(Actor):
                         field="journal",
                     )
                 self._executions = Executions(self._host, self._environment, self._journal)
+                self._executions.offered.update(self._offered)
             return self._executions
 
     # --- followers and commands ------------------------------------------------------------------
@@ -317,7 +340,7 @@ class ExecutionService(Actor):
     async def cancel(self, request: CancelExecution) -> ExecutionCancelled:
         """Cancel an execution; it ends soon after."""
         execution = await self._running(request.execution_id)
-        is_known = execution is not None and execution.cancel()
+        is_known = execution is not None and execution.cancel(request.by)
         return ExecutionCancelled(is_known=is_known, is_running=is_known)
 
     @handler
@@ -343,6 +366,41 @@ class ExecutionService(Actor):
         runner = self._runners.get(execution_id)
         return None if runner is None else await runner.begun(BEGUN_WITHIN_S)
 
+    @handler
+    async def admin(self, request: AdminLine) -> AdminAnswer:
+        """Answer a request of the admin API, for the root or the stream hub."""
+        return await answer_line(self._service, request)
+
+    @handler
+    async def offer(self, request: OfferJob) -> JobOffered:
+        """See `OfferJob`."""
+        job, _, _ = load_job(self._host, request.code)
+        check_offer(self._offered, job)
+        entry = LedgerEntry(OFFERS + request.job, request.job, request.code, request.contract, {})
+        self._take_offer(entry)
+        await self._ledger.write({entry.id: entry.to_bytes()})
+        return JobOffered()
+
+    def _take_offer(self, entry: LedgerEntry) -> None:
+        try:
+            job, _, _ = load_job(self._host, entry.code)
+            contract = self._host.contracts.find(entry.token)
+            if contract is None:
+                raise UnknownContract(f"the contract {entry.token!r} is unknown here.")
+        except CallboardError as error:
+            LOGGER.warning("the offered job %s cannot be loaded: %s", entry.job, error)
+            return
+        self._offered[entry.job] = OfferedJob(job, contract)
+        if self._executions is not None:
+            self._executions.offered[entry.job] = self._offered[entry.job]
+
+    async def _query(self, request: Any) -> Any:
+        """Answer a question about the journal."""
+        executions = await self._opened()
+        if self._queries is None or self._queries[0] is not executions:
+            self._queries = (executions, JournalQueries(executions, executions.snapshot))
+        return await self._queries[1].answer(request)
+
     async def _command(self, request: Any) -> Any:
         """Carry out a command of another process on this machine."""
         if isinstance(request, CancelExecution | DecideStep):
@@ -350,9 +408,29 @@ class ExecutionService(Actor):
         return await self._commands(await self._opened()).answer(request)
 
     def _commands(self, executions: Executions) -> ExecutionCommands:
-        return ExecutionCommands(executions, self._take_up)
+        return ExecutionCommands(executions, self._take_up, self._submit)
 
-    async def _take_up(self, job: Job[Any, Any], execution_id: str) -> None:
+    async def _submit(
+        self,
+        job: Job[Any, Any],
+        request: Contract,
+        attributes: Mapping[str, Any],
+        execution_id: str,
+        by: str,
+    ) -> None:
+        """Run a request of an offered job, like a driver's request."""
+        await self.take(
+            TakeExecution(
+                execution_id=execution_id,
+                job=job.name,
+                code=pack_job(job, request, attributes),
+                token=self._environment.new_id(),
+                is_new=True,
+                driver={"submitted_by": by},
+            )
+        )
+
+    async def _take_up(self, job: Job[Any, Any], execution_id: str) -> ExecutionHandle[Any]:
         """Continue an execution that no process runs, like a driver's request."""
         await self.take(
             TakeExecution(
@@ -364,3 +442,7 @@ class ExecutionService(Actor):
                 driver={},
             )
         )
+        execution = await self._running(execution_id)
+        if execution is None:
+            raise UsageError(f"execution {execution_id} has not begun.", advice="Ask again.")
+        return ExecutionHandle(execution)

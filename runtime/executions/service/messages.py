@@ -18,6 +18,8 @@ __all__ = [
     "ExecutionFollowed",
     "ExecutionTaken",
     "FollowExecution",
+    "JobOffered",
+    "OfferJob",
     "TakeExecution",
     "TaskCancelled",
 ]
@@ -52,7 +54,7 @@ class ExecutionFollowed(Contract, name="callboard.execution_followed"):
     """Whether the execution service has it; it keeps ended executions for a short time only."""
     incarnation: str = ""
     """Changes with each start of the execution; a mark belongs to one incarnation."""
-    mark: tuple[int, int, int] = (0, 0, 0)
+    mark: tuple[int, int, int, int] = (0, 0, 0, 0)
     updates: tuple[bytes, ...] = ()
     snapshot: bytes = b""
     """Its state and statistics."""
@@ -69,10 +71,12 @@ class FollowExecution(Request[ExecutionFollowed], name="callboard.follow_executi
 
     execution_id: str
     incarnation: str = ""
-    mark: tuple[int, int, int] = (0, 0, 0)
+    mark: tuple[int, int, int, int] = (0, 0, 0, 0)
     problem: str = ""
     """The problem of the last reply."""
     wants_partials: bool = False
+    wants_streamed: bool = False
+    """Whether somebody reads the partial results of sub-tasks."""
     wait_s: float = 10.0
 
 
@@ -102,3 +106,17 @@ class CancelTask(Request[TaskCancelled], name="callboard.cancel_task"):
 
     execution_id: str
     task_id: str
+
+
+class JobOffered(Contract, name="callboard.job_offered"):
+    """The ledger has the job."""
+
+
+class OfferJob(Request[JobOffered], name="callboard.offer_job"):
+    """Let clients of the admin API submit requests of a job, in place of an earlier one."""
+
+    job: str
+    code: bytes
+    """The pickled job, and the class of its requests."""
+    contract: str
+    """The name of the contract of its requests."""

@@ -1,23 +1,23 @@
 """One HTTP GET, within a deadline and a limit of bytes.
 
-The request is HTTP/1.0: the answer then ends with the connection, so there is nothing to parse but
-its head. Redirections are not followed: a target is what its configuration says.
+Redirections are not followed: a target is what its configuration says.
 """
 
 import asyncio
-import ssl
 import zlib
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from callboard.messages.core.errors import CallboardError, UsageError
 
+from ...transport.http_calls import http_call
+
 __all__ = ["FetchFailed", "Fetched", "check_url", "fetch"]
 
-HEAD_BYTES_MAX: Final = 65_536
 PART_BYTES: Final = 65_536
-SCHEMES: Final = {"http": 80, "https": 443}
+SCHEMES: Final = ("http", "https")
 
 
 class FetchFailed(CallboardError):
@@ -49,27 +49,14 @@ async def fetch(
     url: str, headers: Mapping[str, str], *, bytes_max: int, timeout_s: float
 ) -> Fetched:
     """The page behind a URL. Raises `FetchFailed`, also when it is too large or takes too long."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or SCHEMES[parts.scheme]
-    secure = ssl.create_default_context() if parts.scheme == "https" else None
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    name = parts.netloc
-    lines = [f"GET {path} HTTP/1.0", f"Host: {name}", *(f"{n}: {v}" for n, v in headers.items())]
-    request = "\r\n".join([*lines, "Accept-Encoding: gzip", "Connection: close", "", ""])
     try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(
-                host, port, ssl=secure, limit=HEAD_BYTES_MAX
-            )
-            try:
-                writer.write(request.encode("latin-1"))
-                head = await reader.readuntil(b"\r\n\r\n")
-                status, found = _head_of(head)
-                if status != 200:
-                    raise FetchFailed(f"{url} answers {status}.", advice="Look at the target.")
-                body = await _read(reader, found, bytes_max, url)
-            finally:
-                writer.close()
+        async with (
+            asyncio.timeout(timeout_s),
+            http_call("GET", url, {**headers, "Accept-Encoding": "gzip"}) as answer,
+        ):
+            if answer.status != HTTPStatus.OK:
+                raise FetchFailed(f"{url} answers {answer.status}.", advice="Look at the target.")
+            body = await _read(answer.reader, answer.headers, bytes_max, url)
     except TimeoutError:
         raise FetchFailed(
             f"{url} has not answered in {timeout_s:g} s.", advice="Look at the target."
@@ -78,26 +65,12 @@ async def fetch(
         raise FetchFailed(
             f"{url} cannot be read: {error}.", advice="Look at the target, and at its address."
         ) from error
-    return Fetched(body, found.get("content-type", ""))
-
-
-def _head_of(head: bytes) -> tuple[int, Mapping[str, str]]:
-    lines = head.decode("latin-1").split("\r\n")
-    version, _, rest = lines[0].partition(" ")
-    if not version.startswith("HTTP/"):
-        raise ValueError("this is no HTTP")
-    headers = {}
-    for line in lines[1:]:
-        name, _, value = line.partition(":")
-        headers[name.strip().lower()] = value.strip()
-    return int(rest[:3]), headers
+    return Fetched(body, answer.headers.get("content-type", ""))
 
 
 async def _read(
     reader: asyncio.StreamReader, headers: Mapping[str, str], bytes_max: int, url: str
 ) -> bytes:
-    if headers.get("transfer-encoding", "identity") != "identity":
-        raise ValueError("it sends parts to a client of HTTP/1.0")
     length = int(headers["content-length"]) if "content-length" in headers else None
     unpack = zlib.decompressobj(31) if headers.get("content-encoding") == "gzip" else None
     body, received = bytearray(), 0

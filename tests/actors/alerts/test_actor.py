@@ -27,6 +27,7 @@ from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiv
 from callboard.actors.alerts.states import AlertState
 from callboard.actors.kernel.props import props
 from callboard.actors.metrics.ports import Sample
+from callboard.messages.control.principals import LOCAL
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.admin.client import AdminClient
@@ -43,6 +44,8 @@ PLAN: Final = NotificationPlan(
 )
 EVALUATOR = TableEvaluator()
 RECEIVER = Recorder()
+
+CALLER: Final = Caller("test", principal=LOCAL)
 
 
 class Follower(Actor):
@@ -121,14 +124,14 @@ async def test_a_restarted_manager_goes_on_and_notifies_nobody_twice(
 
 async def test_the_admin_api_reaches_the_manager(system: System, tmp_path: Path) -> None:
     service = AdminService(alerts=system._ask_alert_manager)
-    client = AdminClient(lambda line: service.answer(line, Caller("test")), DEADLINE_S)
+    client = AdminClient(lambda line: service.answer(line, CALLER), DEADLINE_S)
     with pytest.raises(CallboardError, match=r"callboard\.alerts"):
         await client.ask(QueryAlerts())
     await manager(system, tmp_path / "a.db")
     await until(lambda: bool(RECEIVER.got))
     assert (await client.ask(QueryAlerts())).alerts[0].name == "High"
     none = AdminService()
-    client = AdminClient(lambda line: none.answer(line, Caller("test")), DEADLINE_S)
+    client = AdminClient(lambda line: none.answer(line, CALLER), DEADLINE_S)
     with pytest.raises(UsageError, match="alert manager"):
         await client.ask(QueryAlerts())
 

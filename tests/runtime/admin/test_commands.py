@@ -14,6 +14,7 @@ from callboard import Agent, Contract, Job, Request, SubTask, handler
 from callboard.actors.executions.history.changes import cancelled, decided, fork
 from callboard.actors.executions.history.events import stream_of
 from callboard.actors.executions.history.reading import read_history
+from callboard.messages.control.principals import LOCAL
 from callboard.messages.core.errors import UsageError
 from callboard.messages.jobs.commands import (
     CancelExecution,
@@ -71,7 +72,7 @@ def client(system: System) -> AdminClient:
     assert isinstance(executions, Executions)
     commands = ExecutionCommands(executions, executions.resume)
     service = AdminService(commands=commands.answer)
-    return AdminClient(lambda line: service.answer(line, Caller("test")), 10.0)
+    return AdminClient(lambda line: service.answer(line, Caller("test", principal=LOCAL)), 10.0)
 
 
 async def events(system: System, execution_id: str) -> list[RecordedEvent]:
@@ -114,7 +115,7 @@ async def test_a_command_that_comes_twice_changes_the_journal_once(system: Syste
 async def test_the_process_and_the_command_line_make_the_same_events(system: System) -> None:
     journal = system._executions.journal  # type: ignore[union-attr]
     origin = await read_history(journal.read_stream, "one")
-    command = ForkExecution(**await known(system, "one"), fork_id="two", step="b", by="a test")
+    command = ForkExecution(**await known(system, "one"), fork_id="two", step="b", by=LOCAL.subject)
     assert origin is not None
     _, append = fork(origin, command)
     await client(system).ask(command)

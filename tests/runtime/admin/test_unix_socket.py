@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pwd
 import random
 import socket
 import sys
@@ -20,6 +21,7 @@ from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadT
 from callboard.messages.jobs.commands import CancelExecution, ExecutionCancelled
 from callboard.runtime.admin import unix_socket
 from callboard.runtime.admin.port import Caller
+from callboard.runtime.admin.principals import local_principal
 from callboard.runtime.admin.service import AdminService
 from callboard.runtime.admin.unix_socket import (
     EXECUTIONS,
@@ -83,8 +85,10 @@ async def test_a_client_is_answered_and_known_by_its_process(service: Service) -
     assert process_of(path()) == os.getpid()
     assert (await connect(path()).ask(ACTOR)).system == "here"
     assert (await connect(path()).ask(CancelExecution(execution_id="one"))).is_known
-    expected = Caller("socket", os.getuid(), os.getpid())
-    known = expected if hasattr(socket, "SO_PEERCRED") else Caller("socket")
+    me = local_principal("socket")
+    expected = Caller("socket", os.getuid(), os.getpid(), me)
+    known = expected if hasattr(socket, "SO_PEERCRED") else Caller("socket", principal=me)
+    assert me.subject == f"local:{pwd.getpwuid(os.getuid()).pw_name}"
     assert service.callers == [known, known]
 
 

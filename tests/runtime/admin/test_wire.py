@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from callboard.messages.control.principals import LOCAL
 from callboard.messages.control.views import ActorHistories, QueryActor, QuerySystem
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import (
@@ -22,7 +23,7 @@ from callboard.runtime.admin.port import Caller
 from callboard.runtime.admin.service import AdminService
 from callboard.runtime.admin.wire import REQUEST_BYTES_MAX, decode_reply, encode_request
 
-HERE = Caller("test")
+HERE = Caller("test", principal=LOCAL)
 START = b'{"admin": 1, "version": 1, '
 COMMAND = b'"request": "callboard.cancel_execution", "fields": {"execution_id": "one", '
 

@@ -17,9 +17,10 @@ from callboard.messages.control.spec import Restart
 from callboard.messages.core.ref import Address
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.messages.storage.events import Append, EventStore
+from callboard.runtime.admin.extension import EXECUTION_SERVICE
 from callboard.runtime.api.inside import host_of, root_of
 from callboard.runtime.executions.journals import OpenJournal
-from callboard.runtime.executions.service.client import EXECUTION_SERVICE, RemoteExecutions
+from callboard.runtime.executions.service.client import RemoteExecutions
 from callboard.runtime.executions.service.execution_service import ExecutionService
 from callboard.runtime.hosting.environment import REAL
 from callboard.runtime.hosting.settings import Settings

@@ -1,0 +1,1 @@
+"""Approvals: a question to a person, with a deadline and one answer."""

@@ -1,0 +1,108 @@
+"""The commands about tokens: `token create`, `token list`, `token revoke`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from ..options import json_option
+
+__all__ = ["token"]
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+SCOPES: Final = ("read", "submit", "steer", "approve", "publish", "alerts", "admin")
+SYSTEM_DEFAULT: Final = "callboard"
+
+
+def _place(command: CommandT) -> CommandT:
+    """The options that say whose tokens are meant."""
+    options = (
+        click.option(
+            "--system",
+            default=SYSTEM_DEFAULT,
+            show_default=True,
+            metavar="NAME",
+            help="The system whose web server takes the tokens.",
+        ),
+        click.option(
+            "--store",
+            default="",
+            metavar="URL",
+            help="Their registry: a file, or postgresql://... (default: a file of this user).",
+        ),
+        click.option(
+            "--keys",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="The file of the keys that sign them (default: a file of this user).",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def token() -> None:
+    """Create, list and revoke tokens, by which others use the web server of a system."""
+
+
+@click.command()
+@click.argument("subject")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    help="What the token allows; may be repeated (default: read).",
+)
+@click.option(
+    "--channel",
+    "channels",
+    multiple=True,
+    metavar="PATTERN",
+    help="Channels that it may subscribe to, such as 'execution:*' (default: all).",
+)
+@click.option(
+    "--publish",
+    "publishes",
+    multiple=True,
+    metavar="PATTERN",
+    help="Channels that it may publish to, with the scope publish.",
+)
+@click.option("--for", "life", default="24h", show_default=True, metavar="DURATION")
+@_place
+@json_option
+def create(**options: Any) -> None:
+    """Create a token for SUBJECT, a person or a program, and print it once.
+
+    Nothing keeps the token itself. Put it into a file that only its user can read.
+    """
+    from ..tokens import create as perform
+
+    perform(**options)
+
+
+@click.command(name="list")
+@_place
+@json_option
+def list_tokens(**options: Any) -> None:
+    """List tokens, the newest first, without their texts."""
+    from ..tokens import list_tokens as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("token_id", metavar="ID")
+@_place
+@json_option
+def revoke(**options: Any) -> None:
+    """Revoke the token ID for good; its connections end within a second."""
+    from ..tokens import revoke as perform
+
+    perform(**options)
+
+
+for declared in (create, list_tokens, revoke):
+    token.add_command(declared)

@@ -1,0 +1,112 @@
+"""`callboard token`: the tokens of a system's web server."""
+
+import asyncio
+import datetime as dt
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from callboard.messages.control.principals import Scope
+
+from ..api.tokens import open_tokens
+from ..web.token_registry import TokenRecord
+from .figures import age, echo, paper, printable
+from .metric_request import duration_of
+
+__all__ = ["create", "list_tokens", "revoke"]
+
+NS: Final = 1e9
+
+
+def create(
+    *,
+    subject: str,
+    scopes: Sequence[str],
+    channels: Sequence[str],
+    publishes: Sequence[str],
+    life: str,
+    system: str,
+    store: str,
+    keys: Path | None,
+    as_json: bool,
+) -> None:
+    """Perform the command; `commands/` declares it."""
+    life_s = duration_of(life, "--for") / NS
+
+    async def perform() -> tuple[str, TokenRecord]:
+        async with open_tokens(system, store=store, keys=keys) as tokens:
+            return await tokens.create(
+                subject,
+                life_s,
+                scopes=[Scope(scope) for scope in scopes or ("read",)],
+                channels=channels or ("*",),
+                publishes=publishes,
+            )
+
+    text, record = asyncio.run(perform())
+    if as_json:
+        click.echo(json.dumps({"token": text, **_to_data(record)}))
+        return
+    click.echo(text)
+    ends = dt.datetime.fromtimestamp(record.expires_at, dt.UTC).astimezone()
+    echo(f"token {record.id} of {record.subject} ends {ends:%Y-%m-%d %H:%M}.", err=True)
+
+
+def list_tokens(*, system: str, store: str, keys: Path | None, as_json: bool) -> None:
+    """Perform the command; `commands/` declares it."""
+
+    async def perform() -> list[TokenRecord]:
+        async with open_tokens(system, store=store, keys=keys) as tokens:
+            return await tokens.list_records()
+
+    records = asyncio.run(perform())
+    if as_json:
+        click.echo(json.dumps({"tokens": [_to_data(record) for record in records]}, indent=2))
+        return
+    if not records:
+        click.echo("no tokens.", err=True)
+        return
+    now = time.time()
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "subject", "scopes", "age", "ends", "last used"):
+        table.add_column(title)
+    for record in records:
+        table.add_row(
+            record.id,
+            Text(printable(record.subject)),
+            " ".join(record.scopes),
+            age(now - record.created_at),
+            _end(record, now),
+            "never" if record.last_used_at is None else f"{age(now - record.last_used_at)} ago",
+        )
+    paper().print(table)
+
+
+def _end(record: TokenRecord, now: float) -> str:
+    if record.revoked_at is not None:
+        return "revoked"
+    return f"in {age(record.expires_at - now)}" if record.expires_at > now else "ended"
+
+
+def revoke(*, token_id: str, system: str, store: str, keys: Path | None, as_json: bool) -> None:
+    """Perform the command; `commands/` declares it."""
+
+    async def perform() -> TokenRecord:
+        async with open_tokens(system, store=store, keys=keys) as tokens:
+            return await tokens.revoke(token_id)
+
+    record = asyncio.run(perform())
+    if as_json:
+        click.echo(json.dumps(_to_data(record)))
+    else:
+        echo(f"token {record.id} of {record.subject} is revoked.")
+
+
+def _to_data(record: TokenRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in TokenRecord.__slots__}

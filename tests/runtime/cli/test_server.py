@@ -1,0 +1,104 @@
+"""Commands over `--url`: the same answers from another machine, with a token."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from click.testing import CliRunner, Result
+
+from callboard.messages.control.principals import ALL_SCOPES, Scope
+from callboard.messages.core.errors import CallboardError, ClusterUnreachable
+from callboard.runtime.admin.errors import AccessDenied
+from callboard.runtime.cli.commands.group import group
+from tests.runtime.web.routes.api_world import JOB, Maker, Ordered, World, api_world
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with api_world(tmp_path) as world:
+        yield world
+
+
+class Command:
+    """Runs commands with a token of some scopes."""
+
+    def __init__(self, url: str, token: str, folder: Path) -> None:
+        self._file = folder / "token"
+        self._file.write_text(token + "\n")
+        self._url = url
+        self._token = token
+
+    async def __call__(self, *arguments: str) -> Result:
+        options = ["--url", self._url, "--token-file", str(self._file)]
+        done = await asyncio.to_thread(CliRunner().invoke, group, [*arguments, *options])
+        assert self._token not in f"{done.output} {done.exception!r}"
+        return done
+
+    async def error(self, *arguments: str) -> CallboardError:
+        """The error that the command ends with."""
+        done = await self(*arguments)
+        assert isinstance(done.exception, CallboardError), done.output
+        return done.exception
+
+    async def data(self, *arguments: str) -> Any:
+        done = await self(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+
+async def test_commands_read_a_system_behind_a_server(world: World, tmp_path: Path) -> None:
+    await world.run("one")
+    await world.run("bad", fails=True)
+    command = Command(world.url, await world.token(Scope.READ), tmp_path)
+    tree = await command.data("tree")
+    assert tree["systems"][0]["name"] == "tested", tree
+    listed = await command.data("ls")
+    assert [(row["id"], row["status"]) for row in listed["executions"]] == [
+        ("bad", "failed"),
+        ("one", "completed"),
+    ]
+    shown = await command.data("show", "bad")
+    assert (shown["status"], len(shown["sub_tasks"])) == ("failed", 2)
+    assert "×" in (await command("show", "bad", "--timeline")).output
+    tailed = await command("tail", "one")
+    assert "completed" in tailed.output
+    events = await command("events", "one")
+    assert "submitted" in events.output
+    assert (await command("events", "--all", "--limit", "1000")).exit_code == 0
+    assert "host-1" in (await command("why", "host-1")).output
+    world.system.meter.count("sold")
+    await world.system.metrics.flush()
+    assert "sold" in (await command("metrics", "query")).output
+    assert "has ended" in str(await command.error("cancel", "one"))
+    assert isinstance(await command.error("fork", "one", "--from", "step-1"), AccessDenied)
+
+
+async def test_commands_steer_a_system_behind_a_server(world: World, tmp_path: Path) -> None:
+    await world.run("one")
+    command = Command(world.url, await world.token(*ALL_SCOPES), tmp_path)
+    forked = await command.data("fork", "one", "--from", "step-1")
+    assert forked["shared"] == 1
+    Maker.hangs = True
+    running = world.system.submit(JOB, Ordered(), execution_id="hangs")
+    async for _ in running.updates():
+        if running.state().status == "running":
+            break
+    done = await command.data("cancel", "hangs")
+    assert done["status"] == "cancelled"
+    async with world.client() as client:
+        view = (await client.get("v1/executions/hangs")).json()
+    assert view["transitions"][-1]["by"] == "ada"
+
+
+async def test_without_a_token_or_a_server_a_command_says_so(world: World, tmp_path: Path) -> None:
+    none = await asyncio.to_thread(CliRunner().invoke, group, ["ls", "--url", world.url])
+    assert "no token" in str(none.exception)
+    wrong = Command(world.url, "wrong", tmp_path)
+    assert "not valid" in str(await wrong.error("ls"))
+    away = Command("http://127.0.0.1:1/", "wrong", tmp_path)
+    assert isinstance(await away.error("ls"), ClusterUnreachable)
+    plain = Command("http://192.0.2.1/", "wrong", tmp_path)
+    assert "TLS" in str(await plain.error("ls"))
