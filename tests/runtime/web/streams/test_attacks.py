@@ -402,4 +402,4 @@ async def test_clients_that_come_and_go_leave_nothing(served: Served) -> None:
     async with asyncio.timeout(10):
         while served.hub.core.connections or served.server._streams._open:  # noqa: ASYNC110
             await asyncio.sleep(0)
-    assert not served.server._streams._unknown._by_address
+    assert not served.server._streams._unknown._addresses
