@@ -272,7 +272,7 @@ def _cut(reason: str) -> str:
 def _notice_vanished(transport: asyncio.Transport, after_s: float) -> None:
     """Let the kernel end a connection whose peer has acknowledged nothing for so long."""
     found = transport.get_extra_info("socket")
-    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
+    if found is None or not isinstance(transport.get_extra_info("sockname"), tuple):
         return
     tune(found)
     if sys.platform == "linux":
