@@ -61,11 +61,12 @@ def system_routes(api: Api) -> APIRouter:
         path: Annotated[
             str, Query(max_length=NAME_CHARS_MAX, description="A part of the path on its host.")
         ] = "",
+        slot: Annotated[int, Query(ge=0, le=2**31, description="The slot of the first host.")] = 0,
         *,
         failed: Annotated[bool, Query(description="Only those that failed lately.")] = False,
     ) -> Response:
-        slot, cell = place_in("actors", after, int, int) or (0, -1)
-        question = QueryActors(slot=slot, cell=cell, path=path, failed_only=failed)
+        first, cell = place_in("actors", after, int, int) or (slot, -1)
+        question = QueryActors(slot=first, cell=cell, path=path, failed_only=failed)
         page = await fitting(
             limit, lambda limit: asker.ask(question.model_copy(update={"limit": limit}))
         )
