@@ -244,6 +244,6 @@ export class EventsView {
 			facts([["stage", row.stage], ["written", timeOf(this.page, row.at)], ["attempt", counted(row.attempt)], ["place", row.place]]),
 			element("h3", {}, "Reasons"), element("ul", {}, row.reasons.map((reason) => element("li", { class: "bad-text", text: reason }))),
 			element("h3", {}, "Original"), row.is_cut ? element("p", { class: "soft" }, "Too large for a list.") : element("pre", { text: pretty(row.original) }),
-			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)), badge("failed", "dead letter"));
+			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)));
 	}
 }

@@ -95,7 +95,6 @@ export class TreeView extends View {
 
 	said(channel) {
 		if (channel !== "system" || document.hidden) return;
-		this.refresher.touch();
 		this.frame ||= requestAnimationFrame(() => {
 			this.frame = 0;
 			this.draw();

@@ -36,6 +36,17 @@ def test_now_says_what_needs_a_person(page: Any) -> None:
     page.wait_for_selector("h1 >> text=making")
 
 
+def test_a_decision_that_waits_is_on_now_until_it_is_made(world: PageWorld, page: Any) -> None:
+    question = {"id": "a1", "subject": f"Pay {HOSTILE}?", "asked_by": "ada", "asked_at": 1.0}
+    world.asked = {"a1": {**question, "state": "asked", "details": {"sum": 7}, "ends_at": 0.0}}
+    page.wait_for_selector("text=1 decision waiting")
+    page.click("text=Refuse…")
+    assert page.locator("dialog code").inner_text() == "callboard approve a1 --refuse"
+    page.click("dialog >> text=Keep as it is")
+    world.asked = {}
+    page.wait_for_selector("text=Refuse…", state="hidden")
+
+
 def test_the_tree_shows_actors_and_what_happened_to_them(shown: Watched, page: Any) -> None:
     shown.go("#/tree")
     page.click(".list-row >> text=host-1")
