@@ -60,6 +60,7 @@ from ..executions.states import SystemStates
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from . import notices
+from .approvals import approvals_url
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
@@ -211,6 +212,11 @@ class System:
         self._failure = error
         if self._driver is not None and not self._driver.done():
             self._driver.cancel(str(error))
+
+    @property
+    def approvals_url(self) -> str:
+        """The store of its approvals, unless `start_approvals` names another one."""
+        return approvals_url(self._settings_of_all, self._journal)
 
     @property
     def failure(self) -> CallboardError | None:
