@@ -140,6 +140,7 @@ class ApprovalRows:
 
     async def _read(self, read: Callable[[], tuple[int, list[Approval]]]) -> list[Approval]:
         self._position = -1
+        rows: list[Approval]
         self._position, rows = await self._in_thread(read)
         return rows
 

@@ -1,7 +1,8 @@
 """How a handler waits for a person: it asks the approvals again until there is an answer.
 
-The manager answers each request within half a minute, so that it may restart meanwhile, and its
-store and its host may be away. The same question has the same id, so nobody is asked twice.
+Each request waits for an answer for a second only. So the approvals stop without delay, and they,
+their host and their store may be away meanwhile. The same question has the same id: nobody is
+asked twice.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import hashlib
 from collections.abc import Awaitable
 from typing import Any, Final, Protocol, TypeVar
 
-from callboard.messages.control.approvals import APPROVALS, WAIT_S_MAX, Approval, AskApproval
+from callboard.messages.control.approvals import APPROVALS, Approval, AskApproval
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import (
@@ -25,10 +26,11 @@ from callboard.messages.core.ref import Ref
 __all__ = ["approval_id", "wait_for_approval"]
 
 ReplyT = TypeVar("ReplyT")
+WAIT_S: Final = 1.0
 ANSWER_S: Final = 15.0
 """How much longer than it may wait a reply may take."""
 GRACE_S: Final = 120.0
-"""For how long after the deadline a manager that does not answer is asked again."""
+"""For how long after the deadline approvals that do not answer are asked again."""
 RETRY: Final = Backoff(min_s=0.1, max_s=5.0, jitter=0.0)
 ID_CHARS: Final = 20
 
@@ -59,7 +61,7 @@ async def wait_for_approval(ctx: Asks, request: AskApproval) -> Approval:
     """The answer. Raises what refuses the question, and `DeadlineExceeded` without a manager."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + request.deadline_s + GRACE_S
-    request = request.model_copy(update={"wait_s": min(WAIT_S_MAX, request.deadline_s)})
+    request = request.model_copy(update={"wait_s": min(WAIT_S, request.deadline_s)})
     tries = 0
     while True:
         try:

@@ -43,7 +43,8 @@ APPROVALS: Final = "callboard.approvals"
 """The name of the actor that keeps the approvals of a system."""
 DEADLINE_S: Final = 86_400.0
 DEADLINE_S_MAX: Final = 31 * 86_400.0
-WAIT_S_MAX: Final = 30.0
+WAIT_S_MAX: Final = 2.0
+"""A stop of the approvals waits for such a wait, too."""
 ID_CHARS_MAX: Final = 700
 NAME_CHARS_MAX: Final = 300
 TEXT_CHARS_MAX: Final = 1_000

@@ -40,6 +40,10 @@ MISSING: Final[Mapping[Part, tuple[str, str]]] = {
         "this process does not reach an alert manager.",
         "Name the store of the alerts: --store.",
     ),
+    Part.APPROVALS: (
+        "this process only runs executions of a detached system.",
+        "Query the system by --address.",
+    ),
     Part.PIPELINES: (
         "this process does not know the stores of pipelines.",
         "Name their stores where the API is started.",
@@ -54,9 +58,9 @@ class AdminService:
     """Answers the requests of one process.
 
     `queries` asks the control plane of the system, `commands` the executions of this process,
-    `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager, and
-    `pipelines` the stores of pipelines. A process without one of them leaves it out, and refuses
-    such requests.
+    `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager,
+    `pipelines` the stores of pipelines, and `approvals` what persons decide. A process without one
+    of them leaves it out, and refuses such requests.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class AdminService:
         metrics: Ask | None = None,
         alerts: Ask | None = None,
         pipelines: Ask | None = None,
+        approvals: Ask | None = None,
     ) -> None:
         self._parts: Final[dict[Part, Ask | None]] = {
             Part.QUERIES: queries,
@@ -76,6 +81,7 @@ class AdminService:
             Part.METRICS: metrics,
             Part.ALERTS: alerts,
             Part.PIPELINES: pipelines,
+            Part.APPROVALS: approvals,
         }
 
     def serve(self, part: Part, ask: Ask) -> None:
@@ -101,6 +107,10 @@ class AdminService:
         fields = type(request).model_fields
         who: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
         return await self._perform(request.model_copy(update=who) if who else request)
+
+    async def ask(self, request: Request[Any]) -> Any:
+        """The reply to a request of this process itself, which no caller has to be allowed."""
+        return await self._perform(request)
 
     async def _perform(self, request: Request[Any]) -> Contract:
         part = SERVED[type(request)].part

@@ -6,7 +6,7 @@ async with callboard.start(journal="jobs.db") as system:
 
 import functools
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from callboard.actors.approvals.actor import ApprovalManager
 from callboard.actors.kernel.props import props
@@ -22,7 +22,7 @@ from .metrics import Starts, on_this_machine
 
 __all__ = ["approvals_url", "start_approvals"]
 
-MEMORY = "memory:"
+MEMORY: Final = "memory:"
 
 
 class Approving(Starts, Protocol):

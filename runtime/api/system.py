@@ -28,6 +28,7 @@ from callboard.actors.kernel.spawnable import Spawnable
 from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.trees.ref import TreeRef
 from callboard.actors.trees.spec import ActorSpec, TreeSpec, walk
+from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.notices import Offers
@@ -44,9 +45,11 @@ from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 
+from ..admin.approvals import ApprovalRequests
 from ..admin.commands import ExecutionCommands
 from ..admin.extension import AdminExtension
 from ..admin.journal import JournalQueries
+from ..admin.port import Part
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
 from ..control_plane.control import Connection, Control
@@ -177,6 +180,8 @@ class System:
             alerts=self._ask_alert_manager,
             metrics=self._answer_metrics,
         )
+        approvals = ApprovalRequests(lambda: self.lookup(APPROVALS), service.ask, service.ask)
+        service.serve(Part.APPROVALS, approvals.answer)
         control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
             self._admin = AdminSocket(service)

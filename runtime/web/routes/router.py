@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from .api import Api
+from .approvals import approval_routes
 from .entry import entry_routes
 from .executions import execution_reads
 from .observing import observing_routes
@@ -20,6 +21,7 @@ def api_router(api: Api) -> APIRouter:
         steering_routes(api),
         execution_reads(api),
         observing_routes(api),
+        approval_routes(api),
         *entry_routes(api),
     )
     for part in parts:

@@ -13,15 +13,16 @@ from callboard.actors.approvals.actor import ApprovalManager
 from callboard.actors.approvals.core import ApprovalBook
 from callboard.actors.approvals.storage import MODEL, read_approvals, write_approvals
 from callboard.actors.kernel.props import props
-from callboard.approvals import (
+from callboard.jobs import (
     Approval,
-    ApprovalEnded,
+    ApprovalState,
     AskApproval,
     DecideApproval,
     QueryApprovals,
     WithdrawApproval,
     start_approvals,
 )
+from callboard.messages.control.approvals import ApprovalEnded
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
@@ -73,7 +74,7 @@ async def opened(system: cb.System, count: int = 1) -> tuple[Approval, ...]:
     ref = await system.lookup("callboard.approvals")
     async with asyncio.timeout(DEADLINE_S):
         while True:
-            page = await ref.ask(QueryApprovals(states=("asked",)))
+            page = await ref.ask(QueryApprovals(states=(ApprovalState.ASKED,)))
             if len(page.items) >= count:
                 return page.items
             await asyncio.sleep(0)
@@ -107,7 +108,6 @@ async def test_what_was_asked_and_decided_outlives_the_actor(system: cb.System, 
     await ref.ask(question("b", needed=2))
     await ref.ask(DecideApproval(id="b", gives=True, by="bob"))
     await system.stop(ref)
-    # The one who waits asks again meanwhile: it must not be asked of nobody for long.
     answer.cancel()
     ref = await start_approvals(system, store=url)
     assert {each.id for each in await opened(system, 2)} == {found.id, "b"}
@@ -117,7 +117,7 @@ async def test_what_was_asked_and_decided_outlives_the_actor(system: cb.System, 
 
 async def test_a_deadline_ends_it_without_anybody(system: cb.System, url: str) -> None:
     ref = await start_approvals(system, store=url)
-    after = await ref.ask(question(deadline_s=0.05, wait_s=10.0), timeout_s=DEADLINE_S)
+    after = await ref.ask(question(deadline_s=0.05, wait_s=2.0), timeout_s=DEADLINE_S)
     assert (after.state, after.is_given) == ("expired", False)
     assert after.ended_at == after.ends_at
     with pytest.raises(ApprovalEnded):
@@ -126,7 +126,7 @@ async def test_a_deadline_ends_it_without_anybody(system: cb.System, url: str) -
 
 async def test_a_withdrawal_lets_the_one_who_waits_go_on(system: cb.System, url: str) -> None:
     ref = await start_approvals(system, store=url)
-    waiting = asyncio.ensure_future(ref.ask(question(wait_s=20.0), timeout_s=30.0))
+    waiting = asyncio.ensure_future(ref.ask(question(wait_s=2.0), timeout_s=30.0))
     await opened(system)
     await ref.ask(WithdrawApproval(id="a", reason="not needed", by="ada"))
     assert ((await waiting).state, (await waiting).reason) == ("withdrawn", "not needed")

@@ -91,7 +91,12 @@ def test_the_deadline_has_the_outcome_that_the_question_states(gives: bool) -> N
 def test_an_id_counts_for_its_own_question() -> None:
     book = asked(details={"tables": ("a", "b")})
     assert not book.ask(question(details={"tables": ["a", "b"]}, asked_by="another attempt"), 1.0)
-    for other in ({"details": {"tables": ["c"]}}, {"subject": "Pay more?"}, {"needed": 2}):
+    others: list[dict[str, Any]] = [
+        {"details": {"tables": ["c"]}},
+        {"subject": "Pay more?"},
+        {"needed": 2},
+    ]
+    for other in others:
         with pytest.raises(UsageError, match="in other words"):
             book.ask(question(**{"details": {"tables": ("a", "b")}, **other}), 1.0)
 
@@ -179,7 +184,7 @@ def test_whatever_happens_an_answer_is_final_and_has_its_reasons(
                     changes = book.ask(act, now)
                 case DecideApproval():
                     changes = book.decide(act, now)
-                case WithdrawApproval():
+                case _:
                     changes = book.withdraw(act, now)
         except CallboardError:
             pass
