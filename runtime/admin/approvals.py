@@ -26,8 +26,9 @@ from callboard.messages.core.ref import Ref
 from callboard.messages.jobs.commands import DecideStep
 
 from .approval_views import QueryDoubts, step_of
-from .errors import NotServed
+from .errors import NotServed, UnknownExecution
 from .port import Ask
+from .views import QueryExecution
 
 __all__ = ["ApprovalRequests"]
 
@@ -80,10 +81,7 @@ class ApprovalRequests:
             manager = await self._find()
         except ActorNotFound:
             if isinstance(request, DecideApproval):
-                raise UnknownApproval(
-                    f"there is no approval {request.id!r}.",
-                    advice="`callboard approvals` lists them.",
-                ) from None
+                raise _unknown(request.id) from None
             raise NotServed(
                 "nobody keeps the approvals of this system.",
                 advice="Start it with `start_approvals(system)`.",
@@ -94,6 +92,10 @@ class ApprovalRequests:
         open_ones = {each.id: each for each in await self._steps()}
         found = open_ones.get(command.id)
         if found is None:
+            try:
+                await self._journal(QueryExecution(execution_id=execution_id))
+            except (UnknownExecution, NotServed):
+                raise _unknown(command.id) from None
             raise ApprovalEnded(
                 f"step {step!r} of execution {execution_id!r} is not in doubt.",
                 advice="`callboard approvals` lists what is open.",
@@ -120,3 +122,9 @@ class ApprovalRequests:
         )
         state = ApprovalState.GIVEN if command.gives else ApprovalState.REFUSED
         return found.model_copy(update={"state": state, "decisions": (decision,), "ended_at": at})
+
+
+def _unknown(approval_id: str) -> UnknownApproval:
+    return UnknownApproval(
+        f"there is no approval {approval_id!r}.", advice="`callboard approvals` lists them."
+    )
