@@ -344,14 +344,14 @@ class Execution(Generic[ResultT]):
         except KeyError:
             raise self._no_sub_task(task_id) from None
 
-    async def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+    async def decide(self, task_id: str, decision: Decision, by: str, reason: str) -> bool:
         """See `ExecutionHandle.decide`."""
         if self._run is None or self._run.ended.done():
             raise UsageError(
                 f"execution {self.id} is {self.record.phase}: it has no sub-task in doubt."
             )
         try:
-            return self._run.decide(task_id, decision, by)
+            return self._run.decide(task_id, decision, by, reason)
         except KeyError:
             raise self._no_sub_task(task_id) from None
 

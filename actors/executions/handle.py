@@ -37,7 +37,7 @@ class ExecutionBackend(Protocol[ResultT]):
     async def cancel_task(self, task_id: str) -> bool:
         """See `ExecutionHandle.cancel_task`."""
 
-    async def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+    async def decide(self, task_id: str, decision: Decision, by: str, reason: str) -> bool:
         """See `ExecutionHandle.decide`."""
 
     def state(self) -> ExecutionState:
@@ -125,13 +125,17 @@ class ExecutionHandle(Generic[ResultT]):
         """Call a function soon after the end of the execution."""
         self._execution.outcome.add_done_callback(lambda _outcome: call())
 
-    async def decide(self, task_id: str, decision: Decision, *, by: str = "driver") -> bool:
+    async def decide(
+        self, task_id: str, decision: Decision, *, by: str = "driver", reason: str = ""
+    ) -> bool:
         """Settle a sub-task that is in doubt; gives False if it is not in doubt.
+
+        The journal has who has decided, and why.
 
         Raises:
             UsageError: there is no such sub-task, or the execution is not running.
         """
-        return await self._execution.decide(task_id, decision, by)
+        return await self._execution.decide(task_id, decision, by, reason)
 
     def state(self) -> ExecutionState:
         """The state now; for a remote execution, the last known one."""

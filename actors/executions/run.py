@@ -162,11 +162,11 @@ class PlanRun:
         self.wake()
         return cancelled
 
-    def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+    def decide(self, task_id: str, decision: Decision, by: str, reason: str = "") -> bool:
         """Settle a sub-task that is in doubt; gives False if it is not. Raises `KeyError`."""
         is_settled = self.core.decide(task_id, decision, self._host.now())
         if is_settled and self._recorder is not None:
-            self._recorder.decided(self.core.numbers[task_id], decision, by)
+            self._recorder.decided(self.core.numbers[task_id], decision, by, reason)
         self.wake()
         return is_settled
 

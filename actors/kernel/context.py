@@ -6,18 +6,20 @@ a cancellation of the message cancels them.
 
 import math
 import threading
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from callboard.messages.control.approvals import DEADLINE_S, Approval, AskApproval
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.lifecycle import ENDED_NORMALLY, Exit
 from callboard.messages.control.notices import NameChanged, Offers
 from callboard.messages.control.spec import Restart, StopTimeout
 from callboard.messages.core.contract import Contract, Request
-from callboard.messages.core.errors import ActorStopped, DeadlineExceeded
+from callboard.messages.core.errors import ActorStopped, DeadlineExceeded, UsageError
 from callboard.messages.core.ref import CONTRACT_TYPE, Address, Ref, not_a_message
 from callboard.messages.core.timeouts import checked_timeout
 
+from .approvals import approval_id, wait_for_approval
 from .asks import Ask
 from .cell_port import CellPort
 from .directory.registry import Directory
@@ -235,6 +237,49 @@ class Context:
             timeout_s = remaining if timeout_s is None else min(timeout_s, remaining)
         address = self._host.directory.address_for(message) if to is None else to.address
         await self._host.send(address, message, timeout_s)
+
+    async def approval(
+        self,
+        subject: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        deadline_s: float = DEADLINE_S,
+        gives_at_deadline: bool = False,
+        needed: int = 1,
+        deciders: Sequence[str] = (),
+        excludes_asker: bool = False,
+        asked_by: str = "",
+        key: str = "",
+    ) -> Approval:
+        """Ask a person, and wait for the answer: `(await ctx.approval("Pay 3 EUR?")).is_given`.
+
+        Every attempt of a sub-task asks the same question, also after a resume, and gets the same
+        answer. `key` tells questions with the same subject apart; a message that is no sub-task
+        needs one. `needed` of the `deciders` (default: of all with the scope `approve`) must say
+        yes within `deadline_s`; one no is enough. The deadline of this message counts, too: give
+        the sub-task a longer one. This actor handles its other messages as usual meanwhile.
+
+        Raises `ActorNotFound` in a system without approvals, `ApprovalsFull`, and `UsageError`
+        for a question that nobody could answer, or whose key was used for another one.
+        """
+        step = self.idempotency_key
+        if not (step or key):
+            raise UsageError(
+                f"{self.path} asks for an approval in a message that is no sub-task.",
+                advice="Give the question a key: a repetition is recognised by it.",
+            )
+        request = AskApproval(
+            id=approval_id(step, key, subject),
+            subject=subject,
+            details=dict(details or {}),
+            asked_by=asked_by or f"{self.host_name}{self.path}",
+            deadline_s=deadline_s,
+            gives_at_deadline=gives_at_deadline,
+            needed=needed,
+            deciders=tuple(deciders),
+            excludes_asker=excludes_asker,
+        )
+        return await wait_for_approval(self, request)
 
     async def spawn(
         self,

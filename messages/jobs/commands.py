@@ -81,6 +81,8 @@ class DecideStep(ExecutionCommand, Request[StepDecided], name="callboard.decide_
     step: str
     runs_again: bool
     """Whether the step runs again; otherwise it fails."""
+    reason: str = Field(default="", max_length=1_000)
+    """Why, for the journal."""
 
 
 class ExecutionForked(Contract, name="callboard.execution_forked"):

@@ -84,7 +84,9 @@ class ExecutionCommands:
         handle = self._executions.running(command.execution_id)
         if handle is not None:
             decision = Decision.RUN_AGAIN if command.runs_again else Decision.FAIL
-            is_settled = await handle.decide(command.step, decision, by=command.by)
+            is_settled = await handle.decide(
+                command.step, decision, by=command.by, reason=command.reason
+            )
             return StepDecided(is_known=True, is_running=True, is_settled=is_settled)
         history = await self._history(command)
         if history is None:

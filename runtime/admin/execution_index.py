@@ -1,5 +1,6 @@
 """The list of the executions of one journal, kept up to date by its events; pure."""
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -44,6 +45,12 @@ class ExecutionIndex:
             for execution_id, _ in zip(list(ended), range(excess), strict=False):
                 del self._rows[execution_id]
                 self.left_off += 1
+
+    def with_steps(self, limit: int) -> list[str]:
+        """The newest executions that have not ended and have begun a non-idempotent step."""
+        rows = (row for row in self._rows.values() if row.has_non_idempotent and not row.is_over)
+        found = heapq.nlargest(limit, rows, key=lambda row: (row.submitted_at, row.id))
+        return [row.id for row in found]
 
     def page(self, request: QueryExecutions, running: Mapping[str, int]) -> ExecutionsPage:
         """The page that is asked for.

@@ -7,21 +7,26 @@ the process goes on.
 
 import asyncio
 import base64
+import functools
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from callboard.actors.executions.handle import ExecutionHandle, execution_of
+from callboard.actors.executions.history.changes import doubts
+from callboard.actors.executions.history.events import stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.reading import read_history
 from callboard.actors.executions.history.rows import ROW_KINDS
 from callboard.actors.journal.identity import identity_of
 from callboard.actors.journal.journal import Journal
+from callboard.messages.control.approvals import Approval
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.jobs.execution import Progress
 from callboard.messages.storage.events import RecordedEvent
 
 from .analysis import Analysis
+from .approval_views import QueryDoubts, StepsInDoubt, step_approval
 from .errors import NotServed, UnknownExecution
 from .execution_index import ExecutionIndex
 from .port import Executions
@@ -48,6 +53,8 @@ __all__ = ["JournalQueries", "Snapshots", "recorded"]
 ReturnT = TypeVar("ReturnT")
 HISTORIES_MAX: Final = 4
 """Histories that are kept; one of 100,000 sub-tasks takes some 100 MB."""
+DOUBTFUL_MAX: Final = 100
+"""The newest executions that are searched for steps in doubt."""
 EVENTS_AT_ONCE: Final = 1_000
 PAGE_BYTES_MAX: Final = 700_000
 """A page of events ends before it has more data than this, but has at least one event."""
@@ -81,9 +88,12 @@ class JournalQueries:
         self._indexing: Final = asyncio.Lock()
         self._epoch = ""
         self._kept: Final[OrderedDict[str, _Kept]] = OrderedDict()
+        self._in_doubt: dict[str, tuple[tuple[int, bool], Sequence[Approval]]] = {}
+        """By execution: its version, whether nobody runs it, and its steps in doubt then."""
         self._by_request: Final[Mapping[type, Callable[[Any], Awaitable[Contract]]]] = {
             QueryExecutions: self._list,
             QueryExecution: self._view,
+            QueryDoubts: self._doubts,
             QuerySubTasks: self._sub_tasks,
             QueryTimeline: self._timeline,
             ReadJournal: self._read,
@@ -106,14 +116,18 @@ class JournalQueries:
 
     # --- executions ---------------------------------------------------------------------------
 
+    async def _read_index(self) -> None:
+        journal = self._journal
+        head = journal.head
+        while found := await journal.read(self._indexed, EVENTS_AT_ONCE, kinds=ROW_KINDS):
+            self._index.take(found)
+            self._indexed = found[-1].position
+        self._indexed = max(self._indexed, head)
+
     async def _list(self, request: QueryExecutions) -> ExecutionsPage:
         journal = self._journal
         async with self._indexing:
-            head = journal.head
-            while found := await journal.read(self._indexed, EVENTS_AT_ONCE, kinds=ROW_KINDS):
-                self._index.take(found)
-                self._indexed = found[-1].position
-            self._indexed = max(self._indexed, head)
+            await self._read_index()
             running = {
                 execution_id: _progress_of(handle).done
                 for execution_id, handle in self._executions.all_running().items()
@@ -124,6 +138,26 @@ class JournalQueries:
         handle = self._executions.running(request.execution_id)
         live = None if handle is None else _live(handle)
         return await self._with(request.execution_id, lambda kept: view_of(_folded(kept), live))
+
+    async def _doubts(self, request: QueryDoubts) -> StepsInDoubt:
+        async with self._indexing:
+            await self._read_index()
+            names = self._index.with_steps(DOUBTFUL_MAX)
+        known, self._in_doubt = self._in_doubt, {}
+        items: list[Approval] = []
+        for name in names:
+            handle = self._executions.running(name)
+            if handle is not None and not _progress_of(handle).in_doubt:
+                continue
+            journal, is_gone = self._journal, handle is None
+            version = await journal.call(journal.store.version_of, stream_of(name))
+            entry = known.get(name)
+            if entry is None or entry[0] != (version, is_gone):
+                rows = await self._with(name, functools.partial(_steps, is_gone))
+                entry = ((version, is_gone), rows)
+            self._in_doubt[name] = entry
+            items += entry[1]
+        return StepsInDoubt(items=tuple(items[: request.limit]))
 
     async def _sub_tasks(self, request: QuerySubTasks) -> SubTasksPage:
         return await self._with(
@@ -200,6 +234,15 @@ class JournalQueries:
 def _folded(kept: _Kept) -> ExecutionHistory:
     assert kept.history is not None, "it is read under the same lock"
     return kept.history
+
+
+def _steps(is_gone: bool, kept: _Kept) -> Sequence[Approval]:  # noqa: FBT001 - a partial call
+    history = _folded(kept)
+    at = history.submitted.at
+    return [
+        step_approval(history.id, history.job, at, doubt)
+        for doubt in doubts(history, is_gone=is_gone)
+    ]
 
 
 def _times(kept: _Kept) -> Analysis:

@@ -15,6 +15,7 @@ from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
+from callboard.messages.control.approvals import DecideApproval, QueryApprovals
 from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.control.views import QueryActor, QueryActors, QuerySystem
 from callboard.messages.core.contract import Contract, Request
@@ -27,6 +28,7 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.jobs.job import Job
 
+from .approval_views import QueryDoubts
 from .page_link import OpenPage
 from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
 from .prometheus import QueryPrometheus
@@ -69,6 +71,8 @@ class Part(StrEnum):
     """A process that reads the windows of metrics."""
     ALERTS = auto()
     """The alert manager."""
+    APPROVALS = auto()
+    """The control plane, with the actor that keeps approvals, and the executions."""
     PIPELINES = auto()
     """A process that has the stores of pipelines."""
     PAGE = auto()
@@ -102,6 +106,9 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryTimeline: Served(Part.JOURNAL, Scope.READ),
     ReadJournal: Served(Part.JOURNAL, Scope.READ),
     ReadStreams: Served(Part.JOURNAL, Scope.READ),
+    QueryDoubts: Served(Part.JOURNAL, Scope.READ),
+    QueryApprovals: Served(Part.APPROVALS, Scope.READ),
+    DecideApproval: Served(Part.APPROVALS, Scope.APPROVE),
     QueryMetrics: Served(Part.METRICS, Scope.READ),
     ListMetrics: Served(Part.METRICS, Scope.READ),
     QueryPrometheus: Served(Part.METRICS, Scope.READ),

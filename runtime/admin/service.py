@@ -40,6 +40,10 @@ MISSING: Final[Mapping[Part, tuple[str, str]]] = {
         "this process does not reach an alert manager.",
         "Name the store of the alerts: --store.",
     ),
+    Part.APPROVALS: (
+        "this process only runs executions of a detached system.",
+        "Query the system by --address.",
+    ),
     Part.PIPELINES: (
         "this process does not know the stores of pipelines.",
         "Name their stores where the API is started.",
@@ -60,8 +64,8 @@ class AdminService:
 
     `queries` asks the control plane of the system, `commands` the executions of this process,
     `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager,
-    `pipelines` the stores of pipelines, and `page` its hubs. A process without one of them leaves
-    it out, and refuses such requests.
+    `pipelines` the stores of pipelines, `page` its hubs, and `approvals` what persons decide. A
+    process without one of them leaves it out, and refuses such requests.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class AdminService:
         alerts: Ask | None = None,
         pipelines: Ask | None = None,
         page: Ask | None = None,
+        approvals: Ask | None = None,
     ) -> None:
         self._parts: Final[dict[Part, Ask | None]] = {
             Part.QUERIES: queries,
@@ -83,6 +88,7 @@ class AdminService:
             Part.ALERTS: alerts,
             Part.PIPELINES: pipelines,
             Part.PAGE: page,
+            Part.APPROVALS: approvals,
         }
 
     def serve(self, part: Part, ask: Ask) -> None:
@@ -110,6 +116,10 @@ class AdminService:
         if ASKER in fields:
             who[ASKER] = principal
         return await self._perform(request.model_copy(update=who) if who else request)
+
+    async def ask(self, request: Request[Any]) -> Any:
+        """The reply to a request of this process itself, which no caller has to be allowed."""
+        return await self._perform(request)
 
     async def _perform(self, request: Request[Any]) -> Contract:
         part = SERVED[type(request)].part

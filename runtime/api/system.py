@@ -28,6 +28,7 @@ from callboard.actors.kernel.spawnable import Spawnable
 from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.trees.ref import TreeRef
 from callboard.actors.trees.spec import ActorSpec, TreeSpec, walk
+from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.notices import Offers
@@ -45,6 +46,7 @@ from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 from callboard.messages.storage.stores import ReadModelStore
 
+from ..admin.approvals import ApprovalRequests
 from ..admin.commands import ExecutionCommands
 from ..admin.extension import AdminExtension
 from ..admin.journal import JournalQueries
@@ -65,6 +67,7 @@ from ..hosting.settings import Settings
 from ..stores.choose import read_model_store
 from . import notices
 from .alerts import start_chosen_alerts
+from .approvals import approvals_url
 from .composition import enter, environment_of, make_engine, node_here
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
@@ -194,6 +197,8 @@ class System:
             metrics=self._answer_metrics,
             page=self._answer_page,
         )
+        approvals = ApprovalRequests(lambda: self.lookup(APPROVALS), service.ask, service.ask)
+        service.serve(Part.APPROVALS, approvals.answer)
         control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
             self._admin = AdminSocket(service)
@@ -234,6 +239,11 @@ class System:
         self._failure = error
         if self._driver is not None and not self._driver.done():
             self._driver.cancel(str(error))
+
+    @property
+    def approvals_url(self) -> str:
+        """The store of its approvals, unless `start_approvals` names another one."""
+        return approvals_url(self._settings_of_all, self._journal)
 
     @property
     def failure(self) -> CallboardError | None:

@@ -12,10 +12,11 @@ from callboard.actors.streaming.ports import ChannelSource
 from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.core.contract import Request
 
+from .approvals import approvals_source
 from .journal import JournalSource
 from .notices import AlertsSource, LettersSource
 from .pipelines import pipelines_source
-from .system import system_source
+from .system import Ask, system_source
 from .windows import MetricsSource
 
 __all__ = ["sources_of"]
@@ -25,12 +26,16 @@ ANSWER_S: Final = 5.0
 
 
 def sources_of(
-    ctx: Context, *, log: EventLog | None = None, windows: WindowReader | None = None
+    ctx: Context,
+    *,
+    log: EventLog | None = None,
+    windows: WindowReader | None = None,
+    ask_admin: Ask | None = None,
 ) -> Sequence[ChannelSource]:
     """The sources of a hub that the actor of `ctx` is.
 
-    `log` reads the journal of the system, and `windows` its metrics; without them there are no such
-    channels. The caller closes both.
+    `log` reads the journal of the system, and `windows` its metrics; the caller closes both.
+    `ask_admin` reaches the admin API, for approvals. Without one of them its channels are missing.
     """
 
     def ask_root(request: Request[ReplyT]) -> Awaitable[ReplyT]:
@@ -48,6 +53,8 @@ def sources_of(
     ]
     if log is not None:
         sources.insert(0, JournalSource(log))
+    if ask_admin is not None:
+        sources.append(approvals_source(ask_admin))
     if windows is not None:
         sources.append(MetricsSource(windows))
     return sources

@@ -55,7 +55,8 @@ def _lines(event: Event, history: ExecutionHistory) -> Iterator[str]:
             names = _named(ids[index] for index, _ in event.attempts)
             yield f"begins, must not run twice: {names}"
         case Decided():
-            yield f"decided: {ids[event.index]}: {event.decision}, by {event.by}"
+            why = f": {event.reason}" if event.reason else ""
+            yield f"decided: {ids[event.index]}: {event.decision}, by {event.by}{why}"
         case Stepped():
             yield f"{event.from_status} → {event.to}, by {event.trigger}"
             error = event.metadata.get("error")

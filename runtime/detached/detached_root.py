@@ -13,11 +13,13 @@ from typing import Any, Final, TypeVar
 import msgpack
 
 from callboard.actors.alerts.messages import ALERT_MANAGER
+from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import ActorNotFound, CallboardError, ClusterError
 from callboard.messages.core.ref import Ref
 from callboard.messages.ports import FrameCarrier
 
+from ..admin.approvals import ApprovalRequests
 from ..admin.errors import NotServed
 from ..admin.extension import EXECUTION_SERVICE, AdminExtension, client_of
 from ..admin.page_link import OpenPage, open_page
@@ -73,6 +75,9 @@ class DetachedRoot:
             journal=self._ask_execution_service,
             alerts=self._ask_alert_manager,
             page=self._open_page,
+            approvals=ApprovalRequests(
+                self._approvals, self._ask_execution_service, self._ask_execution_service
+            ).answer,
         )
         self._admin: AdminSocket | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -252,6 +257,10 @@ class DetachedRoot:
             return await open_page(self.control.host.lookup, request, QUERY_TIMEOUT_S)
         except ActorNotFound as error:
             raise NotServed(error.message, advice=error.advice) from None
+
+    async def _approvals(self) -> Ref[Any]:
+        assert self.control is not None
+        return await self.control.host.lookup(APPROVALS)
 
     async def _ask_execution_service(self, request: Request[ReplyT]) -> ReplyT:
         """Pass a request on that this service has checked."""

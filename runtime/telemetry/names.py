@@ -221,6 +221,8 @@ TIERS: Final = {
 }
 
 STREAMING: Final = {
+    "callboard_approvals_forgotten": Metric(COUNTER, "Ended approvals that had no room."),
+    "callboard_approvals_open": Metric(GAUGE, "Approvals that wait for an answer."),
     "callboard_stream_events_published": Metric(COUNTER, "Events that actors have published."),
     "callboard_stream_events_dropped": Metric(
         COUNTER, "Published events that were dropped on their way to a hub.", "reason"

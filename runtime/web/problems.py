@@ -19,6 +19,12 @@ from starlette.responses import Response
 
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
+from callboard.messages.control.approvals import (
+    ApprovalEnded,
+    ApprovalsFull,
+    MayNotDecide,
+    UnknownApproval,
+)
 from callboard.messages.core.errors import (
     ActorNotFound,
     CallboardError,
@@ -74,6 +80,10 @@ STATUSES: Final[Mapping[type[CallboardError], int]] = {
     UnknownExecution: 404,
     UnknownJob: 404,
     NotServed: 404,
+    UnknownApproval: 404,
+    ApprovalEnded: 409,
+    MayNotDecide: 403,
+    ApprovalsFull: 503,
 }
 """The status of an error; a class that is not here has that of the nearest that it extends."""
 CODES: Final[Mapping[int, tuple[int, str]]] = {

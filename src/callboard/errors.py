@@ -6,6 +6,12 @@ from callboard.actors.events.errors import (
     ProjectionChanged,
     ProjectionFailed,
 )
+from callboard.messages.control.approvals import (
+    ApprovalEnded,
+    ApprovalsFull,
+    MayNotDecide,
+    UnknownApproval,
+)
 from callboard.messages.core.errors import (
     ActorNotFound,
     ActorRestarted,
@@ -69,6 +75,8 @@ __all__ = [
     "ActorRestarted",
     "ActorStartFailed",
     "ActorStopped",
+    "ApprovalEnded",
+    "ApprovalsFull",
     "AskError",
     "BlobDamaged",
     "BlobGone",
@@ -92,6 +100,7 @@ __all__ = [
     "InternalError",
     "InvalidMessage",
     "MailboxFull",
+    "MayNotDecide",
     "NameTaken",
     "NoAgentOffers",
     "OutputError",
@@ -115,6 +124,7 @@ __all__ = [
     "StoreTooOld",
     "StoreUnavailable",
     "TransitionRefused",
+    "UnknownApproval",
     "UnknownContract",
     "UnknownEvent",
     "UsageError",

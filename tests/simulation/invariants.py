@@ -467,6 +467,10 @@ SEEN: Final = MappingProxyType(
         "hub_accounts_balance": "Each event of a hub has exactly one fate.",
         "hub_is_bounded": "What waits for a client of a hub has a bound.",
         "clients_catch_up": "After the faults each client gets the rest of the journal.",
+        "answers_are_final": "An approval that has its answer never changes.",
+        "persons_count_once": "No person counts twice for an approval.",
+        "deadlines_count": "No decision after the deadline of an approval counts.",
+        "answers_last": "An answer that somebody has is stored, and is the same for all.",
         "no_error_of_its_own": "The kernel logs no error and raises no unexpected one.",
         "it_ends": "Every activity ends.",
     }

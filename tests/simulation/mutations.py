@@ -35,6 +35,7 @@ from callboard.supervisors import decisions
 from callboard.supervisors.policies import RestartWindow
 from callboard.supervisors.sequence import Sequence
 
+from .approval_mutations import APPROVALS
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
@@ -396,6 +397,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **PIPELINES,
         **PARTIALS,
         **STREAMS,
+        **APPROVALS,
     }
 )  # fmt: skip
 """The defects by name."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from . import keys, notices
 from .aggregators import WindowChecker, aggregators, windows_stand
+from .approvals import approvals
 from .authority import authority
 from .detached.scenario import detached
 from .driver_restarts import draw_kill, run_driver
@@ -156,6 +157,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "authority": authority,
         "leases": leases,
         "streams": streams,
+        "approvals": approvals,
         "tiers": tiers,
         "aggregators": aggregators,
         "pipelines": pipelines,

@@ -136,7 +136,7 @@ def decided(history: ExecutionHistory, command: DecideStep) -> Append:
         moved.doubtful(index, history.began[index], error.code, error.message, None)
         changes.append(moved.event(now))
     decision = Decision.RUN_AGAIN if command.runs_again else Decision.FAIL
-    changes.append(Decided(index, str(decision), command.by, now))
+    changes.append(Decided(index, str(decision), command.by, now, command.reason))
     return _append(command, history.id, history.version, *changes)
 
 

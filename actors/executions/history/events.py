@@ -15,7 +15,7 @@ turn costs one row of the log, not one per sub-task.
 | stepped | the status changed | from, to, at, trigger, metadata |
 | resumed | another owner resumed it | by, at |
 | lost | results that were stored as blobs are gone | rows: [index, attempt, why], by, at |
-| decided | a person or a policy settled a step in doubt | index, decision, by, at |
+| decided | a person or a policy settled a step in doubt | index, decision, by, at, reason |
 | forked | the first event of a fork | of, version, from, at, by, sub_tasks, shared, keys |
 | streamed | attempts yielded partial results | see `streamed.py` |
 
@@ -279,6 +279,7 @@ class Decided(NamedFields):
     decision: str
     by: str
     at: float
+    reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

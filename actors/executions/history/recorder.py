@@ -245,10 +245,10 @@ class Recorder:
         span = self._span(task_id, now)
         self._moved.doubtful(index, attempt, error.code, error.message, span)
 
-    def decided(self, index: int, decision: Decision, by: str) -> None:
+    def decided(self, index: int, decision: Decision, by: str, reason: str) -> None:
         """Record the decision about a sub-task that was in doubt."""
         self._close_turn()
-        self._note(Decided(index, str(decision), by, self._wall_time()))
+        self._note(Decided(index, str(decision), by, self._wall_time(), reason))
 
     def result(
         self, report: DoneReport, again: Callable[[DoneReport], None]

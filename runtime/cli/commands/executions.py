@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from ..options import journal_option, json_option, take_over_option, timeout_option
+from .approvals import store_option
 
 __all__ = ["STATUSES", "approve", "cancel", "fork", "ls", "resume", "show", "tail"]
 
@@ -85,17 +86,24 @@ def cancel(**options: Any) -> None:
 
 @click.command()
 @click.argument("execution_id", metavar="ID")
-@click.argument("step")
+@click.argument("step", required=False)
 @click.option(
-    "--fail", "fails", is_flag=True, help="Count the step as failed: do not run it again."
+    "--refuse",
+    "--fail",
+    "fails",
+    is_flag=True,
+    help="Say no; a step then counts as failed, and does not run again.",
 )
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is kept with the decision.")
+@store_option
 @timeout_option("How long a running system may take.")
 @json_option
 @take_over_option
 @journal_option
 def approve(**options: Any) -> None:
-    """Let STEP of the execution ID run again, or fail, when an attempt may have run.
+    """Say yes to the approval ID, or no; `callboard approvals` lists them.
 
+    With a STEP, ID is an execution: the step runs again, or fails, when an attempt may have run.
     First check, outside of Callboard, whether the step had its effect. A running system gets the
     decision at once. Otherwise the command writes it into the journal, and `callboard resume`
     continues from there. Exits with 4 when a running system does not act in time.

@@ -5,6 +5,7 @@ import click
 import callboard
 
 from .alerts import alerts
+from .approvals import approvals
 from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
 from .metrics import metrics
@@ -28,6 +29,6 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store, metrics, alerts, pipelines, letters, prometheus, token, ui, up,
+    store, metrics, alerts, approvals, pipelines, letters, prometheus, token, ui, up,
 ):  # fmt: skip
     group.add_command(declared)

@@ -215,13 +215,17 @@ class RemoteExecution(Generic[ResultT]):
         await self.taken.wait()
         return (await self._ask(CancelTask(execution_id=self.id, task_id=task_id))).was_open
 
-    async def decide(self, task_id: str, decision: Decision, by: str) -> bool:
+    async def decide(self, task_id: str, decision: Decision, by: str, reason: str) -> bool:
         """See `ExecutionHandle.decide`."""
         if decision is Decision.ASK:
             return False
         await self.taken.wait()
         command = DecideStep(
-            execution_id=self.id, step=task_id, runs_again=decision is Decision.RUN_AGAIN, by=by
+            execution_id=self.id,
+            step=task_id,
+            runs_again=decision is Decision.RUN_AGAIN,
+            by=by,
+            reason=reason,
         )
         return (await self._ask(command)).is_settled
 

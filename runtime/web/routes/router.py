@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from .api import Api
+from .approvals import approval_routes
 from .entry import entry_routes
 from .executions import execution_reads
 from .export import export_routes
@@ -22,6 +23,7 @@ def api_router(api: Api) -> APIRouter:
         export_routes(api),
         execution_reads(api),
         observing_routes(api),
+        approval_routes(api),
         *entry_routes(api),
     )
     for part in parts:

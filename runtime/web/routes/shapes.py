@@ -22,6 +22,8 @@ page. Times are in seconds since 1970.
 | `GET /v1/metrics/query` | `MetricsAnswered` (the same) |
 | `GET /v1/alerts` | `AlertsView` (actors/alerts/messages.py) |
 | `POST /v1/alerts/silences`, `DELETE /v1/alerts/silences/{id}` | `SilenceAdded`, `SilenceEnded` |
+| `GET /v1/approvals`, `GET /v1/approvals/{id}` | `ApprovalsAnswer`, `Approval` (messages/control/approvals.py) |
+| `POST /v1/approvals/{id}/decide` | `Approval` |
 | `GET /v1/letters` | `LettersAnswer` |
 | `GET /v1/pipelines` | `PipelinesAnswer` |
 | `GET /v1/connections` | `ConnectionsAnswer` |
@@ -37,6 +39,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from callboard.messages.control.approvals import Approval
 from callboard.messages.control.views import ActorRow, HostView
 
 from ...admin.pipeline_views import LetterView, PipelineStanding
@@ -44,6 +47,7 @@ from ...admin.views import ExecutionRow, SubTaskRow
 
 __all__ = [
     "ActorsAnswer",
+    "ApprovalsAnswer",
     "ConnectionRow",
     "ConnectionsAnswer",
     "EventRow",
@@ -216,6 +220,15 @@ class Steered(Shape):
     """Of a fork."""
     shared: int = 0
     """Of a fork: the sub-tasks that keep their results."""
+
+
+class ApprovalsAnswer(Shape):
+    """What persons are asked for, the one asked last first; steps in doubt, too."""
+
+    items: tuple[Approval, ...]
+    next: str = ""
+    open: int = 0
+    """How many wait for an answer, on all pages."""
 
 
 class PublishedAnswer(Shape):

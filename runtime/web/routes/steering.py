@@ -59,6 +59,8 @@ class DecideBody(_Body):
     step: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
     runs_again: bool
     """Whether the step runs again; otherwise it fails."""
+    reason: str = Field(default="", max_length=1_000)
+    """Why, for the journal."""
 
 
 class ForkBody(_Body):
@@ -155,7 +157,7 @@ def _command_routes(router: APIRouter) -> None:
         if_match: IfMatch = None,
     ) -> Response:
         fields = await _command(asker, execution_id, if_match)
-        done = await asker.ask(DecideStep(**fields, step=body.step, runs_again=body.runs_again))
+        done = await asker.ask(DecideStep(**fields, **body.model_dump()))
         if done.is_known and not done.is_settled:
             raise UsageError(f"step {body.step!r} is not in doubt.")
         return _steered(request, execution_id, is_known=done.is_known, is_running=done.is_running)
