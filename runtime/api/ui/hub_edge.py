@@ -1,5 +1,6 @@
 """The web server of a hub with all routes of its system, in the hub's process."""
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -83,8 +84,13 @@ class HubEdge:
 
     async def _serve(self, port: int, hub: Hub) -> str:
         web = replace(self._plan.web, port=port)
-        routes = api_router(self._api(web))
-        server = WebServer(web, self._tokens, routers=[routes], page=PAGE)
+        api = self._api(web)
+
+        def new_server() -> WebServer:
+            return WebServer(web, self._tokens, routers=[api_router(api)], page=PAGE)
+
+        # In a thread: FastAPI takes some tenths of a second to prepare all routes.
+        server = await asyncio.to_thread(new_server)
         url = await server.start(hub)
         self._server = server
         return url

@@ -193,7 +193,7 @@ class Streams:
         await session.handle(2, wanted)
         failed = codec.failed
         if failed is None and codec.subscribed is not None and session.closing is None:
-            return EventStream(session, lambda: self._end(session))
+            return EventStream(session, codec, lambda: self._end(session))
         session.end()
         self._end(session)
         if failed is not None:
