@@ -11,17 +11,17 @@ Invariant, at every moment: `offered` is the sum of `sent`, `waiting`, `held`, `
 """
 
 import enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections import OrderedDict
+from collections.abc import Sized
+from typing import Final, NamedTuple, Protocol
 
 from .filters import Test
-from .protocol import Client, Dropped, Publication
+from .messages import ChannelKind
+from .ports import Codec
+from .protocol import Client, Dropped, Publication, Push
 from .rates import Bucket
 
-if TYPE_CHECKING:
-    from .channel import Channel
-    from .outgoing import Outgoing
-
-__all__ = ["CLOSED", "RATE", "SLOW", "Accounts", "State", "Subscription"]
+__all__ = ["CLOSED", "RATE", "SLOW", "Accounts", "Queue", "State", "Subscription"]
 
 SLOW: Final = "slow"
 """The connection had no room."""
@@ -29,6 +29,8 @@ RATE: Final = "rate"
 """The client wanted fewer."""
 CLOSED: Final = "closed"
 """The connection ended before they left."""
+PACED_MAX: Final = 1_000
+"""The values that one subscription with a rate limit holds."""
 
 
 class State(enum.Enum):
@@ -64,6 +66,43 @@ class Accounts(NamedTuple):
         return Accounts(*(one + two for one, two in zip(self, other, strict=True)))
 
 
+class Queue(Protocol):
+    """The queue of a subscription's connection; see `Outgoing`."""
+
+    room: int
+    is_signalled: bool
+    parts: list[bytes]
+
+    @property
+    def client(self) -> str:
+        """The id of the client."""
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the connection."""
+
+    @property
+    def held(self) -> Sized:
+        """What is held until the queue has room."""
+
+    def touch(self, subscription: "Subscription", now_s: float) -> None:
+        """The first publication of a subscription has come into `parts`."""
+
+    def deliver(self, subscription: "Subscription", publication: Publication, now_s: float) -> None:
+        """Queue one publication."""
+
+    def deliver_late(
+        self, subscription: "Subscription", publication: Publication, frame: bytes, now_s: float
+    ) -> None:
+        """Queue one publication although the queue is pressed."""
+
+    def push(self, push: Push) -> None:
+        """Queue a push that is no publication."""
+
+    def signal(self) -> None:
+        """Have the writer woken."""
+
+
 class Subscription:
     """The state of one subscription."""
 
@@ -78,9 +117,11 @@ class Subscription:
         "filtered",
         "held",
         "is_conditional",
+        "kind",
         "left_out",
         "offered",
         "out",
+        "paced",
         "sent",
         "state",
         "test",
@@ -90,8 +131,9 @@ class Subscription:
 
     def __init__(
         self,
-        channel: "Channel",
-        out: "Outgoing",
+        channel: str,
+        kind: ChannelKind,
+        out: Queue,
         client: Client,
         *,
         test: Test | None = None,
@@ -100,6 +142,7 @@ class Subscription:
         expires_at: float = 0.0,
     ) -> None:
         self.channel: Final = channel
+        self.kind: Final = kind
         self.out: Final = out
         self.client: Final = client
         self.test: Final = test
@@ -111,6 +154,8 @@ class Subscription:
         """The client has everything up to here."""
         self.is_conditional = test is not None or bucket is not None
         self.offered = self.sent = self.waiting = self.held = self.filtered = self.conflated = 0
+        self.paced: OrderedDict[str, Publication] = OrderedDict()
+        """Values that wait for the rate, by key."""
         self.dropped: dict[str, int] = {}
         self.left_out: dict[str, Dropped] = {}
         """What the client has not been informed of yet, by reason."""
@@ -131,17 +176,42 @@ class Subscription:
         if self.test is not None and not self.test(publication.tags):
             self.filtered += 1
             return False
-        if self.bucket is not None and not self.bucket.take(now_s):
+        if self.bucket is None:
+            return True
+        if publication.key or self.kind is ChannelKind.NEWEST:
+            self._pace(publication, now_s)
+            return False
+        if not self.bucket.take(now_s):
             self.drop(publication.offset, RATE)
             return False
         return True
+
+    def _pace(self, publication: Publication, now_s: float) -> None:
+        """Hold a value until the rate allows it; a newer one of its key replaces it."""
+        if self.paced.pop(publication.key, None) is not None:
+            self.conflated += 1
+        else:
+            self.held += 1
+        self.paced[publication.key] = publication
+        if len(self.paced) > PACED_MAX:
+            _, oldest = self.paced.popitem(last=False)
+            self.held -= 1
+            self.drop(oldest.offset, RATE)
+        self.release(now_s)
+
+    def release(self, now_s: float) -> None:
+        """Let values go that the rate allows now, in their order."""
+        while self.paced and self.bucket is not None and self.bucket.take(now_s):
+            _, publication = self.paced.popitem(last=False)
+            self.held -= 1
+            self.out.deliver(self, publication, now_s)
 
     def drop(self, offset: int, reason: str) -> None:
         """The client does not get a publication, and will be informed."""
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         before = self.left_out.get(reason)
         if before is None:
-            self.left_out[reason] = Dropped(self.channel.name, 1, reason, offset, offset)
+            self.left_out[reason] = Dropped(self.channel, 1, reason, offset, offset)
         else:
             self.left_out[reason] = Dropped(
                 before.channel, before.count + 1, reason, before.first, offset
@@ -150,6 +220,7 @@ class Subscription:
     def close(self) -> None:
         """The connection has ended: what waits does not leave."""
         lost, self.waiting, self.held = self.waiting + self.held, 0, 0
+        self.paced.clear()
         if lost:
             self.dropped[CLOSED] = self.dropped.get(CLOSED, 0) + lost
 

@@ -22,7 +22,7 @@ from .clients import PRINCIPAL, Line, event
 LIMITS = replace(
     HubLimits(),
     queue_bytes_max=2_000,
-    pressed_bytes=400,
+    queue_bytes_soft=400,
     held_bytes_max=300,
     ring_events_max=5,
     rings_bytes_max=6_000,
@@ -74,14 +74,15 @@ class Machine(RuleBasedStateMachine):
             filter=NARROW if narrow else None,
             rate_limit=SLOW if limited else None,
         )
-        found = begin(self.core, connection, command, self.channel(name), self.now_s)
+        channel = self.channel(name)
+        found = begin(self.core, connection, command, channel, self.now_s)
         assert isinstance(found, Subscription)
-        if command.recover is None or lacks(found, command, None) is not False:
-            fresh(found, self.now_s)
-            self.seen[client, name] = found.channel.position
+        if command.recover is None or lacks(channel, command, None) is not False:
+            fresh(channel, found, self.now_s)
+            self.seen[client, name] = channel.position
             return
-        rest = replay(found, go_on(found, command.recover.offset))
-        reply = resumed(found, command, rest, self.now_s)
+        rest = replay(found, go_on(channel, found, command.recover.offset))
+        reply = resumed(channel, found, command, rest, self.now_s)
         for each in reply.publications:
             self.got(client, name, each.offset)
 

@@ -17,7 +17,7 @@ from .conftest import MakeHub
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
 STATES = st.dictionaries(KEYS, st.integers(0, 3))
-SMALL = HubLimits(pressed_bytes=300, held_bytes_max=10_000)
+SMALL = HubLimits(queue_bytes_soft=300, held_bytes_max=10_000)
 
 
 @given(STATES, STATES)
