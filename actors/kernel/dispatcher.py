@@ -402,7 +402,7 @@ class Worker:
             raise error
         cancelled = ctx.cancelled  # Made here, so that two threads do not make one each.
         until_s = math.inf if ask is None else ask.deadline_s
-        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s)
+        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s, self)
         self._call_in_thread = call
         threads.start(call)
         try:

@@ -16,6 +16,7 @@ from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
 from callboard.messages.control.approvals import DecideApproval, QueryApprovals
+from callboard.messages.control.logs import QueryLogs
 from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.control.views import QueryActor, QueryActors, QuerySystem
 from callboard.messages.core.contract import Contract, Request
@@ -92,6 +93,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QuerySystem: Served(Part.QUERIES, Scope.READ),
     QueryActor: Served(Part.QUERIES, Scope.READ),
     QueryActors: Served(Part.QUERIES, Scope.READ),
+    QueryLogs: Served(Part.QUERIES, Scope.READ),
     CancelExecution: Served(Part.COMMANDS, Scope.STEER),
     DecideStep: Served(Part.COMMANDS, Scope.APPROVE),
     ForkExecution: Served(Part.COMMANDS, Scope.STEER),

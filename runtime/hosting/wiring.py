@@ -45,6 +45,7 @@ from callboard.messages.ports import (
 from ..admin.extension import AdminExtension
 from ..telemetry.exposition.figures import HostFigures
 from ..telemetry.exposition.place import Place
+from ..telemetry.logs.extension import HostLogs
 from ..telemetry.metrics import Publisher, Sinks
 from ..telemetry.names import METRICS, exposed_name
 from ..telemetry.vitals import process_vitals
@@ -274,7 +275,9 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, KeyHandover, inventory, recorder, publisher, AdminExtension),
+        extensions=(
+            Pools, _trees, KeyHandover, inventory, recorder, publisher, AdminExtension, HostLogs,
+        ),  # fmt: skip
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
@@ -287,6 +290,7 @@ def make_host(
         host.extension(Recorder).begin(recording, taps=taps)
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
+        host.extension(HostLogs).begin()
         watchdog.start()
         has_sink = environment.make_metrics is not None or recording is not None
         if has_sink and settings.metrics_s:

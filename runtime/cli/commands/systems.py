@@ -1,4 +1,4 @@
-"""The commands for whole systems: `tree`, `top`, `why`, `doctor`, `ui`, `up`, `down`."""
+"""The commands for whole systems: `tree`, `top`, `why`, `logs`, `doctor`, `ui`, `up`, `down`."""
 
 from typing import Any, Final
 
@@ -6,12 +6,16 @@ import click
 
 from ..options import Seconds, cluster_options, json_option, timeout_option
 
-__all__ = ["SORTS", "doctor", "down", "top", "tree", "ui", "up", "why"]
+__all__ = ["LEVELS", "SORTS", "doctor", "down", "logs", "top", "tree", "ui", "up", "why"]
 
 ACTORS_DEFAULT: Final = 20
 ACTORS_MAX: Final = 10_000
 BUSIEST_DEFAULT: Final = 15
 BUSIEST_MAX: Final = 1_000
+LINES_DEFAULT: Final = 100
+LINES_MAX: Final = 2_000
+LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+"""The levels of log lines, as `messages.control.logs` has them."""
 SORTS: Final = (
     "messages", "mailbox", "restarts", "lag", "cpu", "memory", "frames", "bytes", "asks", "name",
 )  # fmt: skip
@@ -65,6 +69,39 @@ def top(**options: Any) -> None:
     Without --once it runs until Ctrl-C. Exits with 1 when there is no system, or none that answers.
     """
     from ..top import top as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("where", required=False, default="")
+@click.option("-f", "--follow", "follows", is_flag=True, help="Go on with new lines, until Ctrl-C.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="debug",
+    show_default=True,
+    help="The least level to show.",
+)
+@click.option(
+    "-n",
+    "--lines",
+    "lines_max",
+    type=click.IntRange(1, LINES_MAX),
+    default=LINES_DEFAULT,
+    show_default=True,
+    help="How many of the newest lines to show first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print each line as a line of JSON.")
+@cluster_options
+def logs(**options: Any) -> None:
+    """Print the log lines of your running systems, those of dead hosts included.
+
+    WHERE is a path as `callboard tree` shows it (host-1, host-1/reviews, /reviews on any host), or
+    the beginning of an execution's id. Without it, all lines. Exits with 1 when there is no system,
+    or none that answers. What user code prints is in Ray's own logs.
+    """
+    from ..log_lines import logs as perform
 
     perform(**options)
 

@@ -92,7 +92,10 @@ def every_kind() -> list[tuple[Kind, dict[str, Any]]]:
             [0, 1, 1, 0, b"P"], [3, 1, 1, 1, b"Q", [b"x"]], [0, 1, 2, 0, b"R"]]}),
         (Kind.RESUMED, {"by": "me/2", "at": 6.0}),
         (Kind.LOST, {"rows": [[2, 1, "it is gone"], [4, 1, "too"]], "by": "me/2", "at": 6.0}),
-        (Kind.DECIDED, {"index": 5, "decision": "run_again", "by": "x", "at": 6.5}),
+        (
+            Kind.DECIDED,
+            {"index": 5, "decision": "run_again", "by": "x", "at": 6.5, "reason": "checked"},
+        ),
         (Kind.MOVED, moved(done=[[2, 2, 1, 3, 2, 0, b"again"]])),
         (Kind.STEPPED, {"from": "running", "to": "failed", "at": 9.0, "trigger": "attempt_failed",
                         "metadata": {"error": {"code": "ask", "message": "m"}}}),
