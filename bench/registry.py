@@ -9,6 +9,7 @@ A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new pee
 """
 
 from bench import windows, workload
+from bench.hub import expected_hub
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
@@ -47,6 +48,8 @@ AUTOGEN = _module("autogen_core", "autogen-core")
 DUCKDB = _module("duckdb", "duckdb")
 POLARS = _module("polars", "polars")
 PROMETHEUS_CLIENT = _module("prometheus_client", "prometheus-client")
+WEBSOCKETS = _module("websockets", "websockets")
+PICOWS = _module("picows", "picows")
 DDSKETCH = _module("ddsketch", "ddsketch")
 MONARCH = Requirement("module", "monarch", "pip install 'callboard[monarch]'", "torchmonarch")
 ERLC = Requirement("program", "erlc", "install Erlang/OTP (on Debian: erlang-base)")
@@ -278,12 +281,38 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
+HUB_FULL = {"few": 100, "few_events": 4_000, "many": 1_000, "many_events": 400}
+HUB_SMOKE = {"few": 2, "few_events": 40, "many": 4, "many_events": 20}
+
 OBSERVE = Bench(
     name="observe",
     question="What does it cost to record one measurement where it is made?",
     ours=_ours({"calls": 1_000_000, "columns": 200}, {"calls": 1_000, "columns": 2}),
     peers=(_peer("prometheus", PROMETHEUS_CLIENT, {"calls": 1_000_000}, {"calls": 1_000}),),
     expected_check=expected_observe,
+)
+
+HUB = Bench(
+    name="hub",
+    question="How many events a second get to clients in another process, and what do they cost?",
+    ours=_ours(
+        {
+            "few": 100,
+            "few_events": 10_000,
+            "many": 1_000,
+            "many_events": 1_000,
+            "latency_events": 5_000,
+            "agent_events": 5_000,
+            "idle": 1_000,
+            "storm": 2_000,
+        },
+        {**HUB_SMOKE, "latency_events": 20, "agent_events": 0, "idle": 5, "storm": 5},
+    ),
+    peers=(
+        _peer("websockets", WEBSOCKETS, HUB_FULL, HUB_SMOKE),
+        _peer("picows", PICOWS, HUB_FULL, HUB_SMOKE),
+    ),
+    expected_check=expected_hub,
 )
 
 INGEST = Bench(
@@ -538,6 +567,7 @@ BENCHES: tuple[Bench, ...] = (
     WINDOWS,
     OBSERVE,
     INGEST,
+    HUB,
 )
 
 

@@ -7,7 +7,6 @@ from callboard.messages.core.errors import UsageError
 
 from .limits import HubLimits
 from .messages import ChannelKind
-from .outgoing import Outgoing
 from .ports import ChannelSource, Codec
 from .protocol import Join, Leave, Position, Publication
 from .ring import Ring
@@ -115,7 +114,7 @@ class Channel:
             out = subscription.out
             room = out.room - size
             if room < 0 or out.held:
-                out.deliver_pressed(subscription, publication, frame, now_s)
+                out.deliver_late(subscription, publication, frame, now_s)
             else:
                 out.room = room
                 out.parts.append(frame)
@@ -162,11 +161,6 @@ class Channel:
             for other in group.subscriptions.values():
                 if other.wants_joins and other is not subscription:
                     other.out.push(push)
-
-    @property
-    def listeners(self) -> tuple[Outgoing, ...]:
-        """The queues of all subscriptions."""
-        return tuple(member.out for member in self.members.values())
 
     def accounts(self) -> Accounts:
         """What became of all events for all subscriptions, of now and before."""

@@ -219,10 +219,9 @@ class HubCore:
 
     def join(self, connection: Connection, subscription: Subscription) -> None:
         """A client begins to subscribe."""
-        channel = subscription.channel
-        connection.subscriptions[channel.name] = subscription
-        channel.join(subscription)
-        self._idle_since_s.pop(channel.name, None)
+        connection.subscriptions[subscription.channel] = subscription
+        self.channels[subscription.channel].join(subscription)
+        self._idle_since_s.pop(subscription.channel, None)
 
     def unsubscribe(
         self,
@@ -241,7 +240,7 @@ class HubCore:
             connection.out.push(push)
 
     def _leave(self, subscription: Subscription, now_s: float) -> None:
-        channel = subscription.channel
+        channel = self.channels[subscription.channel]  # With members it is not forgotten.
         channel.leave(subscription)
         if not channel.members:
             self._idle_since_s[channel.name] = now_s

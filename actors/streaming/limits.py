@@ -20,7 +20,7 @@ class HubLimits:
     event_bytes_max: int = EVENT_BYTES_MAX
     queue_bytes_max: int = 1 << 20
     """What waits for one connection; more of a journal channel ends it with 3008."""
-    pressed_bytes: int = 1 << 18
+    queue_bytes_soft: int = 1 << 18
     """From here on, newest values replace each other, and the oldest of a tail go."""
     held_bytes_max: int = 1 << 18
     """Newest values and tails that a slow connection keeps besides its queue."""

@@ -152,7 +152,7 @@ class StreamFilter(Contract, name="callboard.streaming.filter"):
 
 
 class RateLimitConfig(Contract, name="callboard.streaming.rate_limit"):
-    """The most events that a subscription gets; the rest is counted, and the client is told."""
+    """The most events that a subscription gets; the rest is counted, and the client is informed."""
 
     per_second: float = Field(gt=0.0)
     burst: int = Field(default=1, ge=1)

@@ -3,7 +3,7 @@
 The queue is a list of bytes, as each codec has encoded them once for all connections. A connection
 that does not read fills it, and what then happens depends on the promise of the channel:
 
-| kind | more than `pressed_bytes` | more than `queue_bytes_max`, or older than `queue_age_max_s` |
+| kind | over `queue_bytes_soft` | over `queue_bytes_max`, or older than `queue_age_max_s` |
 |---|---|---|
 | journal | waits | the connection ends with 3008, and the client resumes |
 | newest | is held, and a newer value of the same key replaces it | as before |
@@ -80,7 +80,7 @@ class Outgoing:
         self._limits: Final = limits
         self._effects: Final = effects
         self.parts: list[bytes] = []
-        self.room = limits.pressed_bytes
+        self.room = limits.queue_bytes_soft
         """The bytes until the queue is pressed; negative beyond that."""
         self.touched: list[Subscription] = []
         """The subscriptions with publications in `parts`."""
@@ -98,7 +98,7 @@ class Outgoing:
     @property
     def size_bytes(self) -> int:
         """The bytes that wait, without those that are held."""
-        return self._limits.pressed_bytes - self.room
+        return self._limits.queue_bytes_soft - self.room
 
     def put(self, part: bytes) -> None:
         """Queue a reply or a push that is no publication."""
@@ -117,7 +117,7 @@ class Outgoing:
         """Queue one publication of a subscription; `Channel.publish` does the same for many."""
         frame = self.codec.push(publication)
         if self.room < len(frame) or self.held:
-            self.deliver_pressed(subscription, publication, frame, now_s)
+            self.deliver_late(subscription, publication, frame, now_s)
         else:
             self._append(subscription, frame, now_s)
         self.signal()
@@ -132,14 +132,14 @@ class Outgoing:
     def touch(self, subscription: Subscription, now_s: float) -> None:
         """The first publication of a subscription has come into `parts`."""
         self.touched.append(subscription)
-        if subscription.channel.kind is ChannelKind.JOURNAL and self.journal_since_s is None:
+        if subscription.kind is ChannelKind.JOURNAL and self.journal_since_s is None:
             self.journal_since_s = now_s
 
-    def deliver_pressed(
+    def deliver_late(
         self, subscription: Subscription, publication: Publication, frame: bytes, now_s: float
     ) -> None:
         """The queue is pressed: do what the kind of the channel says."""
-        if subscription.channel.kind is ChannelKind.JOURNAL:
+        if subscription.kind is ChannelKind.JOURNAL:
             self._append(subscription, frame, now_s)
             if self.size_bytes > self._limits.queue_bytes_max:
                 self.end(TOO_SLOW)
@@ -147,7 +147,7 @@ class Outgoing:
             self._hold(subscription, publication, len(frame))
 
     def _hold(self, subscription: Subscription, publication: Publication, size: int) -> None:
-        is_value = publication.key or subscription.channel.kind is ChannelKind.NEWEST
+        is_value = publication.key or subscription.kind is ChannelKind.NEWEST
         place = (publication.channel, publication.key if is_value else publication.offset)
         entry = Held(subscription, publication, size)
         before = self.held.pop(place, None)
@@ -183,7 +183,7 @@ class Outgoing:
             if self.size_bytes <= bytes_max:
                 self._sending = []
                 self._sending_since_s = None
-                self.room = self._limits.pressed_bytes
+                self.room = self._limits.queue_bytes_soft
                 return self.codec.join(sending)
         at = end = self._sending_at
         size = 0
@@ -214,7 +214,7 @@ class Outgoing:
             self.inform(subscription)
         self._refill_plain()
         size = 0
-        while self.held and size < self._limits.pressed_bytes:
+        while self.held and size < self._limits.queue_bytes_soft:
             _, entry = self.held.popitem(last=False)
             self._held_bytes -= entry.size_bytes
             publication = entry.publication

@@ -18,7 +18,7 @@ from .channel import Channel
 from .core import Connection, HubCore, ttl_s
 from .filters import compiled
 from .messages import ChannelKind, RateLimitConfig
-from .protocol import Client, ErrorCode, Failed, Publication, Subscribe, Subscribed
+from .protocol import Client, ErrorCode, Failed, Position, Publication, Subscribe, Subscribed
 from .rates import Bucket
 from .subscription import State, Subscription
 
@@ -59,7 +59,8 @@ def begin(
     rate = command.rate_limit
     bucket = None if rate is None else _bucket(rate, now_s)
     subscription = Subscription(
-        channel,
+        channel.name,
+        channel.kind,
         connection.out,
         Client(connection.principal.subject, connection.client),
         test=test,
@@ -75,9 +76,10 @@ def _bucket(rate: RateLimitConfig, now_s: float) -> Bucket:
     return Bucket(rate.per_second, rate.burst, now_s)
 
 
-def fresh(subscription: Subscription, wall_s: float, *, is_gap: bool = False) -> Subscribed:
+def fresh(
+    channel: Channel, subscription: Subscription, wall_s: float, *, is_gap: bool = False
+) -> Subscribed:
     """The reply to a subscription that begins at the newest position; it is live from here on."""
-    channel = subscription.channel
     channel.go_live(subscription)
     return Subscribed(
         recoverable=True,
@@ -89,12 +91,12 @@ def fresh(subscription: Subscription, wall_s: float, *, is_gap: bool = False) ->
     )
 
 
-def lacks(subscription: Subscription, command: Subscribe, position: int | None) -> bool | None:
+def lacks(channel: Channel, command: Subscribe, position: int | None) -> bool | None:
     """Whether the position to resume from cannot be: True for never, None if the log must say.
 
     `position` is how far the source of a journal channel has read its log.
     """
-    channel, wanted = subscription.channel, command.recover
+    wanted = command.recover
     assert wanted is not None
     is_journal = channel.kind is ChannelKind.JOURNAL
     if wanted.epoch != channel.epoch and not (is_journal and wanted.offset == 0):
@@ -132,6 +134,7 @@ def _passing(
 
 
 def resumed(
+    channel: Channel,
     subscription: Subscription,
     command: Subscribe,
     publications: tuple[Publication, ...],
@@ -139,11 +142,10 @@ def resumed(
 ) -> Subscribed:
     """The reply to a client that has resumed: its own offset, and what followed."""
     assert command.recover is not None
-    channel = subscription.channel
     return Subscribed(
         recoverable=True,
         positioned=True,
-        position=type(channel.position)(command.recover.offset, channel.epoch),
+        position=Position(command.recover.offset, channel.epoch),
         was_recovering=True,
         recovered=True,
         publications=publications,
@@ -159,11 +161,10 @@ def push_replay(
         subscription.out.deliver(subscription, publication, now_s)
 
 
-def go_on(subscription: Subscription, seen: int) -> Sequence[Publication]:
+def go_on(channel: Channel, subscription: Subscription, seen: int) -> Sequence[Publication]:
     """The step to live: the rest of the ring, which the client gets before anything else."""
     assert subscription.state is State.JOINING, subscription.state
-    ring = subscription.channel.ring
-    if seen > ring.top:
+    if seen > channel.ring.top:
         subscription.catch_up_to(seen)
-    subscription.channel.go_live(subscription)
-    return ring.after(seen)
+    channel.go_live(subscription)
+    return channel.ring.after(seen)

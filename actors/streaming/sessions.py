@@ -3,15 +3,15 @@
 import asyncio
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import Final, assert_never
 
 from callboard.messages.control.principals import Principal
-from callboard.messages.core.errors import CallboardError
+from callboard.messages.core.errors import CallboardError, UsageError
 
-from . import resuming
 from .channel import Channel, name_problem
 from .core import Connection, ttl_s
 from .history import history_of
+from .joining import Joining, SessionHost
 from .ports import FRAME_BYTES_MAX, Closing, Refused
 from .protocol import (
     Command,
@@ -25,7 +25,6 @@ from .protocol import (
     PresenceQuery,
     PresenceStats,
     PresenceStatsQuery,
-    Publication,
     PublishCommand,
     Refresh,
     Refreshed,
@@ -38,10 +37,6 @@ from .protocol import (
     Unsubscribe,
     Unsubscribed,
 )
-from .subscription import State, Subscription
-
-if TYPE_CHECKING:
-    from .hub import Hub
 
 __all__ = ["OpenSession"]
 
@@ -49,7 +44,6 @@ UNAVAILABLE: Final = Failed(ErrorCode.INTERNAL, "the hub cannot answer now", tem
 TIMED_OUT: Final = Failed(ErrorCode.INTERNAL, "the answer takes too long", temporary=True)
 NOT_SUBSCRIBED: Final = Failed(ErrorCode.BAD_REQUEST, "the client is not subscribed")
 DENIED: Final = Failed(ErrorCode.PERMISSION_DENIED, "the token does not cover this")
-ENDED: Final = Failed(ErrorCode.INTERNAL, "the subscription has ended", temporary=True)
 LOST_RIGHT: Final = 2100
 """The code of a subscription that the client has no right to any more; final."""
 
@@ -59,7 +53,7 @@ class OpenSession:
 
     def __init__(
         self,
-        hub: "Hub",
+        hub: SessionHost,
         connection: Connection,
         on_ready: Callable[[], None] | None,
         principal: Principal | None,
@@ -70,8 +64,7 @@ class OpenSession:
         self._known: Final = principal
         """Whose token the server has checked."""
         self._waiter: asyncio.Future[None] | None = None
-        self._has_room: Final = asyncio.Event()
-        self._tasks: Final[dict[str, asyncio.Task[None]]] = {}
+        self._joining: Final = Joining(hub, connection, self._reply)
         self._is_refused = False
 
     @property
@@ -109,8 +102,8 @@ class OpenSession:
         if out.closing is not None:
             return None
         frame = out.take(bytes_max)
-        if self._tasks and out.room > 0:
-            self._has_room.set()
+        if self._joining.tasks and out.room > 0:
+            self._joining.has_room.set()
         return frame
 
     def wake(self) -> None:
@@ -122,7 +115,7 @@ class OpenSession:
 
     def ended(self) -> None:
         """The connection has ended: end what still reads for it; the hub calls this."""
-        for task in self._tasks.values():
+        for task in self._joining.tasks.values():
             task.cancel()
 
     def end(self) -> None:
@@ -157,13 +150,15 @@ class OpenSession:
             return
         try:
             if isinstance(command, Subscribe):
-                await self._subscribe(number, command)
+                await self._joining.subscribe(number, command)
             else:
                 await self._answer(number, command)
         except TimeoutError:
             self._reply(number, command, TIMED_OUT)
         except Refused as error:
             self._reply(number, command, _failed(error))
+        except UsageError as error:
+            self._reply(number, command, Failed(ErrorCode.BAD_REQUEST, error.message))
         except CallboardError:
             self._reply(number, command, UNAVAILABLE)
         self._hub.perform()
@@ -183,7 +178,7 @@ class OpenSession:
                 self.refuse(Disconnect.NOT_AVAILABLE, "the hub takes no messages")
                 return
             case Unsubscribe():
-                self._stop_reading(command.channel)
+                self._joining.stop(command.channel)
                 hub.core.unsubscribe(self._connection, command.channel, hub.now())
                 reply: Reply | None = Unsubscribed(command.channel)
             case PublishCommand():
@@ -244,7 +239,7 @@ class OpenSession:
         self._connection.principal = principal
         for name in tuple(self._connection.subscriptions):
             if not principal.may_subscribe(name):
-                self._stop_reading(name)
+                self._joining.stop(name)
                 push = Unsubscribed(name, LOST_RIGHT, "the token does not cover the channel")
                 self._hub.core.unsubscribe(self._connection, name, self._hub.now(), push)
         return Refreshed(ttl_s(principal.expires_at, self._hub.wall()))
@@ -306,115 +301,6 @@ class OpenSession:
         if not self._someone.may_subscribe(name):
             return DENIED
         return self._hub.core.channels.get(name)
-
-    # --- subscribing ---------------------------------------------------------------------------
-
-    async def _subscribe(self, number: int, command: Subscribe) -> None:
-        hub, connection = self._hub, self._connection
-        problem = name_problem(command.channel, hub.core.limits)
-        if problem:
-            self._reply(number, command, Failed(ErrorCode.BAD_REQUEST, problem))
-            return
-        refused = resuming.refusal(connection, command, hub.core)
-        if refused is not None:
-            self._reply(number, command, refused)
-            return
-        expires_at = 0.0
-        if command.token:
-            expires_at = await self._subscription_end(command.token, command.channel)
-        channel = hub.channel_for(command.channel)
-        if isinstance(channel, Failed):
-            self._reply(number, command, channel)
-            return
-        if not connection.is_open:
-            return
-        found = resuming.begin(
-            hub.core, connection, command, channel, hub.now(), expires_at=expires_at
-        )
-        if isinstance(found, Failed):
-            self._reply(number, command, found)
-            return
-        try:
-            await hub.open_channel(channel)
-            await self._answer_subscribe(number, command, found)
-        except BaseException:
-            hub.core.unsubscribe(connection, command.channel, hub.now())
-            raise
-
-    async def _answer_subscribe(
-        self, number: int, command: Subscribe, subscription: Subscription
-    ) -> None:
-        hub, channel = self._hub, subscription.channel
-        if self._has_ended(subscription):
-            self._reply(number, command, ENDED)
-            return
-        if command.recover is None:
-            self._reply(number, command, resuming.fresh(subscription, hub.wall()))
-            return
-        position, seen = hub.position_of(channel), command.recover.offset
-        is_gap = resuming.lacks(subscription, command, position)
-        publications: tuple[Publication, ...] = ()
-        if is_gap is None:
-            page = await hub.read(channel, seen)
-            if self._has_ended(subscription):
-                self._reply(number, command, ENDED)
-                return
-            is_gap = page is None
-            if page is not None:
-                publications = resuming.replay(subscription, page.publications)
-                seen = page.seen
-        if is_gap and command.refuses_gap:
-            hub.core.unsubscribe(self._connection, channel.name, hub.now())
-            self._reply(number, command, resuming.GAP)
-        elif is_gap:
-            self._reply(number, command, resuming.fresh(subscription, hub.wall(), is_gap=True))
-        elif seen >= channel.ring.start:
-            rest = resuming.replay(subscription, resuming.go_on(subscription, seen))
-            all_of_it = (*publications, *rest)
-            reply = resuming.resumed(subscription, command, all_of_it, hub.wall())
-            self._reply(number, command, reply)
-        else:
-            reply = resuming.resumed(subscription, command, publications, hub.wall())
-            self._reply(number, command, reply)
-            self._tasks[channel.name] = asyncio.ensure_future(self._catch_up(subscription, seen))
-
-    def _has_ended(self, subscription: Subscription) -> bool:
-        return subscription.state is State.ENDED or not self._connection.is_open
-
-    async def _catch_up(self, subscription: Subscription, seen: int) -> None:
-        """Push what followed, page by page, as fast as the client reads; then go live."""
-        hub, channel = self._hub, subscription.channel
-        try:
-            while not self._has_ended(subscription):
-                if seen >= channel.ring.start:
-                    rest = resuming.go_on(subscription, seen)
-                    resuming.push_replay(subscription, rest, hub.now())
-                    break
-                page = await hub.read(channel, seen)
-                if page is None or self._has_ended(subscription):
-                    break
-                resuming.push_replay(subscription, page.publications, hub.now())
-                seen = page.seen
-                hub.perform()
-                await self._room()
-        except (CallboardError, TimeoutError):
-            pass  # The log does not answer: the client resumes from what it has.
-        finally:
-            if self._tasks.get(channel.name) is asyncio.current_task():
-                del self._tasks[channel.name]
-            if subscription.state is State.JOINING:
-                hub.resubscribe(self._connection, channel.name)
-            hub.perform()
-
-    async def _room(self) -> None:
-        while self._connection.out.room <= 0 and self._connection.is_open:
-            self._has_room.clear()
-            await self._has_room.wait()
-
-    def _stop_reading(self, channel: str) -> None:
-        task = self._tasks.pop(channel, None)
-        if task is not None:
-            task.cancel()
 
 
 def _is_json(data: bytes) -> bool:

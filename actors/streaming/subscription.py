@@ -11,17 +11,16 @@ Invariant, at every moment: `offered` is the sum of `sent`, `waiting`, `held`, `
 """
 
 import enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Sized
+from typing import Final, NamedTuple, Protocol
 
 from .filters import Test
-from .protocol import Client, Dropped, Publication
+from .messages import ChannelKind
+from .ports import Codec
+from .protocol import Client, Dropped, Publication, Push
 from .rates import Bucket
 
-if TYPE_CHECKING:
-    from .channel import Channel
-    from .outgoing import Outgoing
-
-__all__ = ["CLOSED", "RATE", "SLOW", "Accounts", "State", "Subscription"]
+__all__ = ["CLOSED", "RATE", "SLOW", "Accounts", "Queue", "State", "Subscription"]
 
 SLOW: Final = "slow"
 """The connection had no room."""
@@ -64,6 +63,43 @@ class Accounts(NamedTuple):
         return Accounts(*(one + two for one, two in zip(self, other, strict=True)))
 
 
+class Queue(Protocol):
+    """The queue of a subscription's connection; see `Outgoing`."""
+
+    room: int
+    is_signalled: bool
+    parts: list[bytes]
+
+    @property
+    def client(self) -> str:
+        """The id of the client."""
+
+    @property
+    def codec(self) -> Codec:
+        """The codec of the connection."""
+
+    @property
+    def held(self) -> Sized:
+        """What is held until the queue has room."""
+
+    def touch(self, subscription: "Subscription", now_s: float) -> None:
+        """The first publication of a subscription has come into `parts`."""
+
+    def deliver(self, subscription: "Subscription", publication: Publication, now_s: float) -> None:
+        """Queue one publication."""
+
+    def deliver_late(
+        self, subscription: "Subscription", publication: Publication, frame: bytes, now_s: float
+    ) -> None:
+        """Queue one publication although the queue is pressed."""
+
+    def push(self, push: Push) -> None:
+        """Queue a push that is no publication."""
+
+    def signal(self) -> None:
+        """Have the writer woken."""
+
+
 class Subscription:
     """The state of one subscription."""
 
@@ -78,6 +114,7 @@ class Subscription:
         "filtered",
         "held",
         "is_conditional",
+        "kind",
         "left_out",
         "offered",
         "out",
@@ -90,8 +127,9 @@ class Subscription:
 
     def __init__(
         self,
-        channel: "Channel",
-        out: "Outgoing",
+        channel: str,
+        kind: ChannelKind,
+        out: Queue,
         client: Client,
         *,
         test: Test | None = None,
@@ -100,6 +138,7 @@ class Subscription:
         expires_at: float = 0.0,
     ) -> None:
         self.channel: Final = channel
+        self.kind: Final = kind
         self.out: Final = out
         self.client: Final = client
         self.test: Final = test
@@ -141,7 +180,7 @@ class Subscription:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         before = self.left_out.get(reason)
         if before is None:
-            self.left_out[reason] = Dropped(self.channel.name, 1, reason, offset, offset)
+            self.left_out[reason] = Dropped(self.channel, 1, reason, offset, offset)
         else:
             self.left_out[reason] = Dropped(
                 before.channel, before.count + 1, reason, before.first, offset

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from callboard.actors.executions.history.events import PREFIX
@@ -52,19 +52,14 @@ class ExecutionIndex:
         found = heapq.nlargest(limit, rows, key=lambda row: (row.submitted_at, row.id))
         return [row.id for row in found]
 
-    def page(
-        self,
-        request: QueryExecutions,
-        runs: Callable[[str], bool],
-        done: Callable[[str], int | None],
-    ) -> ExecutionsPage:
+    def page(self, request: QueryExecutions, running: Mapping[str, int]) -> ExecutionsPage:
         """The page that is asked for.
 
-        `runs` says whether a process runs an execution, `done` how many of its sub-tasks are done.
+        `running` has the executions that a process runs, and how many of their sub-tasks are done.
         """
 
         def status(row: ExecutionSummary) -> str:
-            return str(row.status) if row.is_over or runs(row.id) else INTERRUPTED
+            return str(row.status) if row.is_over or row.id in running else INTERRUPTED
 
         def passes(row: ExecutionSummary) -> bool:
             return (
@@ -83,7 +78,7 @@ class ExecutionIndex:
             is_ascending=request.is_ascending,
         )
         return ExecutionsPage(
-            items=tuple(_item(row, status(row), done(row.id)) for row in found),
+            items=tuple(_item(row, status(row), running.get(row.id)) for row in found),
             next=following,
             counts=dict(Counter(map(status, rows))),
             left_off=self.left_off,

@@ -18,6 +18,7 @@ from callboard.actors.executions.history.events import stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.reading import read_history
 from callboard.actors.executions.history.rows import ROW_KINDS
+from callboard.actors.journal.identity import identity_of
 from callboard.actors.journal.journal import Journal
 from callboard.messages.control.approvals import Approval
 from callboard.messages.core.contract import Contract, Request
@@ -85,6 +86,7 @@ class JournalQueries:
         self._indexed = 0
         """The position up to which the index has the log."""
         self._indexing: Final = asyncio.Lock()
+        self._epoch = ""
         self._kept: Final[OrderedDict[str, _Kept]] = OrderedDict()
         self._in_doubt: dict[str, tuple[tuple[int, bool], Sequence[Approval]]] = {}
         """By execution: its version, whether nobody runs it, and its steps in doubt then."""
@@ -130,9 +132,7 @@ class JournalQueries:
                 execution_id: _progress_of(handle).done
                 for execution_id, handle in self._executions.all_running().items()
             }
-            return await journal.call(
-                lambda: self._index.page(request, running.__contains__, running.get)
-            )
+            return await journal.call(self._index.page, request, running)
 
     async def _view(self, request: QueryExecution) -> ExecutionView:
         handle = self._executions.running(request.execution_id)
@@ -213,9 +213,14 @@ class JournalQueries:
         return JournalPage(
             items=tuple(items),
             has_more=len(items) < len(found) or len(found) == request.limit,
-            journal=journal.store.name,
+            epoch=await self._identity(journal),
             owner=journal.owner,
         )
+
+    async def _identity(self, journal: Journal) -> str:
+        if not self._epoch:
+            self._epoch = await identity_of(journal.read)
+        return self._epoch
 
     async def _streams(self, request: ReadStreams) -> StreamsPage:
         names = await self._journal.call(

@@ -408,8 +408,8 @@ class JournalPage(Contract, name="callboard.admin.journal_page"):
     items: tuple[JournalEvent, ...] = ()
     has_more: bool = False
     """Whether there may be events after these; a page also ends where its bytes are many."""
-    journal: str = ""
-    """The store, for people."""
+    epoch: str = ""
+    """The identity of the journal, in which its positions count; streams use the same one."""
     owner: str = ""
     """The process that writes it."""
 

@@ -1,1 +1,3 @@
 """What feeds the hub's channels: the journal, the control plane, metrics, alerts and logs."""
+
+__all__: list[str] = []

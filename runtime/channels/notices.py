@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Final, Protocol
 
-from callboard.actors.alerts.messages import AlertChanged, FollowAlerts, QueryAlerts
+from callboard.actors.alerts.messages import AlertChanged, AlertView, FollowAlerts, QueryAlerts
 from callboard.actors.kernel.actor import Actor, OnError, Overflow, handler
 from callboard.actors.kernel.props import props
 from callboard.actors.kernel.spawnable import Spawnable
@@ -22,7 +22,6 @@ from callboard.actors.streaming.messages import ChannelKind
 from callboard.actors.streaming.ports import Feed
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.spawning import SubscribeAllDeadLetters
-from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Ref
 
@@ -34,6 +33,7 @@ __all__ = ["ALERTS", "LETTERS", "AlertsSource", "LettersSource", "Spawns"]
 ALERTS: Final = "alerts"
 LETTERS: Final = "letters"
 ASK_AGAIN_S: Final = 10.0
+RETRY_S: Final = 1.0
 ALERTS_SHOWN_MAX: Final = 500
 RECENT_MAX: Final = 200
 
@@ -69,15 +69,17 @@ class Listener(Actor):
 
 
 async def listen(
-    spawns: Spawns, take: Callable[[Any], None], follow: Callable[[Ref[Any]], Awaitable[Contract]]
+    spawns: Spawns, take: Callable[[Any], None], follow: Callable[[Ref[Any]], Awaitable[None]]
 ) -> None:
     """Give notices to `take` until cancelled; `follow` asks for them, for an actor."""
     listener = await spawns.spawn(props(Listener, take))
     try:
         while True:
+            wait_s = RETRY_S
             with contextlib.suppress(CallboardError, TimeoutError):
                 await follow(listener)
-            await asyncio.sleep(ASK_AGAIN_S)
+                wait_s = ASK_AGAIN_S
+            await asyncio.sleep(wait_s)
     finally:
         with contextlib.suppress(CallboardError):
             await spawns.stop_child(listener)
@@ -98,6 +100,7 @@ class AlertsSource(LiveSource):
         self._alerts: dict[str, dict[str, Any]] = {}
         self._recent: Final[deque[AlertChanged]] = deque(maxlen=RECENT_MAX)
         """The last notices, which may be newer than an answer that comes after them."""
+        self._feed: Feed | None = None
 
     def kind_of(self, channel: str) -> ChannelKind | None:
         """See `ChannelSource`."""
@@ -107,40 +110,53 @@ class AlertsSource(LiveSource):
         """See `ChannelSource`."""
 
         def take(notice: AlertChanged) -> None:
-            self._note(notice)
-            alert = notice.alert
-            publication = publication_of(
-                ALERTS,
-                "alert.changed",
-                {"id": alert.id, **notice.model_dump(mode="json")},
-                event_id=uuid.uuid4().hex,
-                timestamp=notice.at,
-                source=f"alerts/{alert.group}/{alert.name}",
-                tags={"alert": alert.name, "state": notice.state, "severity": alert.severity},
-                key=alert.id,
-            )
-            feed.publish(ALERTS, publication)
+            self._recent.append(notice)
+            self._note(feed, notice.alert, notice.state, notice.at, notice.before)
 
-        await listen(self._spawns, take, lambda ref: self._ask(FollowAlerts(follower=ref)))
+        async def follow(listener: Ref[Any]) -> None:
+            await self._ask(FollowAlerts(follower=listener))
+            await self._read(feed)  # What has changed before this was not notified.
 
-    def _note(self, notice: AlertChanged) -> None:
-        self._recent.append(notice)
-        self._apply(notice)
+        self._feed = feed
+        await listen(self._spawns, take, follow)
 
-    def _apply(self, notice: AlertChanged) -> None:
-        if notice.state:
-            self._alerts[notice.alert.id] = notice.alert.model_dump(mode="json")
+    def _note(self, feed: Feed, alert: AlertView, state: str, at: float, before: str = "") -> None:
+        plain = alert.model_dump(mode="json")
+        if state:
+            self._alerts[alert.id] = plain
         else:
-            self._alerts.pop(notice.alert.id, None)
+            self._alerts.pop(alert.id, None)
+        publication = publication_of(
+            ALERTS,
+            "alert.changed",
+            {"id": alert.id, "at": at, "before": before, "state": state, "alert": plain},
+            event_id=uuid.uuid4().hex,
+            timestamp=at,
+            source=f"alerts/{alert.group}/{alert.name}",
+            tags={"alert": alert.name, "state": state, "severity": alert.severity},
+            key=alert.id,
+        )
+        feed.publish(ALERTS, publication)
+
+    async def _read(self, feed: Feed) -> None:
+        """Ask for all alerts, and publish those that are not as they were known."""
+        view = await self._ask(QueryAlerts())
+        newer = {notice.alert.id for notice in self._recent if notice.at > view.at}
+        states = {alert.id: alert.state for alert in view.alerts}
+        for alert in view.alerts:
+            known = self._alerts.get(alert.id, {}).get("state", "")
+            if alert.id not in newer and known != alert.state:
+                self._note(feed, alert, alert.state, view.at, known)
+        unseen = frozenset() if view.left_off else self._alerts.keys() - states.keys() - newer
+        for gone in unseen:
+            alert = AlertView.model_validate(self._alerts[gone])
+            self._note(feed, alert, "", view.at, alert.state)
 
     async def open(self, channel: str) -> None:
         """See `ChannelSource`. Without an alert manager there are no alerts."""
-        with contextlib.suppress(CallboardError, TimeoutError):
-            view = await self._ask(QueryAlerts())
-            self._alerts = {alert.id: alert.model_dump(mode="json") for alert in view.alerts}
-            for notice in self._recent:
-                if notice.at > view.at:
-                    self._apply(notice)
+        if self._feed is not None:
+            with contextlib.suppress(CallboardError, TimeoutError):
+                await self._read(self._feed)
 
     def snapshot(self, channel: str) -> bytes:
         """See `ChannelSource`."""
@@ -180,7 +196,7 @@ class LettersSource(LiveSource):
             )
             feed.publish(LETTERS, publication)
 
-        def follow(ref: Ref[Any]) -> Awaitable[Contract]:
-            return self._ask(SubscribeAllDeadLetters(subscriber=ref))
+        async def follow(listener: Ref[Any]) -> None:
+            await self._ask(SubscribeAllDeadLetters(subscriber=listener))
 
         await listen(self._spawns, take, follow)

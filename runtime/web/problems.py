@@ -47,7 +47,15 @@ from callboard.messages.core.errors import (
 
 from ..admin.errors import AccessDenied, NotServed, StaleVersion, UnknownExecution, UnknownJob
 
-__all__ = ["MEDIA_TYPE", "install_problems", "problem", "problem_of", "refusal", "send_problem"]
+__all__ = [
+    "MEDIA_TYPE",
+    "OPAQUE",
+    "install_problems",
+    "problem",
+    "problem_of",
+    "refusal",
+    "send_problem",
+]
 
 LOGGER: Final = logging.getLogger("callboard.web")
 MEDIA_TYPE: Final = "application/problem+json"
@@ -92,8 +100,8 @@ CODES: Final[Mapping[int, tuple[int, str]]] = {
     ErrorCode.NOT_AVAILABLE: (503, "not_available"),
 }
 """The status, and the code for programs, of the hub's own codes."""
-OPAQUE: Final = (InternalError, HandlerFailed)
-"""Errors whose text comes from a traceback: it is logged, and not sent."""
+OPAQUE: Final = (InternalError, HandlerFailed, StoreFailed)
+"""Errors whose text comes from a traceback or names files: it is logged, and not sent."""
 ERRORS_MAX: Final = 100
 
 

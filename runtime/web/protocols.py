@@ -35,7 +35,7 @@ BINARY: Final = 0x82
 """The first byte of an unbroken frame."""
 CLOSE_REPLY_S: Final = 2.0
 """How long a peer that has taken everything may wait with its close."""
-CLOSED_NORMALLY: Final = 1005
+FLUSH_BYTES: Final = 1 << 16
 TOO_MANY_FRAMES: Final = 3013
 REASON_BYTES_MAX: Final = 123
 
@@ -160,6 +160,8 @@ class StreamConnection(WebSocketsSansIOProtocol):
         self.conn.debug = False
         self.on_unblocked: Callable[[], None] = _nothing
         """Called when the peer has taken what waited, so that `write` may go on."""
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._stall: _Stall | None = None
         self._controls = 0
         self._counted_at = 0.0
@@ -183,9 +185,7 @@ class StreamConnection(WebSocketsSansIOProtocol):
         return not self.writable.is_set()
 
     def write(self, message: bytes, *, is_text: bool) -> None:
-        """Send one message, which the peer reads as text or as bytes."""
-        if self.close_sent or self.disconnected:
-            return
+        """Send one message, which the peer reads as text or as bytes; `flush` sends it."""
         first, size = TEXT if is_text else BINARY, len(message)
         if size <= SHORT_MAX:
             head = bytes((first, size))
@@ -193,7 +193,16 @@ class StreamConnection(WebSocketsSansIOProtocol):
             head = bytes((first, SHORT_MAX + 1)) + size.to_bytes(2, "big")
         else:
             head = bytes((first, SHORT_MAX + 2)) + size.to_bytes(8, "big")
-        self.transport.write(head + message)
+        self._unsent += head, message
+        self._unsent_bytes += size
+        if self._unsent_bytes > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Give what was written to the kernel, in one call: a call costs more than its bytes."""
+        unsent, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        if unsent and not self.close_sent and not self.disconnected:
+            self.transport.write(b"".join(unsent))
 
     def keep_alive(self, every_s: float) -> None:
         """Send pings of WebSocket's own, for clients that know no others."""
@@ -205,6 +214,7 @@ class StreamConnection(WebSocketsSansIOProtocol):
         """Close with a code and a reason, after all that was written."""
         if self.close_sent or self.disconnected or self.transport.is_closing():
             return
+        self.flush()
         self.stop_keepalive()
         self.conn.send_close(code, _cut(reason))
         self.transport.write(b"".join(self.conn.data_to_send()))

@@ -8,6 +8,7 @@ await server.stop()
 
 import asyncio
 import contextlib
+import importlib
 import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
@@ -62,11 +63,8 @@ class WebServer:
         self._serving: asyncio.Task[None] | None = None
 
     def _new_app(self, routers: Sequence[APIRouter], page: Path | None) -> FastAPI:
-        import callboard
-
-        app = FastAPI(
-            title="Callboard", version=callboard.__version__, docs_url=None, redoc_url=None
-        )
+        version = str(importlib.import_module("callboard").__version__)
+        app = FastAPI(title="Callboard", version=version, docs_url=None, redoc_url=None)
         install_problems(app)
         app.add_api_route("/healthz", self._healthz, tags=["health"], summary="Whether it serves")
         app.add_api_route("/readyz", self._readyz, tags=["health"], summary="Whether its hub does")

@@ -39,6 +39,8 @@ class WebLimits:
     """The largest message of such a socket: a token has under 2 KB."""
     unknown_s: float = 5.0
     """For how long a socket may be unknown."""
+    joined_bytes_max: int = 65_536
+    """What waits for a client leaves in messages of up to this size; 1 is an event a message."""
     control_frames_per_s: int = 200
     """Pings, pongs and parts of messages of one connection; browsers send none by themselves."""
     stop_s: float = 2.0

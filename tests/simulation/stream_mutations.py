@@ -19,8 +19,8 @@ Right = Callable[..., Any]
 
 
 def _rest_of_the_ring_forgotten(right: Right) -> Right:
-    def go_on(subscription: Subscription, seen: int) -> Any:
-        right(subscription, seen)
+    def go_on(*rest: Any) -> Any:
+        right(*rest)
         return ()
 
     return go_on
@@ -35,7 +35,7 @@ def _ahead_not_skipped(_right: Right) -> Right:
 
 def _journal_conflated(right: Right) -> Right:
     def deliver(out: Outgoing, subscription: Subscription, *rest: Any) -> None:
-        if subscription.channel.kind is ChannelKind.JOURNAL:
+        if subscription.kind is ChannelKind.JOURNAL:
             out._hold(subscription, rest[0], len(rest[1]))
         else:
             right(out, subscription, *rest)
@@ -100,7 +100,7 @@ STREAMS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "journal_conflated": Mutation(
             "a slow client's events of the journal are dropped",
-            Outgoing, "deliver_pressed", _journal_conflated, "streams",
+            Outgoing, "deliver_late", _journal_conflated, "streams",
         ),
         "loss_not_counted": Mutation(
             "what waited for a connection that ended has no fate",

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.props import props
 from callboard.actors.streaming.actor import HubParts, StreamHub
@@ -34,6 +35,7 @@ from callboard.actors.streaming.protocol import (
 )
 from callboard.messages.control.principals import LOCAL, Principal
 from callboard.messages.control.spec import Restart
+from callboard.messages.core.contract import Contract
 from callboard.messages.storage.errors import StoreUnavailable
 
 from .message_log import current_message_log
@@ -48,12 +50,13 @@ GAUGES: Final = "gauges"
 CHANNELS: Final = (EVENTS, NEWS, GAUGES)
 CLIENTS: Final = 5
 WRITERS: Final = 8
+WRITE_S: Final = 0.1
 SILENT_S: Final = 1.2
 SETTLED_S: Final = 30.0
 FAULTS: Final = ("crash", "crash", "crash", "hang", "slow", "cut", "storm")
 LIMITS: Final = HubLimits(
     queue_bytes_max=700,
-    pressed_bytes=250,
+    queue_bytes_soft=250,
     held_bytes_max=200,
     queue_age_max_s=0.6,
     ping_s=0.5,
@@ -337,6 +340,32 @@ class SimulatedClient:
         self._checker.run.complain(invariant, seen)
 
 
+class Write(Contract, name="streams.write"):
+    """Publish some events."""
+
+
+class Writer(Actor):
+    """Publishes on one of the hosts, as long as others write to the journal."""
+
+    async def started(self, ctx: Context) -> None:
+        """Begin."""
+        ctx.send_every(WRITE_S, Write())
+
+    @handler
+    async def write(self, message: Write, ctx: Context) -> None:
+        """Publish."""
+        log = current_message_log()
+        if log.checker.writers:
+            for _ in range(int(log.random() * 4)):
+                ctx.publish(NEWS, _event())
+            for _ in range(int(log.random() * 6)):
+                ctx.publish(GAUGES, _event(), key=f"k{int(log.random() * 3)}")
+
+
+def _event() -> StreamEvent:
+    return StreamEvent(event_id="e", event_type="t", timestamp=0.0, source="s", payload="p" * 20)
+
+
 async def streams(run: Run) -> None:
     """Hubs and clients while hosts die, and links are bad."""
     async with open_fixture(run) as fixture:
@@ -345,6 +374,7 @@ async def streams(run: Run) -> None:
             await fixture.system.spawn(
                 props(StreamHub, make_parts), host=slot, offer=True, restart=Restart.PERMANENT
             )
+        await fixture.system.spawn(Writer, host=3, restart=Restart.PERMANENT)
         clients = [SimulatedClient(checker) for _ in range(CLIENTS)]
         await run_under_faults(
             fixture,
@@ -370,13 +400,6 @@ async def _write(fixture: ScenarioFixture, checker: HubChecker) -> None:
     for _ in range(6):
         await fixture.later(BUSY_S / 3)
         checker.head += 1 + int(fixture.draw() * 5)
-        for channel, count in ((NEWS, 4), (GAUGES, 6)):
-            for _ in range(int(fixture.draw() * count)):
-                event = StreamEvent(
-                    event_id="e", event_type="t", timestamp=0.0, source="s", payload="p" * 20
-                )
-                key = "" if channel == NEWS else f"k{int(fixture.draw() * 3)}"
-                fixture.system.publish(channel, event, key=key)
     checker.writers -= 1
 
 

@@ -9,7 +9,7 @@ from .scenarios import SCENARIOS
 
 SOAK_SEEDS = 10_000
 SOAK_S = 300.0
-SEEDS = {"detached": 60, "aggregators": 20}
+SEEDS = {"detached": 60, "aggregators": 20, "streams": 20}
 SEEDS_OTHERWISE = 30
 
 

@@ -312,7 +312,7 @@ class Link:
             before = core.duplicates
             for ready, its_references in core.receive(header.sequence, (frame, references)):
                 self.receiver.accept(ready, its_references)
-            self._owe_ack()
+            self.owe_ack()
             if (
                 core.duplicates != before
                 or self._bytes_not_acknowledged > ACK_BYTES
@@ -325,7 +325,8 @@ class Link:
 
     # --- acknowledgement and loss ---------------------------------------------------------
 
-    def _owe_ack(self) -> None:
+    def owe_ack(self) -> None:
+        """Tell the peer soon what has come, and what it may send."""
         if not self._ack_owed:
             self._ack_owed = True
             self._arm(ACK_DELAY_S)
@@ -363,7 +364,7 @@ class Link:
         except HostLost as error:
             self.mark_lost(epoch, error)
         except TransportBroken:
-            self._owe_ack()
+            self.owe_ack()
         else:
             if epoch == self.epoch and answer:
                 self.host.receive(answer, references)

@@ -269,6 +269,14 @@ class Outbox:
             self._writer.add(kind, target, correlation, -1, body)
             self._seal_or_flush(self._writer)
 
+    def tell_credit(self) -> None:
+        """Tell the peer of credit that has come after the acknowledgement of its frame.
+
+        A peer that has used up all of its credit sends nothing that would be answered with more.
+        """
+        if self._sender.is_connected:
+            self._sender.owe_ack()
+
     def _seal_or_flush(self, writer: FrameWriter) -> None:
         if writer.count >= self._frame_messages or writer.size_bytes >= self._frame_bytes_soft:
             self._seal()

@@ -70,6 +70,9 @@ class FrameSender(Protocol):
     def flush_soon(self) -> None:
         """Flush in the next loop iteration."""
 
+    def owe_ack(self) -> None:
+        """Tell the peer soon what has come, and what it may send."""
+
 
 class _Host(Protocol):
     """The host, for both directions of a link."""

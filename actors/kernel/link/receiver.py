@@ -109,6 +109,7 @@ class FrameReceiver:
             self._waiting.popleft()
             if not self.is_closed:
                 self._deliver(frame, fetched)
+                self._outbox.tell_credit()
         self._fetching = False
 
     # One loop on purpose: it runs for every message that arrives.

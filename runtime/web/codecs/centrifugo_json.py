@@ -3,8 +3,9 @@
 Source: the framing and names of Centrifugo's client protocol, version 2.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
 from callboard.actors.streaming.protocol import Command, Push, Reply
@@ -59,15 +60,19 @@ def _with_payloads(fields: Any) -> Any:
 
 
 def _write(value: Any) -> bytes:
-    if isinstance(value, Raw):
+    """Fields as JSON. They hold these types only; `json.dumps` cannot copy a payload."""
+    kind = type(value)
+    if kind is dict:
+        return b"{%b}" % b",".join([_key(name) + _write(part) for name, part in value.items()])
+    if kind is Raw:
         return one_line(value.data)
-    if isinstance(value, Mapping):
-        parts = (_quoted(name) + b":" + _write(part) for name, part in value.items())
-        return b"{" + b",".join(parts) + b"}"
-    if isinstance(value, list):
-        return b"[" + b",".join(map(_write, value)) + b"]"
-    return _quoted(value)
+    if kind is list:
+        return b"[%b]" % b",".join(map(_write, value))
+    if kind is bool:
+        return b"true" if value else b"false"
+    return encode_basestring_ascii(value).encode() if kind is str else b"%d" % value
 
 
-def _quoted(value: str | float) -> bytes:
-    return json.dumps(value).encode()
+@functools.lru_cache(maxsize=1_024)
+def _key(name: str) -> bytes:
+    return encode_basestring_ascii(name).encode() + b":"

@@ -1,5 +1,7 @@
 """Routes by which clients get in, and send in: logins and tokens, events, metrics, admin lines."""
 
+import json
+import logging
 import time
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
@@ -20,11 +22,12 @@ from callboard.actors.streaming.messages import (
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.principals import Scope
-from callboard.messages.core.errors import PayloadTooLarge, UsageError
+from callboard.messages.core.errors import PayloadTooLarge, UsageError, error_from_data
 
 from ...admin.errors import AccessDenied, NotServed
 from ...admin.prometheus import QueryPrometheus
-from ...admin.wire import REQUEST_BYTES_MAX
+from ...admin.wire import REQUEST_BYTES_MAX, encode_error
+from ..problems import OPAQUE
 from ..token_registry import TokenRecord
 from .answers import After, Limit, answered, cursor, place_in
 from .api import PROBLEMS, Api, From, new_router
@@ -32,8 +35,11 @@ from .shapes import Me, PublishedAnswer, TokenAnswer, TokenRow, TokensAnswer
 
 __all__ = ["entry_routes"]
 
+LOGGER: Final = logging.getLogger("callboard.web")
+ERROR: Final = b'{"admin": 1, "error": '
+"""The begin of the line of an error."""
 COOKIE: Final = "callboard_session"
-LIFE_S_MAX: Final = 366 * 86_400.0
+VALID_S_MAX: Final = 366 * 86_400.0
 PARAMETERS_MAX: Final = 50
 OF_PROMETHEUS: Final[dict[int | str, dict[str, Any]]] = {
     status: {
@@ -82,7 +88,7 @@ class TokenBody(_Body):
     """Patterns of the channels that it may subscribe to."""
     publishes: tuple[str, ...] = Field(default=(), max_length=100)
     """Patterns of the channels that it may publish to."""
-    life_s: float = Field(default=86_400.0, gt=0.0, le=LIFE_S_MAX, allow_inf_nan=False)
+    valid_s: float = Field(default=86_400.0, gt=0.0, le=VALID_S_MAX, allow_inf_nan=False)
 
 
 class EventBody(_Body):
@@ -198,7 +204,7 @@ def _token_routes(router: APIRouter, api: Api) -> None:
             )
         text, record = await api.tokens.create(
             body.subject,
-            body.life_s,
+            body.valid_s,
             scopes=body.scopes,
             channels=body.channels,
             publishes=body.publishes,
@@ -281,7 +287,18 @@ def _sending_routes(router: APIRouter, api: Api) -> None:
         if len(line) > REQUEST_BYTES_MAX:
             raise PayloadTooLarge(f"a line has at most {REQUEST_BYTES_MAX:,} bytes.")
         answer = await api.admin.line(line, asker.principal)
-        return Response(answer, media_type="application/json")
+        return Response(_shown(answer), media_type="application/json")
+
+
+def _shown(answer: bytes) -> bytes:
+    """The line of a reply; an error whose text names files of the server keeps its code only."""
+    if not answer.startswith(ERROR):
+        return answer
+    error = error_from_data(json.loads(answer)["error"])
+    if not isinstance(error, OPAQUE):
+        return answer
+    LOGGER.error("a request of the admin API failed: %s", error)
+    return encode_error(type(error)("The server failed; its log says why."))
 
 
 def _prometheus_routes(router: APIRouter) -> None:

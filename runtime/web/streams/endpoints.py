@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from callboard.actors.streaming.messages import RateLimitConfig
 from callboard.actors.streaming.ports import (
-    FRAME_BYTES_MAX,
     Authenticator,
     Closing,
     Refused,
@@ -84,8 +83,6 @@ class Streams:
         self._none_open.set()
         self._is_ending = False
         self._writer: Final = Writer()
-        self.frame_bytes_max = FRAME_BYTES_MAX
-        """The size up to which events are joined into one frame; 1 for one event a frame."""
         self.router.add_api_route(
             "/v1/stream",
             self.events,
@@ -142,7 +139,6 @@ class Streams:
             known=known,
             closings=PLAIN_CLOSINGS if is_plain else {},
             is_joined=not is_plain,
-            frame_bytes_max=self.frame_bytes_max,
         )
         session = self._begin(stream.begin(hub, _address(scope), principal, self._writer))
         try:

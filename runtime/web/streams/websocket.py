@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final, Protocol
 
-from callboard.actors.streaming.ports import FRAME_BYTES_MAX, Closing, Codec, Session, SessionHub
+from callboard.actors.streaming.ports import Closing, Codec, Session, SessionHub
 from callboard.actors.streaming.protocol import Command, Connect, Disconnect
 from callboard.messages.control.principals import Principal
 
@@ -69,7 +69,6 @@ class Stream:
         known: Callable[[], None],
         closings: Mapping[int, Closing],
         is_joined: bool = True,
-        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> None:
         """`known` is called when the client has said who it is.
 
@@ -82,7 +81,6 @@ class Stream:
         self._known: Final = known
         self._closings: Final = closings
         self._is_joined: Final = is_joined
-        self._frame_bytes_max: Final = frame_bytes_max
         self._is_known = False
         self.session: Session
 
@@ -146,7 +144,7 @@ class Stream:
         """Write what waits, as far as the peer takes it."""
         connection, session, is_text = self._connection, self.session, self._codec.is_text
         while not connection.is_blocked:
-            frame = session.take_now(self._frame_bytes_max)
+            frame = session.take_now(self._limits.joined_bytes_max)
             if not frame:
                 break
             if self._is_joined:
@@ -154,6 +152,7 @@ class Stream:
             else:
                 for line in frame.split(b"\n"):
                     connection.write(line, is_text=is_text)
+        connection.flush()
         closing = session.closing
         if closing is not None:
             connection.end(*self._closings.get(closing.code, closing))

@@ -1,12 +1,13 @@
 """Clients of a hub in this process: they keep their positions, as an SDK does, and come back."""
 
+import asyncio
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from callboard.actors.streaming.hub import Hub, SourceFeed
 from callboard.actors.streaming.messages import ChannelKind
-from callboard.actors.streaming.ports import Feed, Page, Refused
+from callboard.actors.streaming.ports import Feed, Page, Refused, Session
 from callboard.actors.streaming.protocol import (
     Command,
     Connect,
@@ -26,7 +27,21 @@ from callboard.actors.streaming.protocol import (
 )
 from callboard.messages.control.principals import ALL_SCOPES, Principal
 
-__all__ = ["Client", "Line", "LogSource", "Tokens", "event"]
+__all__ = [
+    "PRINCIPAL",
+    "Client",
+    "Line",
+    "LogSource",
+    "Tokens",
+    "balanced",
+    "end_of",
+    "event",
+    "feed_of",
+    "following",
+    "joined",
+    "publish",
+    "settled",
+]
 
 PRINCIPAL = Principal(
     subject="ada", way="http", scopes=ALL_SCOPES, channels=("*",), publishes=("*",), token="t-1"
@@ -240,3 +255,44 @@ class Client:
     def drop(self) -> None:
         """The network is gone."""
         self.session.end()
+
+
+async def joined(hub: Hub, *channels: str, **more: Any) -> Client:
+    """A client that has subscribed."""
+    client = Client(**more)
+    await client.connect(hub)
+    for channel in channels:
+        await client.subscribe(channel)
+    return client
+
+
+def publish(hub: Hub, channel: str, *numbers: int, **more: Any) -> None:
+    for number in numbers:
+        found = hub.channel_for(channel)
+        hub.publish(found, event(channel, number, **more))  # type: ignore[arg-type]
+
+
+def end_of(session: Session) -> int | None:
+    """The code that the hub has ended a session with."""
+    return None if session.closing is None else session.closing.code
+
+
+def balanced(hub: Hub) -> bool:
+    return all(each.accounts().is_balanced for each in hub.core.channels.values())
+
+
+async def following(make_hub: Callable[..., Hub], *sources: LogSource, **more: Any) -> Hub:
+    """A hub whose sources have found their logs."""
+    hub = make_hub(*sources, **more)
+    for source in sources:
+        await source.run(feed_of(hub, source))
+    return hub
+
+
+def feed_of(hub: Hub, source: LogSource) -> Any:
+    return hub._feeds[id(source)]
+
+
+async def settled() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)

@@ -2,66 +2,42 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
-import pytest
-
-from callboard.actors.streaming.hub import Hub
 from callboard.actors.streaming.limits import HubLimits
 from callboard.actors.streaming.messages import RateLimitConfig, StreamFilter
-from callboard.actors.streaming.ports import Session
 from callboard.actors.streaming.protocol import (
-    Connect,
     Disconnect,
     ErrorCode,
     HistoryQuery,
     Position,
     PresenceQuery,
     Publication,
-    PublishCommand,
-    Refresh,
-    Rpc,
-    Send,
-    SubRefresh,
     Subscribe,
     Unsubscribe,
 )
-from callboard.messages.control.principals import Principal
 
-from .clients import PRINCIPAL, Client, Line, LogSource, Tokens, event
+from .clients import (
+    Client,
+    Line,
+    LogSource,
+    balanced,
+    end_of,
+    event,
+    feed_of,
+    following,
+    joined,
+    publish,
+    settled,
+)
 from .conftest import Clock, MakeHub
 
 SMALL = HubLimits(
     queue_bytes_max=4_000,
-    pressed_bytes=1_000,
+    queue_bytes_soft=1_000,
     held_bytes_max=1_000,
     ring_events_max=10,
     replay_events_max=10,
 )
-
-
-async def joined(hub: Hub, *channels: str, **more: Any) -> Client:
-    """A client that has subscribed."""
-    client = Client(**more)
-    await client.connect(hub)
-    for channel in channels:
-        await client.subscribe(channel)
-    return client
-
-
-def publish(hub: Hub, channel: str, *numbers: int, **more: Any) -> None:
-    for number in numbers:
-        found = hub.channel_for(channel)
-        hub.publish(found, event(channel, number, **more))  # type: ignore[arg-type]
-
-
-def end_of(session: Session) -> int | None:
-    """The code that the hub has ended a session with."""
-    return None if session.closing is None else session.closing.code
-
-
-def balanced(hub: Hub) -> bool:
-    return all(each.accounts().is_balanced for each in hub.core.channels.values())
 
 
 async def test_a_publication_reaches_all_subscribers_and_is_encoded_once(make_hub: MakeHub) -> None:
@@ -139,18 +115,6 @@ async def test_a_restarted_hub_resumes_journal_channels_without_loss_or_repeats(
     assert client.data["execution:a"] == [1, 3, 5, 7, 8, 9, 10, 11]
 
 
-async def following(make_hub: MakeHub, *sources: LogSource, **more: Any) -> Hub:
-    """A hub whose sources have found their logs."""
-    hub = make_hub(*sources, **more)
-    for source in sources:
-        await source.run(feed_of(hub, source))
-    return hub
-
-
-def feed_of(hub: Hub, source: LogSource) -> Any:
-    return hub._feeds[id(source)]
-
-
 async def test_more_than_one_reply_holds_is_replayed_in_order_before_live_events(
     make_hub: MakeHub,
 ) -> None:
@@ -173,11 +137,6 @@ async def test_more_than_one_reply_holds_is_replayed_in_order_before_live_events
         client.read()
     assert client.got["events"] == list(range(1, len(log) + 1))
     assert balanced(hub)
-
-
-async def settled() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_a_client_ahead_of_a_hub_sees_no_position_twice(make_hub: MakeHub) -> None:
@@ -375,204 +334,6 @@ async def test_presence_and_joins_follow_the_clients(make_hub: MakeHub) -> None:
     assert [client.client for client in hub.core.clients(hub.core.channels["room"])] == [
         one.session.client
     ]
-
-
-@pytest.mark.parametrize(
-    ("token", "code"), [("bad", Disconnect.INVALID_TOKEN), ("old", None)], ids=["bad", "expired"]
-)
-async def test_a_refused_connect_ends_all(
-    make_hub: MakeHub, token: str, code: Disconnect | None
-) -> None:
-    hub = make_hub()
-    client = Client(token=token)
-    await client.connect(hub)
-    assert await client.subscribe("news") == {}
-    assert not hub.core.channels
-    if code is None:
-        assert client.replies[1]["code"] == ErrorCode.TOKEN_EXPIRED
-    else:
-        assert end_of(client.session) == code
-
-
-@pytest.mark.parametrize("command", [Subscribe("news"), Send(b"1"), Rpc("m"), Refresh("good")])
-async def test_the_first_command_is_connect(make_hub: MakeHub, command: Any) -> None:
-    hub = make_hub()
-    session = hub.open(Line(), "127.0.0.1")
-    await session.handle(1, command)
-    assert end_of(session) == Disconnect.BAD_REQUEST
-
-
-async def test_a_second_connect_and_an_unasked_pong_end_the_connection(make_hub: MakeHub) -> None:
-    hub = make_hub()
-    client = await joined(hub)
-    await client.do(Connect(token="good"))
-    assert end_of(client.session) is not None
-    other = await joined(hub)
-    other.session.pong()
-    assert end_of(other.session) is not None
-
-
-async def test_a_client_that_does_not_connect_or_answer_pings_is_ended(
-    make_hub: MakeHub, clock: Clock
-) -> None:
-    hub = make_hub()
-    silent = hub.open(Line(), "127.0.0.1")
-    client = await joined(hub, "news")
-    clock.advance(6)
-    hub.tick()
-    assert end_of(silent) == Disconnect.STALE
-    clock.advance(20)
-    hub.tick()
-    client.read()
-    assert client.pings == 1
-    clock.advance(9)
-    hub.tick()
-    client.session.pong()
-    clock.advance(26)
-    hub.tick()
-    clock.advance(11)
-    hub.tick()
-    assert end_of(client.session) == Disconnect.NO_PONG
-
-
-async def test_a_token_that_expires_may_be_refreshed(make_hub: MakeHub, clock: Clock) -> None:
-    short = PRINCIPAL.model_copy(update={"expires_at": clock.wall() + 60})
-    longer = PRINCIPAL.model_copy(update={"expires_at": clock.wall() + 600})
-    tokens = Tokens({"good": short, "longer": longer})
-    hub = make_hub(tokens=tokens)
-    one, two = await joined(hub), await joined(hub)
-    clock.advance(70)
-    assert (await one.do(Refresh("longer")))["reply"] == "Refreshed"
-    clock.advance(20)
-    hub.tick()
-    assert end_of(one.session) is None
-    assert end_of(two.session) == Disconnect.EXPIRED
-
-
-async def test_a_refreshed_token_with_fewer_rights_ends_subscriptions(make_hub: MakeHub) -> None:
-    less = PRINCIPAL.model_copy(update={"channels": ("news",)})
-    another = PRINCIPAL.model_copy(update={"subject": "eve"})
-    hub = make_hub(tokens=Tokens({"good": PRINCIPAL, "less": less, "another": another}))
-    client = await joined(hub, "news", "secret")
-    assert (await client.do(Refresh("another")))["code"] == ErrorCode.PERMISSION_DENIED
-    await client.do(Refresh("less"))
-    assert client.pushes == [{"unsubscribed": "secret", "code": 2100}]
-    publish(hub, "secret", 1)
-    publish(hub, "news", 1)
-    client.read()
-    assert client.data == {"news": [1]}
-
-
-async def test_a_revoked_token_ends_its_connections(make_hub: MakeHub) -> None:
-    tokens = Tokens()
-    hub = make_hub(tokens=tokens)
-    client = await joined(hub, "news")
-    await hub.revoke()
-    assert end_of(client.session) is None
-    tokens.revoked_ids.add("t-1")
-    await hub.revoke()
-    assert end_of(client.session) == Disconnect.INVALID_TOKEN
-
-
-async def test_a_subscription_of_a_token_ends_with_it(make_hub: MakeHub, clock: Clock) -> None:
-    tokens = Tokens()
-    tokens.ends["s"] = clock.wall() + 10
-    hub = make_hub(tokens=tokens, limits=replace(HubLimits(), ping_s=1_000.0))
-    client = await joined(hub)
-    assert (await client.do(Subscribe("news", token="x")))["code"] == ErrorCode.UNAUTHORIZED
-    await client.do(Subscribe("news", token="s"))
-    tokens.ends["s"] = clock.wall() + 50
-    await client.do(SubRefresh("news", "s"))
-    clock.advance(60)
-    hub.tick()
-    clock.advance(20)
-    hub.tick()
-    client.read()
-    assert client.pushes == [{"unsubscribed": "news", "code": 2501}]
-
-
-@pytest.mark.parametrize(
-    ("command", "code"),
-    [
-        (Subscribe("secret"), ErrorCode.PERMISSION_DENIED),
-        (Subscribe("news*"), ErrorCode.PERMISSION_DENIED),
-        (Subscribe("nеws"), ErrorCode.PERMISSION_DENIED),  # noqa: RUF001 - a look-alike
-        (PresenceQuery("secret"), ErrorCode.PERMISSION_DENIED),
-        (HistoryQuery("secret", limit=-1), ErrorCode.PERMISSION_DENIED),
-        (PublishCommand("news", b"1"), ErrorCode.PERMISSION_DENIED),
-        (Subscribe(""), ErrorCode.BAD_REQUEST),
-        (Subscribe("n" * 256), ErrorCode.BAD_REQUEST),
-        (Subscribe("news\n"), ErrorCode.BAD_REQUEST),
-        (Subscribe("news", is_other_type=True), ErrorCode.NOT_AVAILABLE),
-        (Subscribe("news", filter=StreamFilter(op="xor")), ErrorCode.BAD_REQUEST),
-        (Rpc("missing"), ErrorCode.METHOD_NOT_FOUND),
-        (SubRefresh("news", "s"), ErrorCode.BAD_REQUEST),
-    ],
-)
-async def test_what_a_client_may_not_do_is_refused(
-    make_hub: MakeHub, command: Any, code: ErrorCode
-) -> None:
-    narrow = Principal(subject="eve", way="http", channels=("news",))
-    hub = make_hub(tokens=Tokens({"good": narrow}))
-    client = await joined(hub)
-    assert (await client.do(command))["code"] == code
-    assert end_of(client.session) is None
-
-
-async def test_system_channels_are_not_published_to_and_exist_only_with_a_source(
-    make_hub: MakeHub,
-) -> None:
-    hub = make_hub()
-    client = await joined(hub)
-    for channel in ("alerts", "metrics:cpu", "logs:a"):
-        denied = await client.do(PublishCommand(channel, b"1"))
-        assert denied["code"] == ErrorCode.PERMISSION_DENIED
-    for channel in ("alerts", "metrics:cpu"):
-        assert (await client.subscribe(channel))["code"] == ErrorCode.UNKNOWN_CHANNEL
-    assert (await client.subscribe("logs:a"))["reply"] == "Subscribed"
-
-
-async def test_a_client_publishes_json_of_a_bounded_size(make_hub: MakeHub) -> None:
-    hub = make_hub()
-    client, other = await joined(hub), await joined(hub, "room")
-    assert (await client.do(PublishCommand("room", b"{")))["code"] == ErrorCode.BAD_REQUEST
-    nested = b"[" * 40_000
-    assert (await client.do(PublishCommand("room", nested)))["code"] == ErrorCode.BAD_REQUEST
-    large = b'"%s"' % (b"x" * 70_000)
-    assert (await client.do(PublishCommand("room", large)))["code"] == ErrorCode.LIMIT_EXCEEDED
-    assert "code" not in await client.do(PublishCommand("room", b"[1]"))
-    other.read()
-    assert other.data["room"] == [[1]]
-
-
-async def test_commands_without_end_are_refused_and_then_end_the_connection(
-    make_hub: MakeHub, clock: Clock
-) -> None:
-    hub = make_hub(limits=replace(HubLimits(), commands_burst=10, refused_max=5))
-    client = await joined(hub)
-    for _ in range(9):
-        await client.do(Unsubscribe("x"))
-    assert (await client.do(Unsubscribe("x")))["code"] == ErrorCode.TOO_MANY_REQUESTS
-    clock.advance(1)
-    assert "code" not in await client.do(Unsubscribe("x"))
-    for _ in range(20):
-        await client.do(Unsubscribe("x"))
-    assert end_of(client.session) == Disconnect.TOO_MANY_REQUESTS
-
-
-async def test_limits_of_channels_and_connections(make_hub: MakeHub) -> None:
-    limits = replace(HubLimits(), channels_max=3, user_connections_max=2, connections_max=3)
-    hub = make_hub(limits=limits)
-    client = await joined(hub, "a", "b", "c")
-    assert (await client.subscribe("a"))["code"] == ErrorCode.ALREADY_SUBSCRIBED
-    assert (await client.subscribe("d"))["code"] in {
-        ErrorCode.LIMIT_EXCEEDED, ErrorCode.ALREADY_SUBSCRIBED,
-    }  # fmt: skip
-    await joined(hub)
-    third = await joined(hub)
-    assert end_of(third.session) == Disconnect.CONNECTION_LIMIT
-    hub.open(Line(), "x")
-    assert hub.is_full
 
 
 async def test_ten_thousand_channels_and_clients_leave_nothing_behind(

@@ -32,6 +32,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         text = message.get("text")
         data = message["bytes"] if text is None else text.encode()
         connection.write(data, is_text=text is not None)
+        connection.flush()
 
 
 async def failures(port: int, cases: list[str], concurrency: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The shell of a link: connections, frames under way, acknowledgements, and what is sent again."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from callboard.actors.kernel.link.link import ACK_DELAY_S, RESEND_AFTER_S
 from callboard.messages.core.errors import HostLost
 from callboard.messages.core.frame import FrameWriter, Kind
 from callboard.messages.ports import TransportBroken
+from callboard.runtime.engines.inline import InlineLargeValues
 
 from .pair import LIMITS, Pair, Wire
 
@@ -226,6 +229,33 @@ def test_a_frame_for_a_lost_incarnation_is_not_sent_to_the_next(pair: Pair) -> N
     pair.step(5.0)
     assert not newer.frames
     assert len(here.wire.frames) == 1
+
+
+def test_credit_that_comes_after_the_acknowledgement_reaches_a_peer_that_has_none(
+    pair: Pair,
+) -> None:
+    """Large values are fetched after their frame is acknowledged, and the peer has to stop."""
+    gate: asyncio.Future[None] = pair.world.driver.create_future()
+
+    class Slow(InlineLargeValues):
+        async def get(self, reference: Any) -> tuple[bytes, Sequence[Any]]:
+            await gate
+            return await super().get(reference)
+
+    pair.there.large_values = Slow()
+    count = LIMITS.link_credit + 3
+    for number in range(count):
+        pair.here.tell(number, "x" * (LIMITS.inline_bytes_max + 1))
+    for _ in range(5):
+        pair.settle()
+        pair.step(2 * ACK_DELAY_S)
+    assert pair.here.link.core.credit == 0
+    assert pair.box.numbers == []
+    gate.set_result(None)
+    for _ in range(5):
+        pair.step(2 * ACK_DELAY_S)
+        pair.settle()
+    assert pair.box.numbers == list(range(count))
 
 
 def test_a_dead_peer_of_a_delivery_is_lost(pair: Pair) -> None:

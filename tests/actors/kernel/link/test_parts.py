@@ -86,6 +86,9 @@ class Side:
     def flush_soon(self) -> None:
         pass
 
+    def owe_ack(self) -> None:
+        """There is nobody to tell."""
+
 
 class OneLink(RuleBasedStateMachine):
     """An outbox, and what its frames bring to the other side."""

@@ -57,6 +57,7 @@ PROTOBUF = CentrifugoProtobuf()
 CODECS = [pytest.param(JSON, id="json"), pytest.param(PROTOBUF, id="protobuf")]
 
 numbers = st.integers(0, 2**53)
+counts = st.integers(0, 2**31)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 channels = names.filter(bool)
 values = st.recursive(
@@ -270,7 +271,7 @@ replies: st.SearchStrategy[tuple[Command, Reply | None]] = st.one_of(
         st.just(PresenceQuery("a")),
         st.builds(Presence, st.dictionaries(names, clients, max_size=3)),
     ),
-    st.tuples(st.just(PresenceStatsQuery("a")), st.builds(PresenceStats, numbers, numbers)),
+    st.tuples(st.just(PresenceStatsQuery("a")), st.builds(PresenceStats, counts, counts)),
     st.tuples(
         st.just(HistoryQuery("a")),
         st.builds(HistoryPage, st.lists(publications, max_size=3).map(tuple), positions),

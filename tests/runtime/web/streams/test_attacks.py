@@ -326,6 +326,70 @@ async def test_no_name_reaches_beyond_the_token(served: Served, channel: str) ->
     socket.abort()
 
 
+# --- readers that stall --------------------------------------------------------------------------
+
+
+async def test_a_stalled_reader_of_a_journal_is_told_and_then_gets_everything() -> None:
+    async with serving(limits=HubLimits(queue_age_max_s=0.3)) as served:
+        socket = await RawSocket.open(served.port)
+        await socket.connect(GOOD)
+        socket.send_json({"id": 2, "subscribe": {"channel": "events"}})
+        [reply] = await socket.replies()
+        epoch = reply["subscribe"]["epoch"]
+        socket.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(30):
+            while served.hub.core.connections:
+                served.journal.append("x" * 50_000)
+                await asyncio.sleep(0)
+        socket.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        seen = []
+        while (frame := await socket.frame())[0] == 1:
+            found = map(json.loads, frame[1].split(b"\n"))
+            seen += [each["push"]["pub"]["offset"] for each in found]
+        assert struct.unpack("!H", frame[1][:2]) == (Disconnect.SLOW,)
+        socket.abort()
+        total = len(served.journal.log)
+        assert 0 < len(seen) < total
+        socket = await RawSocket.open(served.port)
+        await socket.connect(GOOD)
+        resume = {"channel": "events", "recover": True, "offset": seen[-1], "epoch": epoch}
+        socket.send_json({"id": 2, "subscribe": resume})
+        while len(seen) < total:
+            for reply in await socket.replies():
+                if "subscribe" in reply:
+                    assert reply["subscribe"]["recovered"]
+                    seen += [each["offset"] for each in reply["subscribe"].get("publications", ())]
+                else:
+                    seen.append(reply["push"]["pub"]["offset"])
+        assert seen == list(range(1, total + 1))
+        socket.abort()
+
+
+async def test_old_sockets_that_the_server_still_believes_in_change_nothing(
+    served: Served,
+) -> None:
+    seen, sockets, epoch = 0, [], ""
+    for _ in range(4):
+        socket = await RawSocket.open(served.port)
+        await socket.connect(GOOD)
+        recovery = {"recover": True, "offset": seen, "epoch": epoch} if epoch else {}
+        socket.send_json({"id": 2, "subscribe": {"channel": "events", **recovery}})
+        [reply] = await socket.replies()
+        epoch = reply["subscribe"]["epoch"]
+        assert not recovery or reply["subscribe"]["recovered"]
+        served.journal.append("next")
+        [push] = await socket.replies()
+        assert push["push"]["pub"]["offset"] == seen + 1
+        seen += 1
+        sockets.append(socket)
+    for old in sockets[:-1]:
+        old.abort()
+    served.journal.append("last")
+    [push] = await sockets[-1].replies()
+    assert push["push"]["pub"]["offset"] == seen + 1
+    sockets[-1].abort()
+
+
 # --- what stays ----------------------------------------------------------------------------------
 
 
