@@ -103,7 +103,9 @@ class ApprovalDecision(Contract, name="callboard.approvals.decision"):
     by: str
     """The subject of the principal."""
     gives: bool
+    """Yes or no."""
     reason: str = ""
+    """Why."""
     at: float
     """When it was decided, in seconds since 1970."""
 
@@ -112,6 +114,7 @@ class Approval(Contract, name="callboard.approvals.approval"):
     """A question, and what has become of it."""
 
     id: str
+    """Its id."""
     subject: str
     """The question, for a person."""
     details: dict[str, Any] = Field(default_factory=dict)
@@ -131,6 +134,7 @@ class Approval(Contract, name="callboard.approvals.approval"):
     excludes_asker: bool = False
     """Whether the one who asks may not decide."""
     state: ApprovalState = ApprovalState.ASKED
+    """Where it is."""
     decisions: tuple[ApprovalDecision, ...] = ()
     """What has been decided, in order."""
     ended_at: float = 0.0
@@ -157,15 +161,23 @@ class AskApproval(Request[Approval], name="callboard.approvals.ask"):
     """Ask a person. The same id is the same question, so a repetition asks nobody twice."""
 
     id: str = Field(min_length=1, max_length=ID_CHARS_MAX)
+    """The id of the question."""
     subject: str = Field(min_length=1, max_length=TEXT_CHARS_MAX)
+    """The question, for a person."""
     details: dict[str, Any] = Field(default_factory=dict)
+    """Plain values that help to decide."""
     asked_by: str = Field(min_length=1, max_length=NAME_CHARS_MAX)
+    """Who asks: a principal's subject, or the path of an actor."""
     deadline_s: FiniteFloat = Field(default=DEADLINE_S, gt=0.0, le=DEADLINE_S_MAX)
     """The time for an answer, from the first time that this id was asked."""
     gives_at_deadline: bool = False
+    """Whether the deadline counts as a yes."""
     needed: int = Field(default=1, ge=1, le=DECIDERS_MAX)
+    """How many different persons must say yes."""
     deciders: tuple[str, ...] = Field(default=(), max_length=DECIDERS_MAX)
+    """The subjects that may decide; empty for everybody with the scope `approve`."""
     excludes_asker: bool = False
+    """Whether the one who asks may not decide."""
     wait_s: FiniteFloat = Field(default=0.0, ge=0.0, le=WAIT_S_MAX)
     """How long the reply may wait for the answer. Ask again as long as it is open."""
 
@@ -177,8 +189,11 @@ class DecideApproval(Request[Approval], name="callboard.approvals.decide"):
     """
 
     id: str = Field(min_length=1, max_length=ID_CHARS_MAX)
+    """The id of the approval."""
     gives: bool
+    """Yes or no."""
     reason: str = Field(default="", max_length=TEXT_CHARS_MAX)
+    """Why; it is kept with the decision."""
     by: str = Field(default="", max_length=NAME_CHARS_MAX)
     """Who decides. The admin API sets it to the caller's principal."""
 
@@ -187,14 +202,18 @@ class WithdrawApproval(Request[Approval], name="callboard.approvals.withdraw"):
     """End a question without an answer. Raises `UnknownApproval` and `ApprovalEnded`."""
 
     id: str = Field(min_length=1, max_length=ID_CHARS_MAX)
+    """The id of the approval."""
     reason: str = Field(default="", max_length=TEXT_CHARS_MAX)
+    """Why."""
     by: str = Field(default="", max_length=NAME_CHARS_MAX)
+    """Who withdraws it."""
 
 
 class ApprovalsPage(Contract, name="callboard.approvals.page"):
     """Some approvals, the one asked last first."""
 
     items: tuple[Approval, ...] = ()
+    """The approvals of the page."""
     next: tuple[float, str] | None = None
     """The place of the next page; None after the last one."""
     open: int = 0
@@ -211,3 +230,4 @@ class QueryApprovals(Request[ApprovalsPage], name="callboard.approvals.query"):
     after: tuple[FiniteFloat, str] | None = None
     """`next` of the page before."""
     limit: int = Field(default=50, ge=1, le=PAGE_MAX)
+    """The most items."""

@@ -116,9 +116,9 @@ def test_both_kinds_are_listed_and_decided(callboard: Run, driver: subprocess.Po
     assert after["decisions"][0]["by"].startswith("local:")
     out, _ = driver.communicate(timeout=30)
     assert out.startswith("['again', 'refused by local:")
-    told = callboard("tail", "one", "--journal", "j.db").out
-    assert "decided: pay: run_again, by local:" in told
-    assert ": it was not paid" in told
+    followed = callboard("tail", "one", "--journal", "j.db").out
+    assert "decided: pay: run_again, by local:" in followed
+    assert ": it was not paid" in followed
     (kept,) = listed(callboard, "--all", "--store", "j.db.approvals")
     assert kept == after
 
