@@ -276,8 +276,15 @@ def make_host(
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
         extensions=(
-            Pools, _trees, KeyHandover, inventory, recorder, publisher, AdminExtension, HostLogs,
-        ),  # fmt: skip
+            Pools,
+            _trees,
+            KeyHandover,
+            inventory,
+            recorder,
+            publisher,
+            AdminExtension,
+            HostLogs,
+        ),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
