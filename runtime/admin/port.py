@@ -8,7 +8,7 @@ execution. An adapter carries the bytes (a socket, a Ray call, HTTP). It passes 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts
+from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts, ReloadAlerts
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
@@ -46,7 +46,7 @@ COMMANDS: Final[tuple[type[Request[Any]], ...]] = (
 """Requests for the process that runs executions."""
 METRICS: Final[tuple[type[Request[Any]], ...]] = (QueryMetrics, ListMetrics)
 """Requests for a process that reads the metrics of its system."""
-ALERTS: Final[tuple[type[Request[Any]], ...]] = (QueryAlerts, AddSilence, EndSilence)
+ALERTS: Final[tuple[type[Request[Any]], ...]] = (QueryAlerts, AddSilence, EndSilence, ReloadAlerts)
 """Requests for the alert manager of a system."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
     request.contract_name: request for request in (*QUERIES, *COMMANDS, *METRICS, *ALERTS)

@@ -38,7 +38,7 @@ __all__ = [
 
 ReplyT = TypeVar("ReplyT")
 ADMIN_VERSION: Final = 1
-REQUEST_BYTES_MAX: Final = 65_536
+REQUEST_BYTES_MAX: Final = 1 << 20
 REPLY_BYTES_MAX: Final = 1 << 26
 SAME_RELEASE: Final = "Both sides must run the same release of Callboard."
 SHOWN_MAX: Final = 100
