@@ -224,6 +224,12 @@ STREAMING: Final = {
     ),
     "callboard_stream_events_waiting": Metric(GAUGE, "Published events that wait for the hubs."),
     "callboard_hub_events": Metric(COUNTER, "Events for the clients of the hub.", "fate"),
+    "callboard_hub_events_cut": Metric(
+        COUNTER, "Events that were too large for clients, and lost their payload."
+    ),
+    "callboard_hub_source_failures": Metric(
+        COUNTER, "Failures of what feeds the hub's channels; it is started again."
+    ),
     "callboard_hub_connections": Metric(GAUGE, "Connections of the hub."),
     "callboard_hub_channels": Metric(GAUGE, "Channels of the hub."),
     "callboard_hub_queue_bytes": Metric(GAUGE, "What waits for the hub's clients, in bytes."),
