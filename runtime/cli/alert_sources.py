@@ -29,7 +29,7 @@ from callboard.messages.storage.stores import ReadModelStore
 
 from ..executions.journals import home
 from ..stores.choose import path_of, read_model_store
-from .sources import Place, Source, query_all
+from .sources import Place, Source, query_all, server
 
 __all__ = ["Found", "change_silences", "finding", "only_one", "opened"]
 
