@@ -58,7 +58,7 @@ class Submit(Protocol):
         by: str,
         /,
     ) -> Awaitable[bool]:
-        """Submit."""
+        """Submit; gives whether this began it."""
 
 
 class Submissions:
@@ -92,8 +92,7 @@ class Submissions:
                 advice=f"It offers: {known}. `System.offer` offers one.",
             )
         asked = _built(offered, request.fields)
-        execution_id = request.execution_id or uuid4().hex
-        check_execution_id(execution_id)
+        execution_id = check_execution_id(request.execution_id or uuid4().hex)
         is_new = await self._submit(
             offered.job, asked, request.attributes, execution_id, request.by
         )

@@ -453,7 +453,8 @@ class Executions:
 
         It returns when the execution has begun.
 
-        Raises `ExecutionIdTaken`, and `DeadlineExceeded` when the journal does not answer.
+        Gives whether this began the execution. Raises `ExecutionIdTaken`, and `DeadlineExceeded`
+        when the journal does not answer.
         """
         driver = {**how_started(self._environment), "submitted_by": by}
         async with self._submitting:
@@ -478,7 +479,9 @@ class Executions:
         elif self.journal is None:
             return False
         else:
-            history = await read_history(self.journal, execution_id)
+            history = None
+            if self.journal is not None:
+                history = await read_history(self.journal, execution_id)
             if history is None:
                 return False
             before = submission_in(history, self._replay(history))
