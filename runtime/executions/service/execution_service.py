@@ -417,8 +417,11 @@ class ExecutionService(Actor):
         attributes: Mapping[str, Any],
         execution_id: str,
         by: str,
-    ) -> None:
-        """Run a request of an offered job, like a driver's request."""
+    ) -> bool:
+        """Run a request of an offered job, like a driver's request; gives whether it is new."""
+        is_known = execution_id in self._runners or (
+            await self._token(await self._opened(), execution_id) is not None
+        )
         await self.take(
             TakeExecution(
                 execution_id=execution_id,
@@ -429,6 +432,7 @@ class ExecutionService(Actor):
                 driver={"submitted_by": by},
             )
         )
+        return not is_known
 
     async def _take_up(self, job: Job[Any, Any], execution_id: str) -> ExecutionHandle[Any]:
         """Continue an execution that no process runs, like a driver's request."""
