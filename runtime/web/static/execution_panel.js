@@ -187,10 +187,10 @@ export class ExecutionPanel {
 			onOpen: (row) => this.page.adjust({ task: row.id }), onSort: (sort) => this.page.setQuery({ sort }),
 			nothing: () => empty(this.view?.sub_tasks ? "No sub-task fits" : "There is no plan yet", ""),
 			columns: [
-				["Status", "120px", (row) => badge(row.status), "", "status"],
+				["Status", "110px", (row) => badge(row.status), "", "status"],
 				["Sub-task", "minmax(130px, 2fr)", (row) => element("span", { title: row.id, text: clipped(row.id, 80) }), "", "id"],
 				["Kind", "minmax(90px, 1fr)", (row) => element("span", { class: "soft", title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
-				["Tries", "60px", (row) => counted(row.attempts), "number", "attempts"],
+				["Tries", "60px", (row) => counted(row.attempts), "number wide", "attempts"],
 				["Waited", "85px", (row) => (row.attempts ? duration(row.queue_s) : ""), "number wide", "queue"],
 				["Ran", "85px", (row) => (row.attempts ? duration(row.run_s) : ""), "number", "run"],
 				["Critical", "65px", (row) => (row.is_critical ? element("span", { title: "on the critical path", text: "◆" }) : ""), "wide"],

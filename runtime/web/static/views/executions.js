@@ -27,10 +27,10 @@ export class ExecutionsView extends View {
 			columns: [
 				["Status", "130px", (row) => badge(row.status), "", "status"],
 				["Job", "minmax(110px, 1.2fr)", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
-				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span", { class: "soft", text: " fork", title: `of ${row.fork_of}` })]],
+				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span", { class: "soft", text: " fork", title: `of ${row.fork_of}` })], "wide"],
 				["Submitted", "160px", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
 				["Took", "100px", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
-				["Sub-tasks", "130px", (row) => this.progress(row), "number"],
+				["Sub-tasks", "130px", (row) => this.progress(row), "number wide"],
 				["Problem", "minmax(80px, 1fr)", (row) => element("span", { class: "bad-text", text: clipped(row.problem, 120), title: row.problem }), "wide"],
 			],
 		});

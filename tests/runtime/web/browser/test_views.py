@@ -98,10 +98,11 @@ def test_a_running_execution_moves_by_itself_and_can_be_cancelled(
     page.wait_for_selector(".execution-head >> text=2 done")
     shown.expect(404)  # It may be asked for before its first event is durable.
     page.wait_for_selector(".banner >> text=live")
-    page.evaluate("document.querySelector('main').scrollTop = 60")
+    page.wait_for_selector(".list-row:has-text('step-2')")
+    page.evaluate("document.querySelector('main').scrollTop = 20")
     world.release()
     page.wait_for_selector(".execution-head .badge >> text=completed", timeout=2_000)
-    assert page.evaluate("document.querySelector('main').scrollTop") == 60
+    assert page.evaluate("document.querySelector('main').scrollTop") == 20
     world.begin("live-2", hangs=True)
     shown.go("#/executions/live-2")
     page.click("text=Cancel…")
