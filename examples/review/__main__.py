@@ -157,6 +157,7 @@ def _review_with_agents(
         report = await review_tree(system, tree, folder, stopwatch.read, view)
         measured = await measured_in(system)
         if options.get("ui"):
+            stopwatch.lap("review_s")
             await _keep_open(system)
         return report, measured
 
@@ -165,7 +166,7 @@ def _review_with_agents(
         try:
             return run(whole, **options)
         finally:
-            stopwatch.lap("review_s")
+            stopwatch.lap("page_s" if options.get("ui") else "review_s")
 
 
 async def _keep_open(system: "System") -> None:

@@ -110,11 +110,10 @@ def _on_loopback(address: str, deadline_s: float) -> ClusterSeen | None:
     endpoint = parse_address(address)
     if connect_error(endpoint, min(CONNECT_DEADLINE_S, deadline_s)) is not None:
         return None
-    with contextlib.suppress(ClusterUnreachable), _channel(endpoint) as channel:
+    with _channel(endpoint) as channel:
         seen = _ask(channel, endpoint, min(ANSWER_DEADLINE_S, deadline_s))
-        if seen.nodes and all(node.address == LOOPBACK for node in seen.nodes):
-            return seen
-    return None
+    is_alone = bool(seen.nodes) and all(node.address == LOOPBACK for node in seen.nodes)
+    return seen if is_alone else None
 
 
 def _ask(channel: Any, endpoint: Endpoint, limit_s: float) -> ClusterSeen:
