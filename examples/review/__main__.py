@@ -4,7 +4,9 @@ Exit codes: 0 done, 1 failed, 2 wrong use or bad input, 3 no cluster, 130 interr
 The result goes to standard output, progress and errors to standard error.
 """
 
+import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -28,7 +30,7 @@ from .report.output import REPORT_NAMES
 from .tree import SourceTree, scan_tree, standard_library
 
 if TYPE_CHECKING:
-    from callboard import SettingsOptions
+    from callboard import SettingsOptions, System
 
     from .measured import Measured
 
@@ -69,6 +71,7 @@ class Stopwatch:
 @click.option("--hosts", type=click.IntRange(min=1), help="Agent hosts; default: one for each CPU.")
 @click.option("--engine", type=click.Choice(["ray", "inline"]), help="Default: ray.")
 @click.option("--address", metavar="HOST:PORT", help="A running Ray cluster; default: a local one.")
+@click.option("--ui", is_flag=True, help="Serve the live page, and keep it open until Ctrl-C.")
 @click.option("--sequential", is_flag=True, help="Use a plain loop without Callboard.")
 @click.option("--json", "as_json", is_flag=True, help="Print only one line of JSON.")
 def review(
@@ -78,14 +81,15 @@ def review(
     engine: str | None,
     address: str | None,
     *,
+    ui: bool,
     sequential: bool,
     as_json: bool,
 ) -> None:
     """Review the source tree at PATH (default: Python's own library) with many agents."""
-    if sequential and (hosts or engine or address):
+    if sequential and (hosts or engine or address or ui):
         raise UsageError(
-            "--sequential uses no hosts, no engine and no cluster.",
-            advice="Leave out --hosts, --engine and --address.",
+            "--sequential uses no hosts, no engine, no cluster and no page.",
+            advice="Leave out --hosts, --engine, --address and --ui.",
         )
     stopwatch = Stopwatch()
     # Errors in the input are reported before anything starts.
@@ -103,6 +107,7 @@ def review(
             "address": address,
             "metrics": "auto",
             "alerts": True,
+            "ui": ui or None,
             "modules": [PACKAGE] if address or os.environ.get("CALLBOARD_ADDRESS") else None,
         }
         report, measured = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)
@@ -151,14 +156,30 @@ def _review_with_agents(
     async def whole(system: System) -> "tuple[Report, Measured]":
         stopwatch.lap("start_s")
         report = await review_tree(system, tree, folder, stopwatch.read, view)
-        return report, await measured_in(system)
+        measured = await measured_in(system)
+        if options.get("ui"):
+            stopwatch.lap("review_s")
+            await _keep_open(system)
+        return report, measured
 
     with view:
         view.say("starting" if options["engine"] == "inline" else "starting Ray")
         try:
             return run(whole, **options)
         finally:
-            stopwatch.lap("review_s")
+            stopwatch.lap("page_s" if options.get("ui") else "review_s")
+
+
+async def _keep_open(system: "System") -> None:
+    """Keep the page open until Ctrl-C."""
+    (link, *_) = (await system.ui.open_page()).links
+    click.echo(f"The page stays open until Ctrl-C: {link}", err=True)
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGINT, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
 
 
 def _exit_code(error: CallboardError) -> int:

@@ -479,9 +479,7 @@ class Executions:
         elif self.journal is None:
             return False
         else:
-            history = None
-            if self.journal is not None:
-                history = await read_history(self.journal, execution_id)
+            history = await read_history(self.journal, execution_id)
             if history is None:
                 return False
             before = submission_in(history, self._replay(history))

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from callboard.runtime.api.start import attach, start
     from callboard.runtime.api.system import System
     from callboard.runtime.hosting.settings import Settings, SettingsOptions
+    from callboard.runtime.hosting.ui_settings import UiSettings
+    from callboard.runtime.web.settings import WebLimits, WebSettings
 
     from . import alerts as alerts
     from . import errors as errors
@@ -86,6 +88,9 @@ __all__ = [
     "SettingsOptions",
     "SubTask",
     "System",
+    "UiSettings",
+    "WebLimits",
+    "WebSettings",
     "__version__",
     "attach",
     "handler",
@@ -135,6 +140,8 @@ _HOMES: Final = {
     "callboard.runtime.api.start": ("attach", "start"),
     "callboard.runtime.api.pools": ("Pool",),
     "callboard.runtime.hosting.settings": ("Settings", "SettingsOptions"),
+    "callboard.runtime.hosting.ui_settings": ("UiSettings",),
+    "callboard.runtime.web.settings": ("WebLimits", "WebSettings"),
     "callboard.runtime.api.system": ("System",),
 }
 

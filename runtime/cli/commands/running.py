@@ -26,6 +26,13 @@ ENGINES: Final = ("ray", "inline")
 @click.option("--name", help="The system's name in `callboard tree` and the dashboard.")
 @click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")
 @click.option(
+    "--ui",
+    is_flag=True,
+    flag_value="yes",
+    default=None,
+    help="Serve the live page while it runs, and print a link to it.",
+)
+@click.option(
     "--ship",
     "modules",
     metavar="PATH",
@@ -60,9 +67,9 @@ def run(**options: Any) -> None:
     actor class is started and gets the request, and the command prints the reply. ARGS become the
     target's sys.argv.
 
-    --engine, --hosts, --address, --name, --journal and --ship apply where the code sets nothing.
-    The variables CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS, CALLBOARD_NAME,
-    CALLBOARD_JOURNAL and CALLBOARD_MODULES do the same.
+    --engine, --hosts, --address, --name, --journal, --ui and --ship apply where the code sets
+    nothing. The variables CALLBOARD_ENGINE, CALLBOARD_HOSTS, CALLBOARD_ADDRESS, CALLBOARD_NAME,
+    CALLBOARD_JOURNAL, CALLBOARD_UI and CALLBOARD_MODULES do the same.
 
     \b
     Exit codes: 0 done, 1 the work failed, 2 wrong usage, 3 the cluster does not answer,

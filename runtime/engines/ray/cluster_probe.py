@@ -10,6 +10,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
@@ -86,35 +87,29 @@ def query_head(address: str, deadline_s: float) -> ClusterSeen:
 
     Other errors as `check_cluster`, for the text.
     """
-    alone = _on_loopback(address, deadline_s)
-    if alone is not None:
-        return alone
-    endpoint = parse_address(_resolved(address))
     connects_s, answers_s = min(CONNECT_DEADLINE_S, deadline_s), min(ANSWER_DEADLINE_S, deadline_s)
+    resolved = parse_address(_resolved(address))
+    endpoint = _loopback_of(address, connects_s) or resolved
     error = connect_error(endpoint, connects_s) or cluster_error(endpoint, answers_s)
     if error is not None:
         same = address.strip() == str(endpoint)
         # Ray replaces a loopback address by one of the machine, which other nodes reach.
         raise _unreachable(endpoint, error, "" if same else f" (which {address} means here)")
     with _channel(endpoint) as channel:
-        return _ask(channel, endpoint, answers_s)
+        seen = _ask(channel, endpoint, answers_s)
+    is_alone = bool(seen.nodes) and all(node.address == LOOPBACK for node in seen.nodes)
+    return seen if is_alone else replace(seen, endpoint=resolved)
 
 
-def _on_loopback(address: str, deadline_s: float) -> ClusterSeen | None:
-    """What a head that only this machine reaches says; None where there is none.
+def _loopback_of(address: str, limit_s: float) -> Endpoint | None:
+    """The address itself, if it is a loopback one where something listens: a head may do so alone.
 
-    Ray would replace the address by one of the machine.
+    Such a head belongs to a system that only this machine reaches, as `callboard up` starts one.
     """
     if not address.strip().startswith(f"{LOOPBACK}:"):
         return None
-    endpoint = parse_address(address)
-    if connect_error(endpoint, min(CONNECT_DEADLINE_S, deadline_s)) is not None:
-        return None
-    with contextlib.suppress(ClusterUnreachable), _channel(endpoint) as channel:
-        seen = _ask(channel, endpoint, min(ANSWER_DEADLINE_S, deadline_s))
-        if seen.nodes and all(node.address == LOOPBACK for node in seen.nodes):
-            return seen
-    return None
+    endpoint = parse_address(address.strip())
+    return endpoint if connect_error(endpoint, limit_s) is None else None
 
 
 def _ask(channel: Any, endpoint: Endpoint, limit_s: float) -> ClusterSeen:

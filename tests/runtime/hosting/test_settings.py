@@ -28,6 +28,7 @@ EVERY = {
     "CALLBOARD_METRICS": "/metrics/theirs.db",
     "CALLBOARD_MODULES": os.pathsep.join(("/code/shop", "/code/prices.py")),
     "CALLBOARD_FRAME_PORTS": "11000-11999",
+    "CALLBOARD_UI": "8123",
 }
 
 
@@ -39,6 +40,8 @@ def test_the_environment_says_what_the_code_leaves_open() -> None:
     assert settings.frame_ports == "11000-11999"
     assert settings.metrics == "/metrics/theirs.db"
     assert settings.recording is not None
+    assert settings.page is not None
+    assert settings.page.web.port == 8123
     assert set(EVERY) == set(FROM_ENVIRONMENT.values())
 
 

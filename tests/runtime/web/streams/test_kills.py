@@ -6,7 +6,7 @@ import random
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -54,11 +54,19 @@ class HubProcess:
             await self._process.wait()
 
 
+class HasPort(Protocol):
+    """Where a hub is now."""
+
+    @property
+    def port(self) -> int: ...
+
+
 class Follower:
     """A client of `events` that comes back, and keeps the positions that it was given."""
 
-    def __init__(self, hub: HubProcess) -> None:
+    def __init__(self, hub: HasPort, token: str = GOOD) -> None:
         self._hub = hub
+        self._token = token
         self.epoch = ""
         self.seen: list[int] = []
         self.fresh = 0
@@ -79,7 +87,7 @@ class Follower:
     async def _follow(self) -> None:
         self.socket = socket = await RawSocket.open(self._hub.port)
         self.fresh = 0
-        assert "connect" in await socket.connect(GOOD)
+        assert "connect" in await socket.connect(self._token)
         place = {"recover": True, "offset": self.seen[-1] if self.seen else 0, "epoch": self.epoch}
         subscribe = {"channel": "events", **(place if self.epoch else {})}
         socket.send_json({"id": 2, "subscribe": subscribe})
