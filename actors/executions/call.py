@@ -6,7 +6,7 @@ event loop.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from callboard.messages.core.contract import Contract, is_same_contract
 from callboard.messages.core.errors import CallboardError, WrongReply
@@ -16,7 +16,10 @@ from ..kernel.asks import Ask
 from ..scheduler.effects import DoneReport
 from .executors import Executor
 
-__all__ = ["CallOwner", "TaskCall"]
+__all__ = ["WINDOW", "CallOwner", "TaskCall"]
+
+WINDOW: Final = 16
+"""Partial results of one attempt that are under way, at most: of 64 KiB each."""
 
 
 class CallOwner(Protocol):
@@ -49,6 +52,9 @@ class CallOwner(Protocol):
     def attempt_failed(self, call: "TaskCall", error: CallboardError) -> None:
         """Report that an attempt has failed."""
 
+    def take_partial(self, call: "TaskCall", number: int, message: Contract) -> None:
+        """Take a partial result of an attempt, its number from 1."""
+
     def recast(self, message: Contract, cls: type[Contract]) -> Contract:
         """The reply as the run's own class of its contract. Raises a `ContractError`."""
 
@@ -69,9 +75,12 @@ class TaskCall:
         "sent_s",
         "slot",
         "step",
+        "streamed",
         "sub_task",
         "under_way",
     )
+
+    window = WINDOW
 
     def __init__(
         self, run: CallOwner, executor: Executor, sub_task: SubTask, attempt: int, sent_s: float
@@ -93,6 +102,8 @@ class TaskCall:
         self.is_cancelled = False
         """Whether it was cancelled: its outcome only frees its place at the executor."""
         self.is_over = False
+        self.streamed = 0
+        """The partial results that have come."""
 
     def done(self) -> bool:
         """Whether it has an outcome."""
@@ -123,6 +134,12 @@ class TaskCall:
         run.finished.append(self)
         if not run.is_woken:
             run.wake()
+
+    def partial(self, correlation: int, message: Contract) -> None:
+        """Take a partial result; one that comes after the outcome is dropped."""
+        if not self.is_over and not self.is_cancelled:
+            self.streamed += 1
+            self.run.take_partial(self, self.streamed, message)
 
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Take the failure, unless it has an outcome already."""

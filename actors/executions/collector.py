@@ -7,10 +7,10 @@ first.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from callboard.messages.jobs.job import LEFT_OUT, Job, Reduces
+from callboard.messages.jobs.job import LEFT_OUT, Job, Reduces, ReducesPartials
 from callboard.messages.jobs.plan import SubTask
 
 from ..aggregator.reducers import Collect
@@ -29,7 +29,18 @@ Path = tuple[int, ...]
 class Collector:
     """The results of one execution."""
 
-    __slots__ = ("_accumulator", "_collect", "_held", "_paths", "_places", "_reducer", "results")
+    __slots__ = (
+        "_accumulator",
+        "_collect",
+        "_folded",
+        "_folds",
+        "_held",
+        "_partials",
+        "_paths",
+        "_places",
+        "_reducer",
+        "results",
+    )
 
     def __init__(self, job: Job[Any, Any]) -> None:
         self._reducer: Final[Reduces] = Collect() if job.reducer is None else job.reducer
@@ -41,6 +52,10 @@ class Collector:
         self._accumulator = self._reducer.initial()
         self.results = 0
         """The number of collected results."""
+        self._folded = 0
+        self._folds: Final = self._reducer if isinstance(self._reducer, ReducesPartials) else None
+        self._partials: dict[str, tuple[int, Any]] = {}
+        """What the reducer keeps of the running sub-tasks' partial results, and the attempt."""
 
     def admit(self, sub_tasks: Sequence[SubTask], parent: str | None = None) -> None:
         """Give each new sub-task its place, once, before its result arrives."""
@@ -54,6 +69,8 @@ class Collector:
 
     def take(self, done: Sequence[TaskDone], core: SchedulerCore) -> None:
         """Collect results. Raises what the job's `collect` or reducer raises."""
+        if self._partials:
+            self.forget([task_id for task_id, _, _ in done])
         collect = self._collect
         if self._held is None:
             add, places, accumulator = self._reducer.add, self._places, self._accumulator
@@ -75,15 +92,40 @@ class Collector:
                 self._held.append((orders[task_id], picked))
                 self.results += 1
 
+    @property
+    def seen(self) -> int:
+        """The results, and the partial results that the reducer has folded."""
+        return self.results + self._folded
+
+    def take_partial(self, task_id: str, attempt: int, value: Any) -> None:
+        """Fold a partial result, if the reducer does. Raises what it raises."""
+        if self._folds is None:
+            return
+        newest, before = self._partials.get(task_id, (attempt, None))
+        kept = self._folds.fold_partial(before if newest == attempt else None, value)
+        self._partials[task_id] = (attempt, kept)
+        self._folded += 1
+
+    def forget(self, task_ids: Iterable[str]) -> None:
+        """Forget the partial results of sub-tasks whose attempts have ended."""
+        for task_id in task_ids:
+            self._partials.pop(task_id, None)
+
     def partial(self) -> Any:
         """The results so far, reduced. Raises what the reducer raises."""
+        accumulator = self._accumulator if self._held is None else self._added()
+        if self._folds is None or not self._partials:
+            return self._reducer.finish(accumulator)
+        partials = {task_id: kept for task_id, (_, kept) in self._partials.items()}
+        return self._folds.finish_partial(accumulator, partials)
+
+    def _added(self) -> Any:
         reducer = self._reducer
-        if self._held is None:
-            return reducer.finish(self._accumulator)
+        assert self._held is not None
         accumulator = reducer.initial()
         for key, (_, value) in enumerate(sorted(self._held, key=_place)):
             accumulator = reducer.add(accumulator, value, key)
-        return reducer.finish(accumulator)
+        return accumulator
 
     async def fold(self) -> None:
         """Reduce the results that were kept for the end."""

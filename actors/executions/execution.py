@@ -8,7 +8,7 @@ the job becomes the outcome, and appears nowhere else.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from callboard.messages.core.contract import Contract
@@ -22,9 +22,14 @@ from callboard.messages.core.errors import (
     error_from_data,
 )
 from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
-from callboard.messages.jobs.job import Decompose, Job, JobContext, Route
+from callboard.messages.jobs.job import Decompose, Job, JobContext, Route, Streams
 from callboard.messages.jobs.plan import Plan
-from callboard.messages.jobs.updates import ExecutionPhase, ExecutionState, ExecutionUpdate
+from callboard.messages.jobs.updates import (
+    ExecutionPhase,
+    ExecutionState,
+    ExecutionUpdate,
+    SubTaskPartial,
+)
 from callboard.messages.storage.blobs import BlobStore
 from callboard.messages.storage.errors import ResultLost
 
@@ -277,6 +282,7 @@ class Execution(Generic[ResultT]):
                 # The submission must be durable before any agent gets a sub-task.
                 await self._recorder.settled()
                 await self._recorder.planned(route, core.sub_tasks())
+        record.journals_partials = self._recorder is not None and job.streams is Streams.JOURNAL
         record.enter(ExecutionPhase.RUNNING)
         run = PlanRun(
             host=self._host,
@@ -290,10 +296,12 @@ class Execution(Generic[ResultT]):
             measures=StepMeasures(self._host.meter, job.name, record.id),
             on_turn=record.moved,
             on_trouble=record.troubled,
+            on_partial=record.streamed,
             step_key=step_keys(record.id, self._key_form),
             in_doubt=job.in_doubt,
             recorder=self._recorder,
             grown=made.grown if isinstance(made, Replay) else frozenset(),
+            journals_partials=record.journals_partials,
         )
         record.collector, record.preparation = collector, preparation
         self._run = record.run = run
@@ -476,6 +484,10 @@ class Execution(Generic[ResultT]):
     def state(self) -> ExecutionState:
         """See `ExecutionHandle.state`."""
         return self.record.state()
+
+    def partials(self, after: int) -> tuple[Sequence[SubTaskPartial], int]:
+        """See `ExecutionHandle.partials`."""
+        return self.record.stream.partials_since(after)
 
     def statistics(self) -> ExecutionStatistics:
         """See `ExecutionHandle.statistics`."""

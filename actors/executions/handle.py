@@ -1,13 +1,13 @@
 """The handle of a submitted request: its result, its updates, and its cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from callboard.messages.core.errors import DeadlineExceeded
 from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.jobs.execution import Decision
-from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate
+from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate, SubTaskPartial
 
 if TYPE_CHECKING:
     from .record import ExecutionStatistics
@@ -45,6 +45,9 @@ class ExecutionBackend(Protocol[ResultT]):
 
     def statistics(self) -> "ExecutionStatistics":
         """See `ExecutionHandle.statistics`."""
+
+    def partials(self, after: int) -> tuple[Sequence[SubTaskPartial], int]:
+        """See `ExecutionHandle.partials`."""
 
     @property
     def problem(self) -> str:
@@ -91,6 +94,14 @@ class ExecutionHandle(Generic[ResultT]):
         `Progressed` and `PartialResult`, and all other updates.
         """
         return self._execution.updates()
+
+    def partials(self, after: int = 0) -> tuple[Sequence[SubTaskPartial], int]:
+        """The newest partial results of sub-tasks after the first `after`, and their count so far.
+
+        It keeps the last `PARTIALS_KEPT`; the first one says how many are missing before it. A
+        remote execution has those that came while somebody read its updates.
+        """
+        return self._execution.partials(after)
 
     def cancel(self, *, by: str = "") -> bool:
         """Cancel the execution; gives False if it has ended. Then `result` raises `Cancelled`.

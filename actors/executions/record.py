@@ -12,6 +12,7 @@ import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.jobs.execution import (
     ExecutionStatus,
@@ -28,6 +29,7 @@ from callboard.messages.jobs.updates import (
     PhaseChanged,
     Progressed,
     StateChanged,
+    SubTaskPartial,
     TaskTroubled,
 )
 
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from .run import PlanRun
 
 __all__ = ["ExecutionRecord", "ExecutionStatistics"]
+
+PARTIALS: Final = "partials:"
+"""Before the id of an execution: the channel of its sub-tasks' partial results."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ class ExecutionRecord:
         self.preparation: Preparation | None = None
         self.run: PlanRun | None = None
         self.stream: Final = UpdateStream(host.loop, host.now, self._progressed, self._partial)
+        self.journals_partials = False
+        """Whether the partial results of sub-tasks are in the journal."""
         self._host = host
         self._partial_every = partial_every
         self.wall_time: Final = wall_time
@@ -161,7 +168,23 @@ class ExecutionRecord:
     def moved(self) -> None:
         """Note that sub-tasks have started or ended."""
         assert self.collector is not None
-        self.stream.moved(self.collector.results, self._partial_every)
+        self.stream.moved(self.collector.seen, self._partial_every)
+
+    def streamed(self, task_id: str, attempt: int, number: int, value: Contract) -> None:
+        """Note a partial result of a sub-task, for its readers and for clients of the hub."""
+        update = SubTaskPartial(
+            execution_id=self.id,
+            task_id=task_id,
+            attempt=attempt,
+            number=number,
+            contract=value.contract_name,
+            value=value,
+            is_journalled=self.journals_partials,
+        )
+        self.stream.streamed(update)
+        self._host.publishing.publish(
+            PARTIALS + self.id, update, source=f"execution/{self.id}", of_system=True
+        )
 
     def troubled(self, task_id: str, attempt: int, error: CallboardError) -> None:
         """Note a failed attempt; attempt 0 means that the sub-task failed for good."""

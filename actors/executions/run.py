@@ -48,6 +48,7 @@ from .call import TaskCall
 from .executors import Executor, Executors
 from .history.turn import keep_results, record_effect
 from .measures import StepMeasures
+from .partials import Partial, Partials
 
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
@@ -88,10 +89,12 @@ class PlanRun:
         measures: StepMeasures,
         on_turn: Callable[[], None],
         on_trouble: Callable[[str, int, CallboardError], None],
+        on_partial: Callable[[str, int, int, Contract], None],
         step_key: Callable[[str], str],
         in_doubt: Callable[[SubTask, CallboardError], Decision],
         recorder: "Recorder | None" = None,
         grown: frozenset[str] = frozenset(),
+        journals_partials: bool = False,
     ) -> None:
         self._host = host
         self.core: Final = core
@@ -108,6 +111,9 @@ class PlanRun:
         self._grown = grown
         """Sub-tasks that run again, although their earlier results have extended the plan."""
         self._in_doubt = in_doubt
+        self._partials: Final = Partials(
+            host, collector, on_partial, recorder if journals_partials else None
+        )
         self._non_idempotent: list[TaskCall] = []
         """Attempts that are sent once their start is durable."""
         self.step_key: Final = step_key
@@ -182,6 +188,11 @@ class PlanRun:
             self._failed.append((call, error))
         self.wake()
 
+    def take_partial(self, call: TaskCall, number: int, message: Contract) -> None:
+        """Take a partial result of an attempt, for the next turn."""
+        self._partials.add(Partial(call, number, message))
+        self.wake()
+
     def recast(self, message: Contract, cls: type[Contract]) -> Contract:
         """The message as another class of the same contract. Raises a `ContractError`."""
         body, buffers = self._host.codec.encode(message)
@@ -223,7 +234,9 @@ class PlanRun:
         if self.finished:
             finished, self.finished = self.finished, []
             self._measures.done(finished, now)
-        self._report(now)
+        are_taken = self._partials.take(core.numbers.__getitem__)
+        if are_taken:  # An outcome comes after the partial results before it.
+            self._report(now)
         due = core.next_deadline()
         if due is not None and due <= now:
             core.advance(now, self._random())
@@ -241,7 +254,7 @@ class PlanRun:
         self._on_turn()
         if not self._is_over:
             self._arm(now, is_short=is_short)
-        if self.reports:
+        if self.reports or not are_taken:
             self.wake()
 
     def _report(self, now: float) -> None:
@@ -306,14 +319,18 @@ class PlanRun:
             case CancelAttempt(task_id, attempt, _):
                 self._stop_attempt(task_id, attempt)
             case TaskFailed(task_id, error, _):
+                self._collector.forget((task_id,))
                 self._measures.not_done("failed", self.core.sub_task(task_id))
                 self._on_trouble(task_id, 0, error)
             case TaskRetried(task_id, attempt, error, _):
+                self._collector.forget((task_id,))
                 self._measures.not_done("retried", self.core.sub_task(task_id))
                 self._on_trouble(task_id, attempt, error)
             case TaskDoubtful():
                 self._doubt(effect)
-            case TasksSkipped() | TasksCancelled() | TaskDone():
+            case TasksCancelled(task_ids):
+                self._collector.forget(task_ids)
+            case TasksSkipped() | TaskDone():
                 pass  # `progress` counts them
             case ExecutionDone():
                 self._end(effect)
@@ -335,16 +352,20 @@ class PlanRun:
         if self._recorder is not None:
             held, self._held = self._held, []
             non_idempotent, self._non_idempotent = self._non_idempotent, []
-            if self._recorder.flush(lambda: self._on_commit(held, non_idempotent)):
+            partials = self._partials.held()
+            if self._recorder.flush(lambda: self._on_commit(held, non_idempotent, partials)):
                 self._uncommitted += 1
         self._end_when_durable()
 
-    def _on_commit(self, held: list[TaskDone], non_idempotent: list[TaskCall]) -> None:
+    def _on_commit(
+        self, held: list[TaskDone], non_idempotent: list[TaskCall], partials: list[Partial]
+    ) -> None:
         """After a turn is durable, collect its results and send its non-idempotent attempts."""
         self._uncommitted -= 1
         if self.ended.done():
             return
         try:
+            self._partials.publish(partials)
             if held:
                 self._collector.take(held, self.core)
         except BaseException as error:

@@ -7,11 +7,13 @@ The updates that no reader may miss are a short log, which every reader reads fr
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 from callboard.messages.jobs.updates import (
+    PARTIALS_KEPT,
     TROUBLES_MAX,
     ExecutionUpdate,
     Finished,
@@ -19,6 +21,7 @@ from callboard.messages.jobs.updates import (
     PhaseChanged,
     Progressed,
     StateChanged,
+    SubTaskPartial,
     TaskTroubled,
 )
 
@@ -37,6 +40,7 @@ class Mark(NamedTuple):
     position: int = 0
     moved: int = 0
     partials: int = 0
+    streamed: int = 0
 
 
 class UpdateStream:
@@ -61,7 +65,31 @@ class UpdateStream:
         self._results = 0
         self._partials_seen = 0
         """The number of results in the newest partial result that is due."""
+        self._newest: deque[SubTaskPartial] = deque(maxlen=PARTIALS_KEPT)
+        self._streamed = 0
+        """The partial results of sub-tasks so far."""
         self._waiting: list[asyncio.Future[None]] = []
+
+    def streamed(self, update: SubTaskPartial) -> None:
+        """Add a partial result of a sub-task; a reader that is far behind misses it."""
+        self._newest.append(update)
+        self._streamed += 1
+        if self._waiting:
+            self._wake()
+
+    def partials_since(self, streamed: int) -> tuple[list[SubTaskPartial], int]:
+        """The partial results of sub-tasks after so many, and how many there are with them.
+
+        The first one says how many are missing before it.
+        """
+        count = self._streamed - streamed
+        if count <= 0:
+            return [], self._streamed
+        found = list(self._newest)[-count:]
+        if count > len(found):
+            skipped = found[0].skipped + count - len(found)
+            found[0] = found[0].model_copy(update={"skipped": skipped})
+        return found, self._streamed
 
     def note(self, update: StateChanged | PhaseChanged | TaskTroubled) -> None:
         """Add an update that every reader gets."""
@@ -94,12 +122,17 @@ class UpdateStream:
 
     async def read(self) -> AsyncIterator[ExecutionUpdate]:
         """All updates from the beginning on, until the end."""
-        position = moved = partials = 0
+        position = moved = partials = streamed = 0
         progress_at_s = partial_at_s = self._now() - INTERVAL_S
         while True:
             while position < len(self._log):
                 position += 1
                 yield self._log[position - 1]
+            if streamed < self._streamed:
+                new, streamed = self.partials_since(streamed)
+                for update_of_task in new:
+                    yield update_of_task
+                continue
             now = self._now()
             finished = self._finished
             if moved < self._moved and (now >= progress_at_s or finished is not None):
@@ -131,12 +164,13 @@ class UpdateStream:
             await self._wait(min(due_s, default=None))
 
     async def since(
-        self, mark: Mark, wait_s: float, *, partials: bool
+        self, mark: Mark, wait_s: float, *, partials: bool, streamed: bool = False
     ) -> tuple[list[ExecutionUpdate], Mark]:
         """The updates since `mark`, and the next mark; no updates after `wait_s` seconds.
 
         For a process that passes updates on. If it calls again at once, it gets progress every
-        `INTERVAL_S`, and all other updates immediately. `partials` asks for partial results.
+        `INTERVAL_S`, and all other updates immediately. `partials` asks for partial results, and
+        `streamed` for those of sub-tasks.
         """
         began_s = self._now()
         ends_s = began_s + wait_s
@@ -146,12 +180,17 @@ class UpdateStream:
             if self._finished is not None or mark.position < len(self._log) or now >= ends_s:
                 break
             is_moved = self._moved > mark.moved or (
-                partials and self._partials_seen > mark.partials
+                (partials and self._partials_seen > mark.partials)
+                or (streamed and self._streamed > mark.streamed)
             )
             if is_moved and now >= quiet_s:
                 break
             await self._wait(min(quiet_s, ends_s) if is_moved else ends_s)
         updates: list[ExecutionUpdate] = list(self._log[mark.position :])
+        passed = mark.streamed
+        if streamed:
+            new, passed = self.partials_since(passed)
+            updates += new
         if self._moved > mark.moved:
             updates.append(self._progress())
         seen = mark.partials
@@ -162,7 +201,7 @@ class UpdateStream:
             partial = self._partial()
             if partial is not None:
                 updates.append(partial)
-        return updates, Mark(len(self._log), self._moved, seen)
+        return updates, Mark(len(self._log), self._moved, seen, passed)
 
     async def _wait(self, until_s: float | None) -> None:
         """Wait for a change, or until the time at which a known change may be reported."""

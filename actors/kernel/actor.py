@@ -8,7 +8,8 @@ A handler takes one contract, and a `Context` if it declares a second parameter.
 reads and checks its annotations once per class, before the first actor of the class starts:
 a handler whose reply type is not the one that its request names is refused.
 
-A `def` handler runs in a thread, an `async def` handler on the host's event loop.
+A `def` handler runs in a thread, an `async def` handler on the host's event loop. An `async def`
+handler that yields streams its results; see `partials`.
 """
 
 import copy
@@ -27,6 +28,7 @@ from callboard.messages.core.errors import SpecError
 from callboard.messages.core.limits import DEFAULT_LIMITS
 
 from .context import Context
+from .partials import yields_of
 
 __all__ = [
     "Actor",
@@ -149,6 +151,10 @@ class Handler:
     """The type of the reply; None means that the handler returns None."""
     is_plain: bool
     """Whether it is a coroutine function that takes the message alone."""
+    streams: bool = False
+    """Whether it is an async generator: it yields partial results, then its reply."""
+    yields: tuple[type[Contract], ...] = ()
+    """The contracts that it yields, as far as its annotation names them."""
 
     def accepts(self, result: Any) -> bool:
         """Whether `result` is of the reply type that the request names, or a subclass of it."""
@@ -315,13 +321,18 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
             f"{where} has the signature {inspect.signature(function)}.",
             advice="Take self, a contract, and a Context if needed, all by position.",
         )
-    check_returns(where, function)
+    streams = inspect.isasyncgenfunction(function)
+    if not streams:
+        check_returns(where, function)
     contract = contract_in(where, parameters[0].name, hints := _hints(where, function))
     _check_context(where, [hints.get(parameter.name) for parameter in parameters[1:]])
     returned = hints.get("return", Any)
     returned = None if returned is type(None) else returned
     named = reply_type(contract)
-    if issubclass(contract, Request):
+    yields: tuple[type[Contract], ...] = ()
+    if streams:
+        yields = yields_of(where, contract, named, returned)
+    elif issubclass(contract, Request):
         if returned is not Any and returned is not named and not _is_narrower(returned, named):
             raise SpecError(
                 f"{where} returns {_name(returned)}, but {contract.contract_name} "
@@ -336,7 +347,9 @@ def _read_handler(actor: type[Any], name: str, function: Callable[..., Any]) -> 
     is_async = inspect.iscoroutinefunction(function)
     wants_context = len(parameters) == 2
     is_plain = is_async and not wants_context
-    return Handler(name, function, is_async, wants_context, contract, named, is_plain)
+    return Handler(
+        name, function, is_async, wants_context, contract, named, is_plain, streams, yields
+    )
 
 
 def plain_method(owner: type[Any], name: str) -> Callable[..., Any] | None:

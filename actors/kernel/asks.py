@@ -33,6 +33,9 @@ class ReplySink(Protocol):
     def fail(self, correlation: int, error: CallboardError) -> None:
         """The ask failed."""
 
+    def partial(self, correlation: int, message: Contract) -> None:
+        """A partial result of an ask whose asker takes them. Raises `PayloadTooLarge`."""
+
 
 class LinkSink(ReplySink, Protocol):
     """The sink of an ask that came over a link."""
@@ -59,6 +62,10 @@ class Call(ReplySink, Protocol):
     """Whether the request has left for the other host: if so, its handler may have run."""
     step: str
     """The step of an execution that the ask is an attempt of; empty for any other ask."""
+
+    @property
+    def window(self) -> int:
+        """How many partial results may be under way to the asker; 0 if it takes none."""
 
     def done(self) -> bool:
         """Whether it has its outcome."""
@@ -105,6 +112,7 @@ class AskFuture(asyncio.Future[Any]):
     sent = False
     """Whether the request has left for the other host: if so, its handler may have run."""
     step = ""
+    window = 0
 
     def __init__(
         self,
@@ -167,6 +175,9 @@ class AskFuture(asyncio.Future[Any]):
             {**data, "message": message, "details": {**data["details"], "asker": asking}}
         )
 
+    def partial(self, correlation: int, message: Contract) -> None:
+        """Nothing: an asker with a window of 0 gets none."""
+
     def cancel(self, msg: Any = None) -> bool:
         """Give up, and cancel the handler wherever it runs."""
         if not super().cancel(msg):
@@ -197,10 +208,12 @@ class Ask:
         "bucket",
         "children",
         "correlation",
+        "credit",
         "deadline_s",
         "done",
         "has_run",
         "message",
+        "room",
         "sink",
         "step",
         "stopped_by",
@@ -216,6 +229,7 @@ class Ask:
         deadline_s: float,
         step: str = "",
         target: int = -1,
+        window: int = 0,
     ) -> None:
         self.message = message
         self.target = target
@@ -234,6 +248,10 @@ class Ask:
         """Whether a handler has begun already: it has stashed the message, or crashed."""
         self.children: list[AskFuture] | None = None
         """Asks that its handler has made: a cancellation of the handler cancels them."""
+        self.credit = window or -1
+        """How many partial results its asker has room for; -1 if the asker takes none."""
+        self.room: asyncio.Future[None] | None = None
+        """The wait of its handler for room."""
 
     @property
     def may_have_run(self) -> bool:
@@ -251,6 +269,28 @@ class Ask:
         if not self.done:
             self.done = True
             self.sink.fail(self.correlation, error)
+
+    async def give(self, message: Contract) -> None:
+        """Give the asker a partial result, if it takes them; waits while it has no room.
+
+        Raises `PayloadTooLarge` for one that fits in no envelope.
+        """
+        while not self.credit and not self.done:
+            self.room = asyncio.get_running_loop().create_future()
+            try:
+                await self.room
+            finally:
+                self.room = None
+        if self.credit > 0 and not self.done:
+            self.credit -= 1
+            self.sink.partial(self.correlation, message)
+
+    def grant(self, count: int) -> None:
+        """The asker has taken so many partial results."""
+        if self.credit >= 0:
+            self.credit += count
+            if self.room is not None and not self.room.done():
+                self.room.set_result(None)
 
     def adopt(self, child: AskFuture) -> None:
         """Remember an ask that the handler makes."""

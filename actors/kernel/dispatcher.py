@@ -45,6 +45,7 @@ from .inspection.steps import StepMeter
 from .interrupts import is_interrupt
 from .isolation import FRESH_VARIABLES, WorkerTask, fresh_context, holders_of
 from .lifecycle.mailbox_policy import apply_restart_policy
+from .partials import run_stream
 from .ports import DispatcherHost
 from .redelivery import Redelivery
 from .stash import Stashed, Stashes
@@ -390,6 +391,9 @@ class Worker:
         arguments = (actor, message, ctx) if row.wants_context else (actor, message)
         if row.is_async:
             return await row.function(*arguments)
+        if row.streams:
+            where = _place(self.cell, row)
+            return await run_stream(row.function(*arguments), row.reply, ask, where)
         threads = self._dispatcher.threads
         if ask is not None and threads.is_full:
             threads.refused += 1
@@ -398,7 +402,7 @@ class Worker:
             raise error
         cancelled = ctx.cancelled  # Made here, so that two threads do not make one each.
         until_s = math.inf if ask is None else ask.deadline_s
-        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s)
+        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s, self)
         self._call_in_thread = call
         threads.start(call)
         try:

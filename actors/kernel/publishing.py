@@ -14,11 +14,20 @@ class Publishing(Protocol):
     counted. Any thread may use it.
     """
 
-    def publish(self, channel: str, event: Contract, *, source: str, key: str = "") -> bool:
+    def publish(
+        self,
+        channel: str,
+        event: Contract,
+        *,
+        source: str,
+        key: str = "",
+        of_system: bool = False,
+    ) -> bool:
         """Publish an event. False if it is dropped at once.
 
         Raises `UsageError` for a channel that has no proper name or is the system's own, and for
-        an event that is too large or no JSON.
+        an event that is too large or no JSON. With `of_system` a part of the system publishes to a
+        channel of its own: what is wrong is dropped and counted, and without a hub nothing is.
         """
 
 
@@ -28,7 +37,15 @@ class NoPublishing:
     def __init__(self) -> None:
         self.dropped = 0
 
-    def publish(self, channel: str, event: Contract, *, source: str, key: str = "") -> bool:
+    def publish(
+        self,
+        channel: str,
+        event: Contract,
+        *,
+        source: str,
+        key: str = "",
+        of_system: bool = False,
+    ) -> bool:
         """See `Publishing`."""
-        self.dropped += 1
+        self.dropped += not of_system
         return False

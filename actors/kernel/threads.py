@@ -19,9 +19,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
+from .circles.runs import Run
 from .isolation import fresh_context
 
-__all__ = ["HUNG_MAX", "THREADS_MAX", "HandlerThreads", "ThreadCall", "ThreadRunner"]
+__all__ = [
+    "HUNG_MAX",
+    "THREADS_MAX",
+    "HandlerThreads",
+    "ThreadCall",
+    "ThreadRunner",
+    "current_run",
+]
 
 LOGGER: Final = logging.getLogger("callboard.threads")
 ReturnT = TypeVar("ReturnT")
@@ -30,6 +38,7 @@ THREADS_MAX: Final = 32
 """Calls of one host that run at the same time, without those that hang."""
 HUNG_MAX: Final = 256
 """Threads of one host: with so many hung calls, no other call can begin."""
+_CURRENT: Final = threading.local()
 NAMED_MAX: Final = 5
 """Hung calls that an error names."""
 
@@ -96,6 +105,12 @@ class _Raised(NamedTuple):
     error: BaseException
 
 
+def current_run() -> Run[Any] | None:
+    """The run whose handler is called in this thread; None in other threads."""
+    run: Run[Any] | None = getattr(_CURRENT, "run", None)
+    return run
+
+
 class ThreadCall:
     """One call in a thread."""
 
@@ -105,6 +120,7 @@ class ThreadCall:
         "_outcome",
         "ended",
         "has_begun",
+        "run_of",
         "timer",
         "until_s",
         "where",
@@ -116,8 +132,11 @@ class ThreadCall:
         arguments: tuple[Any, ...],
         where: Callable[[], str],
         until_s: float = math.inf,
+        run_of: Run[Any] | None = None,
     ) -> None:
         self._function = function
+        self.run_of = run_of
+        """The run of the handler that it calls, if it calls one."""
         self._arguments = arguments
         self._outcome: Any = None
         self.where = where
@@ -131,10 +150,13 @@ class ThreadCall:
 
     def run(self) -> Any:
         """Call the function, in a context of its own; what it raises is a part of the outcome."""
+        _CURRENT.run = self.run_of
         try:
             return fresh_context().run(self._function, *self._arguments)
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             return _Raised(error)
+        finally:
+            _CURRENT.run = None
 
     def settle(self, outcome: Any) -> None:
         """It has ended with this outcome of `run`."""

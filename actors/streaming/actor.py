@@ -190,7 +190,7 @@ class StreamHub(Actor):
             address=self.address,
             epoch=hub.core.epoch,
             connections=connection_views(hub, limit),
-            figures=dict(hub.core.figures()),
+            figures=hub.figures(),
             accounts=dict(hub.core.accounts()._asdict()),
         )
 
@@ -201,19 +201,23 @@ class StreamHub(Actor):
             view.client: view.model_dump(mode="json", exclude={"age_s"}) for view in views
         }
         values["hub"] = {
-            "figures": dict(hub.core.figures()),
+            "figures": hub.figures(),
             "accounts": hub.core.accounts()._asdict(),
         }
         return values
 
     def _reading(self) -> Reading:
         hub = self._running()
-        figures, accounts = hub.core.figures(), hub.core.accounts()
+        figures, accounts = hub.figures(), hub.core.accounts()
         return Reading(
             {
                 Name("callboard_hub_events", fate): float(count)
                 for fate, count in accounts._asdict().items()
                 if fate != "waiting"
+            }
+            | {
+                Name("callboard_hub_source_failures"): figures["source_failures"],
+                Name("callboard_hub_events_cut"): figures["cut_events"],
             },
             {
                 Name("callboard_hub_connections"): figures["connections"],

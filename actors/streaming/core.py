@@ -291,7 +291,10 @@ class HubCore:
             if is_over(subscription.expires_at, wall_s, limits.refresh_s):
                 push = Unsubscribed(name, SUBSCRIPTION_EXPIRED, "the subscription has expired")
                 self.unsubscribe(connection, name, now_s, push)
-            elif subscription.left_out and out.room > 0 and not out.held:
+                continue
+            if subscription.paced:
+                subscription.release(now_s)
+            if subscription.left_out and out.room > 0 and not out.held:
                 out.inform(subscription)
 
     def _ping(self, connection: Connection, now_s: float) -> None:

@@ -197,6 +197,13 @@ class Hub:
                 if session is not None:
                     session.wake()
 
+    def figures(self) -> dict[str, float]:
+        """Counts for metrics and views."""
+        failures, cut_events = self.source_failures, self.cut_events
+        return {
+            **self.core.figures(), "source_failures": failures, "cut_events": cut_events,
+        }  # fmt: skip
+
     # --- connections ---------------------------------------------------------------------------
 
     @property

@@ -220,7 +220,7 @@ class Outgoing:
             publication = entry.publication
             if entry.skipped:
                 tags = {**publication.tags, SKIPPED: str(entry.skipped)}
-                publication = replace(publication, tags=tags, frames={})
+                publication = replace(publication, tags=tags)
             part = self.codec.push(publication)
             entry.subscription.held -= 1
             entry.subscription.sent += 1

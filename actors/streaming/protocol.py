@@ -110,7 +110,7 @@ class Client:
 
 @dataclass(slots=True)
 class Publication:
-    """One event of a channel, with its bytes for each codec once they are known."""
+    """One event of a channel."""
 
     channel: str
     data: bytes
@@ -125,8 +125,6 @@ class Publication:
     """Who published it, if a client did."""
     key: str = ""
     """The value that it replaces, in a channel of kind `newest`."""
-    frames: dict[str, bytes] = field(default_factory=dict)
-    """The encoded push, by the name of the codec: encoded once for all connections."""
 
 
 # --- commands ----------------------------------------------------------------------------------

@@ -24,8 +24,6 @@ from ..kernel.cell import Cell
 from ..kernel.host.extension import Extension
 from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.ports import RoleHost
-from .channel import name_problem
-from .limits import HubLimits
 from .messages import (
     EVENT_BYTES_MAX,
     Outbound,
@@ -33,6 +31,7 @@ from .messages import (
     StreamEvent,
     StreamMetadata,
     is_reserved,
+    problem_of,
 )
 
 __all__ = ["EventQueue", "StreamPublisher", "encoded", "outbound_of"]
@@ -45,7 +44,6 @@ BATCH_EVENTS: Final = 256
 BATCH_BYTES: Final = 1 << 18
 SEND_S: Final = 1.0
 """How long a hub may have no room before a batch is dropped for it."""
-LIMITS: Final = HubLimits()
 
 
 def outbound_of(
@@ -57,21 +55,33 @@ def outbound_of(
     """
     if type(type(event)) is not CONTRACT_TYPE:
         raise not_a_message(event)
-    problem = name_problem(channel, LIMITS)
+    problem = problem_of(channel)
     if not problem and is_reserved(channel):
         problem = f"{channel} is a channel that only the system publishes to"
     if problem:
         raise UsageError(f"{problem}.", advice="Choose another name for the channel.")
     if not isinstance(event, StreamEvent):
-        event = StreamEvent(
-            event_id=event_id,
-            event_type=event.contract_name,
-            timestamp=timestamp,
-            source=source,
-            payload=event.model_dump(mode="json"),
-            metadata=StreamMetadata(tags={"type": event.contract_name, "source": source}),
-        )
+        event = wrapped(event, source, event_id, timestamp)
     return encoded(channel, event, key)
+
+
+def wrapped(event: Contract, source: str, event_id: str, timestamp: float) -> StreamEvent:
+    """A contract as the payload of an event. Raises `UsageError` for one that is no JSON."""
+    try:
+        payload = event.model_dump(mode="json")
+    except ValueError as error:
+        raise UsageError(
+            f"a {event.contract_name} has no form in JSON: {error}.",
+            advice="Use plain values in what is published.",
+        ) from error
+    return StreamEvent(
+        event_id=event_id,
+        event_type=event.contract_name,
+        timestamp=timestamp,
+        source=source,
+        payload=payload,
+        metadata=StreamMetadata(tags={"type": event.contract_name, "source": source}),
+    )
 
 
 def encoded(channel: str, event: StreamEvent, key: str = "") -> Outbound:
@@ -121,13 +131,27 @@ class EventQueue:
         self._wake = wake
         self._has_hub = has_hub
 
-    def publish(self, channel: str, event: Contract, *, source: str, key: str = "") -> bool:
+    def publish(
+        self,
+        channel: str,
+        event: Contract,
+        *,
+        source: str,
+        key: str = "",
+        of_system: bool = False,
+    ) -> bool:
         """See `Publishing`."""
         if not self._has_hub():
-            self.dropped["no_hub"] += 1
+            self.dropped["no_hub"] += not of_system
             return False
         now, event_id = self._wall_time(), self._new_id()
-        return self.put(outbound_of(channel, event, source, key, event_id, now))
+        if not of_system:
+            return self.put(outbound_of(channel, event, source, key, event_id, now))
+        try:
+            return self.put(encoded(channel, wrapped(event, source, event_id, now), key))
+        except UsageError:
+            self.dropped["refused"] += 1
+            return False
 
     def put(self, item: Outbound) -> bool:
         """Queue an encoded event. False without room."""

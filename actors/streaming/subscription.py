@@ -11,6 +11,7 @@ Invariant, at every moment: `offered` is the sum of `sent`, `waiting`, `held`, `
 """
 
 import enum
+from collections import OrderedDict
 from collections.abc import Sized
 from typing import Final, NamedTuple, Protocol
 
@@ -28,6 +29,8 @@ RATE: Final = "rate"
 """The client wanted fewer."""
 CLOSED: Final = "closed"
 """The connection ended before they left."""
+PACED_MAX: Final = 1_000
+"""The values that one subscription with a rate limit holds."""
 
 
 class State(enum.Enum):
@@ -118,6 +121,7 @@ class Subscription:
         "left_out",
         "offered",
         "out",
+        "paced",
         "sent",
         "state",
         "test",
@@ -150,6 +154,8 @@ class Subscription:
         """The client has everything up to here."""
         self.is_conditional = test is not None or bucket is not None
         self.offered = self.sent = self.waiting = self.held = self.filtered = self.conflated = 0
+        self.paced: OrderedDict[str, Publication] = OrderedDict()
+        """Values that wait for the rate, by key."""
         self.dropped: dict[str, int] = {}
         self.left_out: dict[str, Dropped] = {}
         """What the client has not been informed of yet, by reason."""
@@ -170,10 +176,35 @@ class Subscription:
         if self.test is not None and not self.test(publication.tags):
             self.filtered += 1
             return False
-        if self.bucket is not None and not self.bucket.take(now_s):
+        if self.bucket is None:
+            return True
+        if publication.key or self.kind is ChannelKind.NEWEST:
+            self._pace(publication, now_s)
+            return False
+        if not self.bucket.take(now_s):
             self.drop(publication.offset, RATE)
             return False
         return True
+
+    def _pace(self, publication: Publication, now_s: float) -> None:
+        """Hold a value until the rate allows it; a newer one of its key replaces it."""
+        if self.paced.pop(publication.key, None) is not None:
+            self.conflated += 1
+        else:
+            self.held += 1
+        self.paced[publication.key] = publication
+        if len(self.paced) > PACED_MAX:
+            _, oldest = self.paced.popitem(last=False)
+            self.held -= 1
+            self.drop(oldest.offset, RATE)
+        self.release(now_s)
+
+    def release(self, now_s: float) -> None:
+        """Let values go that the rate allows now, in their order."""
+        while self.paced and self.bucket is not None and self.bucket.take(now_s):
+            _, publication = self.paced.popitem(last=False)
+            self.held -= 1
+            self.out.deliver(self, publication, now_s)
 
     def drop(self, offset: int, reason: str) -> None:
         """The client does not get a publication, and will be informed."""
@@ -189,6 +220,7 @@ class Subscription:
     def close(self) -> None:
         """The connection has ended: what waits does not leave."""
         lost, self.waiting, self.held = self.waiting + self.held, 0, 0
+        self.paced.clear()
         if lost:
             self.dropped[CLOSED] = self.dropped.get(CLOSED, 0) + lost
 

@@ -120,7 +120,7 @@ class _Edge:
 
     def is_blocked(self) -> bool:
         """Whether a client is behind."""
-        room = LIMITS.pressed_bytes // 2
+        room = LIMITS.queue_bytes_soft // 2
         return any(each.out.room < room for each in self.hub.core.connections.values())
 
     def publish(self, data: bytes) -> None:
@@ -204,14 +204,14 @@ async def _storm(connections: int) -> dict[str, float]:
 # --- from an agent -------------------------------------------------------------------------------
 
 
-class Told(Contract):
+class Published(Contract):
     """One event of an agent."""
 
     at: int
     number: int
 
 
-class PublishEach(Request[Told]):
+class PublishEach(Request[Published]):
     """Publish so many events, one each millisecond."""
 
     count: int
@@ -221,13 +221,13 @@ class Publisher(Agent):
     """Publishes."""
 
     @handler
-    async def publish_each(self, request: PublishEach, ctx: Context) -> Told:
+    async def publish_each(self, request: PublishEach, ctx: Context) -> Published:
         """Publish, with the time at which."""
         begun_s = time.monotonic()
         for number in range(request.count):
-            ctx.publish(ROOM, Told(at=time.monotonic_ns(), number=number))
+            ctx.publish(ROOM, Published(at=time.monotonic_ns(), number=number))
             await asyncio.sleep(max(0.0, begun_s + number * EVERY_S - time.monotonic()))
-        return Told(at=time.monotonic_ns(), number=request.count)
+        return Published(at=time.monotonic_ns(), number=request.count)
 
 
 def _parts(_ctx: Context) -> HubParts:

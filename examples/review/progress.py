@@ -26,6 +26,7 @@ from callboard.updates import (
     Progressed,
     StateChanged,
     StatusLines,
+    SubTaskPartial,
     TaskTroubled,
 )
 
@@ -96,7 +97,7 @@ class ReviewProgress:
                 return replace(
                     self, troubles=(*self.troubles, f"{update.task_id}: {update.message}")
                 )
-            case StateChanged() | Finished():
+            case StateChanged() | SubTaskPartial() | Finished():
                 return self
             case unknown:
                 assert_never(unknown)

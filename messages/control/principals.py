@@ -27,7 +27,7 @@ class Scope(StrEnum):
     ALERTS = auto()
     """Add and end silences."""
     ADMIN = auto()
-    """Create and revoke tokens."""
+    """Create and revoke tokens, open the page for others, and change the rules of alerts."""
 
 
 ALL_SCOPES: Final = tuple(Scope)

@@ -53,7 +53,11 @@ class Kind:
     """A part of a large value, whose number is the correlation; an empty one ends the value.
     Its target is the size of the value, its budget that of the part, whose bytes follow the
     table."""
-    KINDS: Final = 10
+    PARTIAL: Final = 10
+    """A partial result of an ask that is still handled; the reply follows it."""
+    GRANT: Final = 11
+    """The asker has taken so many partial results of an ask; their number is the target."""
+    KINDS: Final = 12
 
 
 class FrameHeader(NamedTuple):
@@ -80,7 +84,8 @@ class Envelope(NamedTuple):
     milliseconds, 0 for none. A body that travels apart is empty here, and `reference` is its
     index among the references that travel with the frame. `step` names the step of an
     execution, for an ASK that is an attempt of it. `value` is the number of the value whose
-    parts have come before; `body` has the layout of it then.
+    parts have come before; `body` has the layout of it then. `window` is the number of partial
+    results that may be under way to the asker of an ASK; 0 if the asker takes none.
     """
 
     kind: int
@@ -93,6 +98,7 @@ class Envelope(NamedTuple):
     reference: int = -1
     step: str = ""
     value: int = 0
+    window: int = 0
 
 
 FIELDS: Final = len(Envelope._fields)
@@ -169,9 +175,13 @@ class FrameWriter:
         *,
         step: str = "",
         value: int = 0,
+        window: int = 0,
     ) -> None:
         """Append one envelope."""
-        if step or value:
+        if window:
+            row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
+            chunk = self._pack((*row, value, window))
+        elif step or value:
             row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
             chunk = self._pack((*row, value) if value else row)
         elif buffers or reference >= 0:
@@ -294,11 +304,14 @@ def _checked_envelopes(
         for row in rows
     ]
     for row in envelopes:
-        kind, target, correlation, contract, body, budget_ms, buffers, reference, step, value = row
+        kind, target, correlation, contract, body, budget_ms, buffers, reference = row[:8]
+        step, value, window = row[8:]
         # One chained test: this loop runs for every message that arrives.
         if not (
             type(kind) is type(target) is type(correlation) is int
             and type(contract) is type(budget_ms) is type(reference) is type(value) is int
+            and type(window) is int
+            and window >= 0
             and type(body) is bytes
             and type(step) is str
             and 0 <= kind < Kind.KINDS

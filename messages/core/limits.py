@@ -24,6 +24,9 @@ class Limits:
     others: Ray inlines call arguments below 100 KB, and a frame must stay below that together
     with its other messages."""
 
+    partial_bytes_max: int = 64 * KIB
+    """The size of one partial result: it never travels in parts or apart."""
+
     part_bytes: int = 64 * KIB
     """A larger message travels in parts of this size on a link with a stream: a part takes
     some 0.1 ms of each side, which is how long it delays a small message."""

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import Field, FiniteFloat
 
 from ..core.contract import Contract, Request
+from .updates import SubTaskPartial
 
 __all__ = [
     "CancelExecution",
@@ -18,6 +19,8 @@ __all__ = [
     "ExecutionForked",
     "ExecutionResumed",
     "ForkExecution",
+    "PartialsView",
+    "QueryPartials",
     "ResumeExecution",
     "StepDecided",
 ]
@@ -112,3 +115,22 @@ class ResumeExecution(
 
     A process can do this when it has submitted a request of the same job before.
     """
+
+
+class PartialsView(Contract, name="callboard.partials_view"):
+    """The reply to `QueryPartials`."""
+
+    is_known: bool
+    """Whether this process runs the execution."""
+    partials: tuple[SubTaskPartial, ...] = ()
+    """The newest ones, as JSON; a value without such a form is shown as text."""
+    seen: int = 0
+    """The number of partial results so far, for the next query."""
+
+
+class QueryPartials(Request[PartialsView], name="callboard.query_partials"):
+    """Asks for the partial results that the sub-tasks of a running execution have yielded."""
+
+    execution_id: str
+    after: int = Field(default=0, ge=0)
+    """Those after the first so many."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from ..core.contract import Contract
 from ..core.errors import CallboardError, SpecError
@@ -37,7 +37,9 @@ __all__ = [
     "JobContext",
     "LargeResults",
     "Reduces",
+    "ReducesPartials",
     "Route",
+    "Streams",
     "ask_a_person",
     "one_sub_task",
     "unchanged",
@@ -61,6 +63,16 @@ class LargeResults(Enum):
     """The sub-task fails at once."""
     STORE = auto()
     """The result is stored durably as a blob, and the journal keeps a reference to it."""
+
+
+class Streams(Enum):
+    """What happens to the partial results of sub-tasks; see docs/streaming-results.md."""
+
+    LIVE = auto()
+    """Those who look on get them; nothing keeps them."""
+    JOURNAL = auto()
+    """They are in the journal before anybody gets them; their agent waits for it when it is far
+    ahead."""
 
 
 class _LeftOut(Enum):
@@ -91,6 +103,21 @@ class Reduces(Protocol):
 
     def finish(self, accumulator: Any) -> Any:
         """The merged result. Raises `ResultRejected` if the values cannot be merged."""
+
+
+@runtime_checkable
+class ReducesPartials(Protocol):
+    """A reducer that shows the partial results of running sub-tasks in partial results, too.
+
+    It has two more methods than `Reduces`. The final result never depends on them: partial results
+    of an attempt are forgotten at its end, and a resumed execution does not have them.
+    """
+
+    def fold_partial(self, before: Any, partial: Any) -> Any:
+        """What is kept of one attempt's partial results; `before` is None at the first one."""
+
+    def finish_partial(self, accumulator: Any, partials: Mapping[str, Any]) -> Any:
+        """Like `finish`, with what is kept of each running sub-task, by its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +261,8 @@ class Job(Generic[RequestT, ResultT]):
     """What happens to a result above `result_bytes_max`."""
     stored_bytes_max: int = STORED_BYTES_MAX
     """A larger result is not stored as a blob either: its sub-task fails at once."""
+    streams: Streams = Streams.LIVE
+    """What happens to the partial results that its agents yield."""
     unserved_grace_s: float = UNSERVED_GRACE_S
     """How long a sub-task waits for an agent that offers its contract, in seconds."""
 

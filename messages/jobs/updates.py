@@ -6,7 +6,7 @@ Python spelling.
 
 A slow reader gets every `StateChanged`, `PhaseChanged` and `Finished`. `Progressed` and
 `PartialResult` show the newest state and skip those between. Of `TaskTroubled`, only the
-first `TROUBLES_MAX` are kept.
+first `TROUBLES_MAX` are kept, and of `SubTaskPartial` the last `PARTIALS_KEPT`.
 """
 
 import datetime as dt
@@ -20,6 +20,7 @@ from .execution import ExecutionStatus, StateTransition, StateTransitionTrigger
 
 __all__ = [
     "DEPENDENCIES_SHOWN_MAX",
+    "PARTIALS_KEPT",
     "TROUBLES_MAX",
     "ExecutionMetrics",
     "ExecutionPhase",
@@ -30,12 +31,16 @@ __all__ = [
     "PhaseChanged",
     "Progressed",
     "StateChanged",
+    "SubTaskPartial",
     "TaskDependency",
     "TaskTroubled",
 ]
 
 TROUBLES_MAX: Final = 1_000
 """Failed attempts of one execution that are reported one by one; all of them are counted."""
+
+PARTIALS_KEPT: Final = 256
+"""Partial results of sub-tasks that an execution keeps for its readers: those behind miss some."""
 
 DEPENDENCIES_SHOWN_MAX: Final = 200
 """Dependencies that the record lists; the plan has all of them."""
@@ -154,6 +159,27 @@ class PartialResult(Contract, name="callboard.execution.partial_result"):
     """The number of results in `value`."""
 
 
+class SubTaskPartial(Contract, name="callboard.execution.sub_task_partial"):
+    """A partial result of one sub-task, which its agent has yielded and still works on."""
+
+    execution_id: str
+    """The id of the execution."""
+    task_id: str
+    """The id of the sub-task in the plan."""
+    attempt: int
+    """The attempt that yielded it, from 1: a retry begins anew."""
+    number: int
+    """Its place among the partial results of this attempt, from 1."""
+    contract: str
+    """The name of its contract."""
+    value: Any
+    """The partial result."""
+    is_journalled: bool = False
+    """Whether the journal has it; see `Job.streams`."""
+    skipped: int = 0
+    """How many before this one the reader has missed, because it was behind."""
+
+
 class Finished(Contract, name="callboard.execution.finished"):
     """The end of the execution: every stream of updates ends with it."""
 
@@ -169,7 +195,15 @@ class Finished(Contract, name="callboard.execution.finished"):
     """The error of the execution, as `CallboardError.to_data` gives it."""
 
 
-ExecutionUpdate = StateChanged | PhaseChanged | Progressed | TaskTroubled | PartialResult | Finished
+ExecutionUpdate = (
+    StateChanged
+    | PhaseChanged
+    | Progressed
+    | TaskTroubled
+    | PartialResult
+    | SubTaskPartial
+    | Finished
+)
 """All updates that `ExecutionHandle.updates` gives; a closed set for `match`."""
 
 

@@ -23,10 +23,13 @@ from callboard.messages.jobs.commands import (
     ExecutionForked,
     ExecutionResumed,
     ForkExecution,
+    PartialsView,
+    QueryPartials,
     ResumeExecution,
     StepDecided,
 )
 from callboard.messages.jobs.job import Decision
+from callboard.messages.jobs.updates import SubTaskPartial
 from callboard.messages.storage.events import Append
 
 from .port import Executions
@@ -34,6 +37,9 @@ from .submission import AwaitResult, ListJobs, SubmitExecution
 from .submissions import Resume, Submissions, Submit
 
 __all__ = ["ExecutionCommands"]
+
+TEXT_CHARS_MAX: Final = 1_000
+"""The length of a partial result that is shown as text."""
 
 
 class ExecutionCommands:
@@ -57,6 +63,7 @@ class ExecutionCommands:
             SubmitExecution: submissions.submit,
             AwaitResult: submissions.wait,
             ListJobs: submissions.list_jobs,
+            QueryPartials: self._partials,
         }
 
     async def answer(self, request: Request[Any]) -> Any:
@@ -114,6 +121,13 @@ class ExecutionCommands:
         await self._resume(job, history.id)
         return ExecutionResumed(is_known=True)
 
+    async def _partials(self, query: QueryPartials) -> PartialsView:
+        handle = self._executions.running(query.execution_id)
+        if handle is None:
+            return PartialsView(is_known=False)
+        found, seen = handle.partials(query.after)
+        return PartialsView(is_known=True, partials=tuple(map(_as_json, found)), seen=seen)
+
     # --- the journal ----------------------------------------------------------------------
 
     async def _history(self, command: ExecutionCommand) -> ExecutionHistory | None:
@@ -137,3 +151,11 @@ class ExecutionCommands:
         journal = self._executions.journal
         assert journal is not None, "the history came from it"
         await journal.append(append.stream, append.events, append.expected)
+
+
+def _as_json(partial: SubTaskPartial) -> SubTaskPartial:
+    try:
+        value = partial.value.model_dump(mode="json")
+    except ValueError:
+        value = repr(partial.value)[:TEXT_CHARS_MAX]
+    return partial.model_copy(update={"value": value})

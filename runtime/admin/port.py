@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts
+from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts, ReloadAlerts
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
 from callboard.messages.control.approvals import DecideApproval, QueryApprovals
+from callboard.messages.control.logs import QueryLogs
 from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.control.views import QueryActor, QueryActors, QuerySystem
 from callboard.messages.core.contract import Contract, Request
@@ -23,11 +24,13 @@ from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
     ForkExecution,
+    QueryPartials,
     ResumeExecution,
 )
 from callboard.messages.jobs.job import Job
 
 from .approval_views import QueryDoubts
+from .page_link import OpenPage
 from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
 from .prometheus import QueryPrometheus
 from .submission import AwaitResult, ListJobs, SubmitExecution
@@ -73,6 +76,8 @@ class Part(StrEnum):
     """The control plane, with the actor that keeps approvals, and the executions."""
     PIPELINES = auto()
     """A process that has the stores of pipelines."""
+    PAGE = auto()
+    """A process that starts hubs, or finds them."""
 
 
 class Served(NamedTuple):
@@ -88,6 +93,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QuerySystem: Served(Part.QUERIES, Scope.READ),
     QueryActor: Served(Part.QUERIES, Scope.READ),
     QueryActors: Served(Part.QUERIES, Scope.READ),
+    QueryLogs: Served(Part.QUERIES, Scope.READ),
     CancelExecution: Served(Part.COMMANDS, Scope.STEER),
     DecideStep: Served(Part.COMMANDS, Scope.APPROVE),
     ForkExecution: Served(Part.COMMANDS, Scope.STEER),
@@ -95,6 +101,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     SubmitExecution: Served(Part.COMMANDS, Scope.SUBMIT),
     AwaitResult: Served(Part.COMMANDS, Scope.READ),
     ListJobs: Served(Part.COMMANDS, Scope.READ),
+    QueryPartials: Served(Part.COMMANDS, Scope.READ),
     QueryExecutions: Served(Part.JOURNAL, Scope.READ),
     QueryExecution: Served(Part.JOURNAL, Scope.READ),
     QuerySubTasks: Served(Part.JOURNAL, Scope.READ),
@@ -110,10 +117,12 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryAlerts: Served(Part.ALERTS, Scope.READ),
     AddSilence: Served(Part.ALERTS, Scope.ALERTS),
     EndSilence: Served(Part.ALERTS, Scope.ALERTS),
+    ReloadAlerts: Served(Part.ALERTS, Scope.ADMIN),
     QueryPipelines: Served(Part.PIPELINES, Scope.READ),
     QueryLetters: Served(Part.PIPELINES, Scope.READ),
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
     ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
+    OpenPage: Served(Part.PAGE, Scope.ADMIN),
 }
 """All requests of the admin API."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {

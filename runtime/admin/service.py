@@ -48,10 +48,15 @@ MISSING: Final[Mapping[Part, tuple[str, str]]] = {
         "this process does not know the stores of pipelines.",
         "Name their stores where the API is started.",
     ),
+    Part.PAGE: (
+        "this process does not start the page of a system.",
+        "Use `callboard ui NAME`.",
+    ),
 }
 """What a process says that does not have a part, and what to do."""
 ACTORS: Final = ("by", "author")
-"""The fields of commands that name who acts. The caller does not choose them."""
+ASKER: Final = "asker"
+"""The fields of commands that say who acts: its name, or all of it. The caller does not choose."""
 
 
 class AdminService:
@@ -59,8 +64,8 @@ class AdminService:
 
     `queries` asks the control plane of the system, `commands` the executions of this process,
     `journal` their journal, `metrics` the windows of its system, `alerts` its alert manager,
-    `pipelines` the stores of pipelines, and `approvals` what persons decide. A process without one
-    of them leaves it out, and refuses such requests.
+    `pipelines` the stores of pipelines, `page` its hubs, and `approvals` what persons decide. A
+    process without one of them leaves it out, and refuses such requests.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class AdminService:
         metrics: Ask | None = None,
         alerts: Ask | None = None,
         pipelines: Ask | None = None,
+        page: Ask | None = None,
         approvals: Ask | None = None,
     ) -> None:
         self._parts: Final[dict[Part, Ask | None]] = {
@@ -81,6 +87,7 @@ class AdminService:
             Part.METRICS: metrics,
             Part.ALERTS: alerts,
             Part.PIPELINES: pipelines,
+            Part.PAGE: page,
             Part.APPROVALS: approvals,
         }
 
@@ -106,6 +113,8 @@ class AdminService:
         LOGGER.info("%s from %s by %s", request.contract_name, principal.subject, caller.way)
         fields = type(request).model_fields
         who: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
+        if ASKER in fields:
+            who[ASKER] = principal
         return await self._perform(request.model_copy(update=who) if who else request)
 
     async def ask(self, request: Request[Any]) -> Any:

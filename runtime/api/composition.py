@@ -11,7 +11,14 @@ from ..engines.inline import InlineEngine
 from ..hosting.environment import REAL, Environment
 from ..hosting.settings import Settings
 
-__all__ = ["detached_systems", "enter", "environment_of", "make_engine", "query_cluster"]
+__all__ = [
+    "detached_systems",
+    "enter",
+    "environment_of",
+    "make_engine",
+    "node_here",
+    "query_cluster",
+]
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -30,6 +37,22 @@ def environment_of(settings: Settings) -> Environment:
     from ..engines.ray.environment import RAY
 
     return RAY
+
+
+def node_here(settings: Settings) -> str:
+    """Ray's address of this node; empty when the system is on this machine alone."""
+    if settings.engine == "inline" or settings.address is None:
+        return ""
+    from ..engines.ray.nodes import node_address
+
+    return node_address()
+
+
+def session_here() -> tuple[str, str]:
+    """The address of the Ray that this process has started, and the folder of its session."""
+    from ..engines.ray import nodes
+
+    return nodes.session_here()
 
 
 def detached_systems() -> DetachedSystems:

@@ -66,6 +66,7 @@ from .tiers import open_archive, start_tiers
 __all__ = [
     "SystemMetrics",
     "join_metrics",
+    "journal_url",
     "metrics_url",
     "objects_url",
     "on_this_machine",
@@ -85,21 +86,8 @@ FLUSH_S: Final = 10.0
 CLOSE_FLUSH_S: Final = 3.0
 
 
-class Starts(Protocol):
-    """What the start of metrics needs of a `System`."""
-
-    async def spawn(
-        self,
-        actor: Spawnable[Any],
-        *,
-        name: str | None = None,
-        placement: Placement | None = None,
-        restart: Restart = Restart.TRANSIENT,
-    ) -> Ref[Any]:
-        """See `System.spawn`."""
-
-    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0) -> Any:
-        """See `System.keyed`."""
+class Finds(Protocol):
+    """What a reader of metrics needs of a `System`, or of the context of an actor."""
 
     def ask(
         self,
@@ -113,11 +101,37 @@ class Starts(Protocol):
     async def lookup(self, name: str) -> Ref[Any]:
         """See `System.lookup`."""
 
+
+class Starts(Finds, Protocol):
+    """What the start of metrics needs of a `System`."""
+
+    async def spawn(
+        self,
+        actor: Spawnable[Any],
+        *,
+        name: str | None = None,
+        placement: Placement | None = None,
+        restart: Restart = Restart.TRANSIENT,
+    ) -> Ref[Any]:
+        """See `System.spawn`."""
+
+    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0, shares: int = 0) -> Any:
+        """See `System.keyed`."""
+
     async def stop(self, actor: Ref[Any]) -> None:
         """See `System.stop`."""
 
     async def view(self, actors_max: int = 50) -> CallboardView:
         """See `System.view`."""
+
+
+def journal_url(settings: Settings, journal: OpenJournal | None) -> str:
+    """The journal of a system as other processes read it; empty for none, or one in memory."""
+    url = settings.journal  # Of a detached system: another process opens it.
+    if journal is not None:
+        name = journal.journal.store.name
+        url = name.removeprefix("sqlite ") if name.startswith("sqlite ") else url
+    return "" if url in (OFF, AUTO) or url.startswith(MEMORY) else url
 
 
 def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
@@ -126,12 +140,8 @@ def metrics_url(settings: Settings, journal: OpenJournal | None) -> str:
         return ""
     if settings.metrics != AUTO:
         return settings.metrics
-    path = None
-    if journal is not None:
-        url = journal.journal.store.name
-        path = path_of(url.removeprefix("sqlite ")) if url.startswith("sqlite ") else None
-    elif settings.journal not in (OFF, AUTO):
-        path = path_of(settings.journal)  # Of a detached system: another process opens it.
+    url = journal_url(settings, journal)
+    path = path_of(url) if url else None
     return MEMORY if path is None else str(path.with_name(path.name + ".metrics").absolute())
 
 
@@ -167,7 +177,7 @@ async def start_metrics(
 
     Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
     """
-    make_store = functools.partial(metrics_storage, url, durability=durability)
+    make_store = functools.partial(metrics_storage, url, durability=durability, alone=True)
     make_store()  # Refuse a wrong URL here, not on a host.
     store: ShardStore = make_store
     reader: ShardStorage
@@ -182,10 +192,11 @@ async def start_metrics(
     else:
         reader = ThreadStorage(make_store())
         await reader.open()
+    shards = await shards_with_stored(reader, shards)
     made = props(MetricsAggregator, store, settings, limits)
-    keyed = await system.keyed(made, idle_s=NEVER_S)
+    keyed = await system.keyed(made, idle_s=NEVER_S, shares=shards)
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
-    metrics = SystemMetrics(system, host, url, shards, reader, (activator, keyed))
+    metrics = SystemMetrics(system, host, url, shards, reader, (system, activator, keyed))
     if not url.startswith(MEMORY):
         near = await on_this_machine(system) if path_of(url) is not None else None
         await start_tiers(system, url, objects, durability=durability, placement=near)
@@ -201,7 +212,7 @@ async def on_this_machine(system: Starts) -> Placement:
 
 
 async def join_metrics(
-    system: Starts, host: Host, url: str, *, shards: int
+    system: Finds, host: Host, url: str, *, shards: int
 ) -> "SystemMetrics | None":
     """The metrics of a detached system that this driver is attached to; None without any."""
     if path_of(url) is not None or url.startswith(MEMORY):
@@ -212,7 +223,17 @@ async def join_metrics(
     else:
         storage = ThreadStorage(metrics_storage(url, reads_only=True))
         await storage.open()
+    shards = await shards_with_stored(storage, shards)
     return SystemMetrics(system, host, url, shards, storage)
+
+
+async def shards_with_stored(storage: ShardStorage, shards: int) -> int:
+    """The number of aggregators: those of the settings, and those that the store has more.
+
+    The latter get no new points. They close the windows that were open when the number changed, so
+    that finer windows can expire.
+    """
+    return max(shards, *(shard + 1 for shard in await storage.shards()), 1)
 
 
 class SystemMetrics:
@@ -220,12 +241,12 @@ class SystemMetrics:
 
     def __init__(
         self,
-        system: Starts,
+        system: Finds,
         host: Host,
         url: str,
         shards: int,
         storage: ShardStorage,
-        parts: tuple[Ref[Any], KeyedActors[MetricsAggregator]] | None = None,
+        parts: tuple[Starts, Ref[Any], KeyedActors[MetricsAggregator]] | None = None,
     ) -> None:
         """Use the setting `metrics`, or `start_metrics`, which call this."""
         self.url: Final = url
@@ -251,7 +272,9 @@ class SystemMetrics:
         path = path_of(self.url)
         if not self.url.startswith(MEMORY) and (path is None or path.exists()):
             archive = open_archive(self.url)
-            self._archive = (await self._open.enter_async_context(archive),)
+            reader = await self._open.enter_async_context(archive)
+            self._open.callback(self._host.meters.instruments.add(reader.reading))
+            self._archive = (reader,)
 
     @property
     def reader(self) -> WindowReader:
@@ -331,10 +354,10 @@ class SystemMetrics:
         them while their store still runs.
         """
         if ends and self._parts is not None:
-            activator, keyed = self._parts
+            system, activator, keyed = self._parts
             with contextlib.suppress(CallboardError):
                 await self.flush(CLOSE_FLUSH_S)
-                await self._system.stop(activator)
+                await system.stop(activator)
                 await keyed.stop()
         await self._open.aclose()
         if isinstance(self.storage, ThreadStorage):

@@ -140,3 +140,5 @@ class DriverSpawner:
             self.host.contracts.learn(row.contract)
             if row.reply is not None:
                 self.host.contracts.learn(row.reply)
+            for kind in row.yields:
+                self.host.contracts.learn(kind)

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Final, Unpack
 
 from ..hosting.settings import Settings, SettingsOptions, settings_of
+from .local_systems import local_address
 from .system import System
 
 __all__ = ["attach", "start"]
 
+ADDRESSES: Final = ("CALLBOARD_ADDRESS", "RAY_ADDRESS")
 INTERRUPTED_STOP_S: Final = 1.5
 """How long actors may take to stop after Ctrl-C. Ray needs about as long to end, and all processes
 must end within 5 s."""
@@ -45,7 +47,8 @@ async def attach(
     """Attach to the detached system `name`, and leave it at the end of `async with`.
 
     `address` is the address of its cluster, or `"auto"` for the cluster of this machine. With
-    None, `CALLBOARD_ADDRESS` or `RAY_ADDRESS` counts. `start_timeout_s` bounds the connection, in
+    None, `CALLBOARD_ADDRESS` or `RAY_ADDRESS` counts, and else a system that `callboard up` has
+    started on this machine. `start_timeout_s` bounds the connection, in
     seconds. Several drivers may attach at once. The asks of this driver end with it; the system,
     its actors and its executions continue.
 
@@ -55,6 +58,8 @@ async def attach(
     Raises `ActorNotFound` when no system of that name runs, `SpecError` without an address, and
     `ClusterError` when the cluster cannot be used.
     """
+    if address is None and not any(map(os.environ.get, ADDRESSES)):
+        address = await asyncio.to_thread(local_address, name)
     options = {
         "name": name,
         "address": address,

@@ -66,13 +66,15 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..stores.choose import read_model_store
 from . import notices
+from .alerts import start_chosen_alerts
 from .approvals import approvals_url
-from .composition import enter, environment_of, make_engine
+from .composition import enter, environment_of, make_engine, node_here
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
 from .metrics import (
     SystemMetrics,
     join_metrics,
+    journal_url,
     metrics_url,
     objects_url,
     shards_of,
@@ -80,6 +82,7 @@ from .metrics import (
 )
 from .pools import Pool, PoolPlan
 from .spawner import DriverSpawner
+from .ui.system_ui import SystemUi
 
 __all__ = ["System"]
 
@@ -127,6 +130,7 @@ class System:
         self._journal: OpenJournal | None = None
         self._executions: Submits | None = None
         self._metrics: SystemMetrics | None = None
+        self._ui: SystemUi | None = None
         spreads = settings.engine != "inline" and self._environment.is_real
         self._imports = ImportCheck() if spreads else None
 
@@ -138,6 +142,11 @@ class System:
         self._executions = await (self._attach() if self.settings.detached else self._bring_up())
         await self._open_metrics()
         await self._executions.prepare()
+        ui = self._settings_of_all.page
+        if ui is not None and not self._joins:
+            await self.ui.start(ui)
+            if ui.prints_link:
+                await self.ui.print_link()
 
     async def _open_metrics(self) -> None:
         settings = self._settings_of_all
@@ -158,6 +167,7 @@ class System:
             durability=settings.durability,
             objects=objects_url(settings),
         )
+        await start_chosen_alerts(self, url)
 
     async def _attach(self) -> Submits:
         environment = self._environment
@@ -185,6 +195,7 @@ class System:
             journal=JournalQueries(executions, executions.snapshot).answer,
             alerts=self._ask_alert_manager,
             metrics=self._answer_metrics,
+            page=self._answer_page,
         )
         approvals = ApprovalRequests(lambda: self.lookup(APPROVALS), service.ask, service.ask)
         service.serve(Part.APPROVALS, approvals.answer)
@@ -201,6 +212,9 @@ class System:
     async def _answer_metrics(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API, once the aggregators have started."""
         return await self.metrics.answer(request)
+
+    async def _answer_page(self, request: Request[Any]) -> Any:
+        return await self.ui.answer(request)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""
@@ -330,6 +344,7 @@ class System:
         memory_bytes_max: int | None = None,
         save_every: int | None = None,
         save_after_s: float | None = None,
+        shares: int = 0,
         name: str | None = None,
     ) -> KeyedActors[ActorT]:
         """Declare keyed actors: a message for a key activates the one actor of that key.
@@ -342,6 +357,10 @@ class System:
         saves its state, and so does an orderly stop of the system. A kill loses at most the
         changes of `save_every` messages or of `save_after_s` seconds.
 
+        With `shares`, the keys are divided into so many shares, which are spread evenly over the
+        hosts, and go on to hosts that come later. A key that is a whole number names its own
+        share. Without, a key stays with the hosts of now.
+
         Raises `SpecError` for a wrong limit, or when other actors handle the same contracts, and
         `ActorStartFailed`.
         """
@@ -350,7 +369,7 @@ class System:
         check_name("the name of keyed actors is", chosen)
         plan = KeyedPlan(
             made.actor, made.args, made.keywords, chosen, store_of(store),
-            idle_s, active_max, memory_bytes_max, save_every, save_after_s,
+            idle_s, active_max, memory_bytes_max, save_every, save_after_s, shares,
         )  # fmt: skip
         parts, offers = parts_for(self._host.pickler, self._host.directory.hosts, plan)
         spawner.learn(made.actor)
@@ -550,6 +569,19 @@ class System:
                 advice="Start it with metrics='auto', or with a path or a URL.",
             )
         return self._metrics
+
+    @property
+    def ui(self) -> SystemUi:
+        """The page, the HTTP API and the streams of the system; see the setting `ui`."""
+        self._running()
+        if self._ui is None:
+            settings = self._settings_of_all
+            journal, metrics = journal_url(settings, self._journal), ""
+            if self._metrics is not None:
+                metrics = self._metrics.url
+            node = settings.journal_node or node_here(settings)
+            self._ui = SystemUi(self, settings, journal=journal, metrics=metrics, node=node)
+        return self._ui
 
     # --- views ------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`callboard down`: stops a detached system of a cluster, or lists the running ones.
+"""`callboard down`: stops what `callboard up` started, or a detached system of a cluster.
 
 Invariant: a system that is reported as stopped has left no process. If the root does not answer,
 the command kills the system with all its hosts, and says so.
@@ -9,9 +9,12 @@ import json
 
 import click
 
+from callboard.messages.core.errors import ClusterUnreachable
 from callboard.messages.core.names import shell_command
 
+from ..api.local_systems import LocalFolder, local_folders
 from .figures import echo
+from .local_ends import end_local
 from .outcome import ExitCode
 
 __all__ = ["down"]
@@ -30,6 +33,9 @@ def down(
     context = click.get_current_context()
     if name is None:
         names, leftovers = asyncio.run(_list(address))
+        if address is None:
+            local = [each.name for each in local_folders() if each.is_held()]
+            names = sorted({*names, *local})
         if as_json:
             click.echo(json.dumps({"systems": names, "leftovers": leftovers}))
         else:
@@ -40,9 +46,13 @@ def down(
             ]
             echo("\n".join([*names, *dead]) or "no detached system runs on this cluster.")
         context.exit(ExitCode.OK)
-    in_order = asyncio.run(_stop(name, address, timeout_s))
+    end = end_local(LocalFolder(name), timeout_s) if address is None else None
+    killed = () if end is None else end.killed
+    in_order = asyncio.run(_stop(name, address, timeout_s)) if end is None else end.in_order
     if as_json:
-        click.echo(json.dumps({"name": name, "in_order": in_order}))
+        click.echo(json.dumps({"name": name, "in_order": in_order, "killed": killed}))
+    elif end is not None and not in_order:
+        echo(f"{name} had lost processes of its own; the {len(killed)} that were left are ended.")
     elif in_order:
         echo(f"{name} has stopped.")
     else:
@@ -55,8 +65,13 @@ async def _list(address: str | None) -> tuple[list[str], list[str]]:
     from ..api.composition import detached_systems
 
     detached = detached_systems()
-    async with detached.visit(address or ADDRESS_DEFAULT):
-        return await detached.list_systems(), await detached.list_leftovers()
+    try:
+        async with detached.visit(address or ADDRESS_DEFAULT):
+            return await detached.list_systems(), await detached.list_leftovers()
+    except ClusterUnreachable:
+        if address is None and local_folders():
+            return [], []
+        raise
 
 
 async def _stop(name: str, address: str | None, timeout_s: float) -> bool:

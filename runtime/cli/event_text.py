@@ -15,6 +15,7 @@ from callboard.actors.executions.history.events import (
     Planned,
     Resumed,
     Stepped,
+    Streamed,
     Submitted,
 )
 from callboard.actors.executions.history.fold import ExecutionHistory
@@ -61,6 +62,9 @@ def _lines(event: Event, history: ExecutionHistory) -> Iterator[str]:
             error = event.metadata.get("error")
             if isinstance(error, dict):
                 yield str(error.get("message", ""))
+        case Streamed():
+            for task, attempt, number, value in event.partials:
+                yield f"partial {number} of {ids[task]}, attempt {attempt}: {value.contract.name}"
         case Moved():
             yield from _moves(event, ids)
         case _:

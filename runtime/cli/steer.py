@@ -19,18 +19,21 @@ from callboard.messages.jobs.commands import (
     ExecutionCancelled,
     ExecutionForked,
     ExecutionResumed,
+    PartialsView,
     StepDecided,
 )
 from callboard.messages.storage.events import Append, EventStore
 
 from ..admin.principals import local_principal
-from ..executions.journals import FileLock
+from ..stores.file_lock import FileLock
 from .logs import Found, catch_up
 from .sources import local_executors
 
 __all__ = ["ask_owner", "change", "check_free", "command_fields", "wait_until", "writer_name"]
 
-ReplyT = TypeVar("ReplyT", StepDecided, ExecutionCancelled, ExecutionForked, ExecutionResumed)
+ReplyT = TypeVar(
+    "ReplyT", StepDecided, ExecutionCancelled, ExecutionForked, ExecutionResumed, PartialsView
+)
 POLL_S: Final = 0.05
 WRITER_NAME: Final = "callboard-command"
 

@@ -1,4 +1,8 @@
-"""`callboard tail ID`: follows an execution, an event a line, until it has ended."""
+"""`callboard tail ID`: follows an execution, an event a line, until it has ended.
+
+The partial results of its sub-tasks come from the journal if it has them, otherwise from the
+process that runs the execution, as far as that still keeps them.
+"""
 
 import datetime as dt
 import json
@@ -10,20 +14,24 @@ import click
 from callboard.actors.executions.history.events import Kind, Stepped, read, stream_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.messages.core.errors import CallboardError, DeadlineExceeded
+from callboard.messages.jobs.commands import QueryPartials
 from callboard.messages.jobs.execution import EXECUTION_TRANSITIONS, ExecutionStatus
 from callboard.messages.storage.errors import StoreDamaged
 from callboard.messages.storage.events import RecordedEvent
 
 from .event_text import words_of
 from .events import line_of, to_data
-from .figures import echo
+from .figures import counted, echo, printable
 from .logs import Found, find, history_of, open_logs
 from .outcome import ExitCode
+from .steer import ask_owner
 
 __all__ = ["tail"]
 
 POLL_S: Final = 0.2
 EVENTS_AT_ONCE: Final = 256
+VALUE_CHARS_MAX: Final = 200
+"""The length of a partial result as a line for people; --json prints all of it."""
 
 
 def tail(*, execution_id: str, for_s: float | None, as_json: bool, url: str | None) -> None:
@@ -42,9 +50,10 @@ def tail(*, execution_id: str, for_s: float | None, as_json: bool, url: str | No
 
 
 def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
-    formatter = _EventFormatter(found)
+    formatter, live = _EventFormatter(found), _LivePartials(found, as_json=as_json)
     version = 0
     while True:
+        live.show()
         new = found.log.store.read_stream(stream_of(found.id), after=version, limit=EVENTS_AT_ONCE)
         for event in new:
             echo(json.dumps(to_data(event)) if as_json else formatter.format(event))
@@ -56,6 +65,35 @@ def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
         if ends_s is not None and time.monotonic() >= ends_s:
             raise TimeoutError
         time.sleep(POLL_S)
+
+
+class _LivePartials:
+    """The partial results that the journal does not have."""
+
+    def __init__(self, found: Found, *, as_json: bool) -> None:
+        self._found = found
+        self._as_json = as_json
+        self._seen = 0
+
+    def show(self) -> None:
+        """Print those since the last call, if a process of this machine runs the execution."""
+        if self._found.log.writer() == "":
+            return
+        view = ask_owner(self._found, QueryPartials(execution_id=self._found.id, after=self._seen))
+        if view is None:
+            return
+        self._seen = view.seen
+        for partial in view.partials:
+            if partial.is_journalled:
+                continue  # It comes from there.
+            if self._as_json:
+                echo(json.dumps({"kind": partial.contract_name, **partial.model_dump()}))
+                continue
+            if partial.skipped:
+                echo(f"{counted(partial.skipped, 'partial result')} missed", err=True)
+            shown = json.dumps(partial.value, ensure_ascii=False)[:VALUE_CHARS_MAX]
+            place = f"{partial.task_id}, attempt {partial.attempt}"
+            echo(printable(f"partial {partial.number} of {place}: {shown}"))
 
 
 class _EventFormatter:

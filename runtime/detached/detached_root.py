@@ -22,6 +22,7 @@ from callboard.messages.ports import FrameCarrier
 from ..admin.approvals import ApprovalRequests
 from ..admin.errors import NotServed
 from ..admin.extension import EXECUTION_SERVICE, AdminExtension, client_of
+from ..admin.page_link import OpenPage, open_page
 from ..admin.port import Caller
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
@@ -73,6 +74,7 @@ class DetachedRoot:
             commands=self._ask_execution_service,
             journal=self._ask_execution_service,
             alerts=self._ask_alert_manager,
+            page=self._open_page,
             approvals=ApprovalRequests(
                 self._approvals, self._ask_execution_service, self._ask_execution_service
             ).answer,
@@ -246,6 +248,15 @@ class DetachedRoot:
     async def _ask_alert_manager(self, request: Request[ReplyT]) -> ReplyT:
         assert self.control is not None
         return await (await self.control.host.lookup(ALERT_MANAGER)).ask(request)
+
+    async def _open_page(self, request: Request[Any]) -> Any:
+        """Ask the hubs; a driver starts them."""
+        assert self.control is not None
+        assert isinstance(request, OpenPage), "the admin API has no other request of the page"
+        try:
+            return await open_page(self.control.host.lookup, request, QUERY_TIMEOUT_S)
+        except ActorNotFound as error:
+            raise NotServed(error.message, advice=error.advice) from None
 
     async def _approvals(self) -> Ref[Any]:
         assert self.control is not None

@@ -2,7 +2,8 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES` and `CALLBOARD_FRAME_PORTS`.
+`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES`, `CALLBOARD_FRAME_PORTS` and
+`CALLBOARD_UI` (yes, no, or a port).
 `callboard run` sets most of them from its options, so one driver runs on this machine and on a
 cluster without a change.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, TypedDict
 
+from callboard.actors.alerts.settings import AlertsSetting, alert_settings
 from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
@@ -23,6 +25,8 @@ from callboard.messages.core.names import check_name
 from callboard.messages.core.timeouts import TIMEOUT_S_MAX
 
 from ..transport.tcp import ANY_PORT, ports_of
+from ..web.settings import WebSettings
+from .ui_settings import UiSettings
 
 __all__ = ["ENGINES", "FROM_ENVIRONMENT", "Settings", "SettingsOptions", "settings_of"]
 
@@ -41,6 +45,7 @@ FROM_ENVIRONMENT: Final = {
     "metrics": "CALLBOARD_METRICS",
     "modules": "CALLBOARD_MODULES",
     "frame_ports": "CALLBOARD_FRAME_PORTS",
+    "ui": "CALLBOARD_UI",
 }
 """The settings that the environment may give, and their variables."""
 
@@ -139,6 +144,13 @@ class Settings:
     metrics_objects: str = "off"
     """The object store for windows of `metrics` that are no longer new: a folder, or a URL such as
     `s3://bucket/prefix` (extra `data`). With `off` they stay in the store until they expire."""
+    alerts: AlertsSetting | None = None
+    """The alerts over `metrics`: paths of files of rules, receivers and routes, or an
+    `AlertSettings`; True for the rules for Callboard itself; False for none. None: those rules,
+    where `metrics` are in a file or on a server."""
+    ui: UiSettings | bool | None = None
+    """The page, the HTTP API and the streams (extra `web`): True, or their settings; by default
+    the system has none."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -170,6 +182,10 @@ class Settings:
         has_journal = self.journal != "off" and (self.journal != "auto" or self.engine == "ray")
         if self.states != "off" and not has_journal:
             _refuse("states", self.states, "off without a journal, which feeds the states")
+        if isinstance(self.ui, bool):
+            object.__setattr__(self, "ui", UiSettings() if self.ui else None)
+        elif self.ui is not None and not isinstance(self.ui, UiSettings):
+            _refuse("ui", self.ui, "True, or UiSettings")
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
 
@@ -204,6 +220,11 @@ class Settings:
         if self.metrics == "off" != self.metrics_objects:
             _refuse("metrics_objects", self.metrics_objects, "off without the setting metrics")
 
+        if self.alerts not in (None, False):
+            object.__setattr__(self, "alerts", alert_settings(self.alerts))
+            if self.metrics == "off":
+                _refuse("alerts", "on", "False without the setting metrics")
+
     def _check_times(self) -> None:
         for name in (
             "ask_timeout_s", "start_timeout_s", "stop_timeout_s", "heartbeat_s", "lease_s",
@@ -227,6 +248,11 @@ class Settings:
             return spec
         restarts = max(spec.intensity.restarts, RESTARTS_A_HOST * hosts)
         return replace(spec, intensity=replace(spec.intensity, restarts=restarts))
+
+    @property
+    def page(self) -> UiSettings | None:
+        """The setting `ui` after its check."""
+        return self.ui if isinstance(self.ui, UiSettings) else None
 
     @property
     def host_lease_s(self) -> float:
@@ -310,6 +336,8 @@ class SettingsOptions(TypedDict, total=False):
     states_cache: str | None
     metrics: str | None
     metrics_objects: str | None
+    alerts: AlertsSetting | None
+    ui: UiSettings | bool | None
     durability: str | None
 
 
@@ -347,7 +375,7 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
 
 def _is_same(name: str, said: str, text: str) -> bool:
     """Whether both mean the same: a journal file has many paths."""
-    if name == "modules":
+    if name in {"modules", "ui"}:
         return said == str(_value_of(name, text))
     if said == text or name != "journal":
         return said == text
@@ -366,9 +394,13 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
     kind = None if field is None else field.type
     if name == "hosts":
         return _hosts_of(variable or name, text)
+    if name == "ui":
+        return _ui_of(variable or name, text)
     if kind is int:
         return _whole_number(variable or name, text)
-    if name == "modules":
+    if name == "alerts" and text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
+    if name in ("modules", "alerts"):
         return [path for path in text.split(os.pathsep) if path]
     if kind is float:
         try:
@@ -386,6 +418,14 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
     return text
 
 
+def _ui_of(variable: str, text: str) -> UiSettings | bool:
+    """Whether there is a page, or its port."""
+    if text.lower() in TRUTHS and text not in ("0", "1"):
+        return TRUTHS[text.lower()]
+    port = _whole_number(variable, text, "yes, no, or a port")
+    return UiSettings(web=WebSettings(port=port))
+
+
 def _hosts_of(variable: str, text: str) -> int | AutoHosts:
     """A number of hosts, or `auto`."""
     if text == "auto":
@@ -396,8 +436,8 @@ def _hosts_of(variable: str, text: str) -> int | AutoHosts:
         _refuse(variable, text, "a whole number, or auto")
 
 
-def _whole_number(variable: str, text: str) -> int:
+def _whole_number(variable: str, text: str, wanted: str = "a whole number") -> int:
     try:
         return int(text)
     except ValueError:
-        _refuse(variable, text, "a whole number")
+        _refuse(variable, text, wanted)

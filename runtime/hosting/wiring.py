@@ -22,6 +22,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.keyed.handover import KeyHandover
 from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
 from callboard.actors.metrics.recording.sink import MeterSink
@@ -44,6 +45,7 @@ from callboard.messages.ports import (
 from ..admin.extension import AdminExtension
 from ..telemetry.exposition.figures import HostFigures
 from ..telemetry.exposition.place import Place
+from ..telemetry.logs.extension import HostLogs
 from ..telemetry.metrics import Publisher, Sinks
 from ..telemetry.names import METRICS, exposed_name
 from ..telemetry.vitals import process_vitals
@@ -64,8 +66,8 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, Inventory, AdminExtension)
-"""The extensions that every host has. Keyed actors need none: they have their recipe."""
+EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension)
+"""The extensions that every host has."""
 
 
 DYNAMIC: Final = "<dynamic-code>"
@@ -273,7 +275,16 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, inventory, recorder, publisher, AdminExtension),
+        extensions=(
+            Pools,
+            _trees,
+            KeyHandover,
+            inventory,
+            recorder,
+            publisher,
+            AdminExtension,
+            HostLogs,
+        ),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
@@ -286,6 +297,7 @@ def make_host(
         host.extension(Recorder).begin(recording, taps=taps)
     watchdog = Watchdog(host, settings.blocked_s, shares_loop=settings.engine == "inline")
     if environment.is_real:
+        host.extension(HostLogs).begin()
         watchdog.start()
         has_sink = environment.make_metrics is not None or recording is not None
         if has_sink and settings.metrics_s:

@@ -214,6 +214,9 @@ TIERS: Final = {
     "callboard_tier_corrupt_segments": Metric(
         GAUGE, "Segments whose file is missing or changed: restore them from a backup."
     ),
+    "callboard_tier_unread_segments": Metric(
+        COUNTER, "Segments that queries could not read, because they are missing or changed."
+    ),
     "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
 }
 
@@ -226,6 +229,12 @@ STREAMING: Final = {
     ),
     "callboard_stream_events_waiting": Metric(GAUGE, "Published events that wait for the hubs."),
     "callboard_hub_events": Metric(COUNTER, "Events for the clients of the hub.", "fate"),
+    "callboard_hub_events_cut": Metric(
+        COUNTER, "Events that were too large for clients, and lost their payload."
+    ),
+    "callboard_hub_source_failures": Metric(
+        COUNTER, "Failures of what feeds the hub's channels; it is started again."
+    ),
     "callboard_hub_connections": Metric(GAUGE, "Connections of the hub."),
     "callboard_hub_channels": Metric(GAUGE, "Channels of the hub."),
     "callboard_hub_queue_bytes": Metric(GAUGE, "What waits for the hub's clients, in bytes."),
@@ -239,6 +248,9 @@ RECORDING: Final = {
     ),
     "callboard_points_waiting": Metric(GAUGE, "Points that no aggregator has stored yet."),
     "callboard_point_batches_repeated": Metric(COUNTER, "Batches that were sent again."),
+    "callboard_series_idle_forgotten": Metric(
+        COUNTER, "Series that a host has forgotten, because they got no point for long."
+    ),
     "callboard_point_source_failures": Metric(COUNTER, "Failures of sources of points."),
     "callboard_series_recorded": Metric(GAUGE, "Series of the host's meter."),
 }
@@ -256,6 +268,9 @@ WINDOWS: Final = {
         COUNTER, "Times that a shard went back to its store, after a commit of unknown outcome."
     ),
     "callboard_window_closed": Metric(COUNTER, "Windows that have closed, or were corrected."),
+    "callboard_window_series_forgotten": Metric(
+        COUNTER, "Series without an open window or a source that aggregators have forgotten."
+    ),
     "callboard_window_late_discarded": Metric(
         COUNTER, "Late points that can no longer be read, because newer ones took their room."
     ),

@@ -3,3 +3,5 @@
 `server.py` is the edge of a hub, `protocols.py` what it changes of uvicorn, `gate.py` what every
 request passes, `streams/` the endpoints of streams, `codecs/` their bytes.
 """
+
+__all__: list[str] = []

@@ -40,41 +40,47 @@ TOO_MANY_FRAMES: Final = 3013
 REASON_BYTES_MAX: Final = 123
 
 
-class _Stall:
-    """Cuts a connection off whose peer takes nothing."""
-
-    __slots__ = ("_timer", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, after_s: float) -> None:
-        self.end()
-        self._timer = asyncio.get_running_loop().call_later(after_s, self._transport.abort)
-
-    def end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-class HttpProtocol(H11Protocol):
-    """One HTTP connection, until it is a WebSocket."""
+class _Patient:
+    """Cuts a connection off whose peer takes nothing; what both protocols do before uvicorn's."""
 
     limits: ClassVar[WebLimits] = WebLimits()
     """A server sets its own in a subclass."""
+    transport: asyncio.Transport
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """The peer does not take what waits: it has some seconds."""
+        super().pause_writing()  # type: ignore[misc]
+        loop = asyncio.get_running_loop()
+        self._stalled = loop.call_later(self.limits.stalled_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The peer has taken it."""
+        self._forget_stall()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        self._forget_stall()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _forget_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+
+class HttpProtocol(_Patient, H11Protocol):
+    """One HTTP connection, until it is a WebSocket."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self.logger = LOGGER
         self._head_timer: asyncio.TimerHandle | None = None
-        self._stall: _Stall | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the peer some seconds for its first head, or refuse one connection too many."""
         super().connection_made(transport)
-        self._stall = _Stall(transport)
         if len(self.connections) > self.limits.connections_max:
             transport.abort()
             return
@@ -114,21 +120,7 @@ class HttpProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._stop_watching()
-        if self._stall is not None:
-            self._stall.end()
         super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """The peer does not take what waits: it has some seconds."""
-        super().pause_writing()
-        if self._stall is not None:
-            self._stall.begin(self.limits.stalled_s)
-
-    def resume_writing(self) -> None:
-        """The peer has taken it."""
-        super().resume_writing()
-        if self._stall is not None:
-            self._stall.end()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, as a problem like others."""
@@ -146,11 +138,8 @@ class HttpProtocol(H11Protocol):
         self.transport.close()
 
 
-class StreamConnection(WebSocketsSansIOProtocol):
+class StreamConnection(_Patient, WebSocketsSansIOProtocol):
     """One WebSocket. `write` and `end` are for the endpoints of streams, in place of `send`."""
-
-    limits: ClassVar[WebLimits] = WebLimits()
-    """A server sets its own in a subclass."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
@@ -162,14 +151,8 @@ class StreamConnection(WebSocketsSansIOProtocol):
         """Called when the peer has taken what waited, so that `write` may go on."""
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
-        self._stall: _Stall | None = None
         self._controls = 0
         self._counted_at = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection over."""
-        super().connection_made(transport)
-        self._stall = _Stall(self.transport)
 
     def handle_connect(self, event: Any) -> None:
         """Begin the endpoint, and give it this connection."""
@@ -230,23 +213,13 @@ class StreamConnection(WebSocketsSansIOProtocol):
 
     # --- what the peer may not do --------------------------------------------------------------
 
-    def pause_writing(self) -> None:
-        """The peer does not take what waits: it has some seconds."""
-        super().pause_writing()
-        if self._stall is not None:
-            self._stall.begin(self.limits.stalled_s)
-
     def resume_writing(self) -> None:
-        """The peer has taken it."""
+        """The peer has taken what waited: go on."""
         super().resume_writing()
-        if self._stall is not None:
-            self._stall.end()
         self.on_unblocked()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
-        if self._stall is not None:
-            self._stall.end()
+        """Forget the endpoint."""
         self.on_unblocked = _nothing
         super().connection_lost(exc)
 
@@ -299,7 +272,7 @@ def _cut(reason: str) -> str:
 def _notice_vanished(transport: asyncio.Transport, after_s: float) -> None:
     """Let the kernel end a connection whose peer has acknowledged nothing for so long."""
     found = transport.get_extra_info("socket")
-    if found is None or found.family not in {socket.AF_INET, socket.AF_INET6}:
+    if found is None or not isinstance(transport.get_extra_info("sockname"), tuple):
         return
     tune(found)
     if sys.platform == "linux":

@@ -13,7 +13,15 @@ from callboard.messages.control.approvals import (
     WithdrawApproval,
 )
 from callboard.messages.jobs.execution import Decision, ExecutionStatus, OnFailure, TaskStatus
-from callboard.messages.jobs.job import LEFT_OUT, Job, JobContext, LargeResults, Route, ask_a_person
+from callboard.messages.jobs.job import (
+    LEFT_OUT,
+    Job,
+    JobContext,
+    LargeResults,
+    Route,
+    Streams,
+    ask_a_person,
+)
 from callboard.messages.jobs.plan import Plan, SubTask
 from callboard.messages.jobs.retry import Retryability, RetryPolicy
 from callboard.runtime.api.approvals import start_approvals
@@ -39,6 +47,7 @@ __all__ = [
     "RetryPolicy",
     "Retryability",
     "Route",
+    "Streams",
     "SubTask",
     "TaskStatus",
     "WithdrawApproval",

@@ -21,6 +21,7 @@ from callboard.messages.jobs.updates import (
     PhaseChanged,
     Progressed,
     StateChanged,
+    SubTaskPartial,
     TaskDependency,
     TaskTroubled,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "StateChanged",
     "StateTransition",
     "StatusLines",
+    "SubTaskPartial",
     "TaskDependency",
     "TaskTroubled",
     "UnservedKind",

@@ -39,6 +39,7 @@ from .approval_mutations import APPROVALS
 from .detached.mutations import DETACHED
 from .lease_mutations import LEASES
 from .mutation import Mutation
+from .partial_mutations import PARTIALS
 from .pipeline_mutations import PIPELINES
 from .stream_mutations import STREAMS
 from .tier_mutations import TIERS
@@ -394,6 +395,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **TIERS,
         **WINDOWS,
         **PIPELINES,
+        **PARTIALS,
         **STREAMS,
         **APPROVALS,
     }

@@ -18,6 +18,7 @@ from .driver_restarts import draw_kill, run_driver
 from .durable import ExecutionChecker, durable, finish, new_checker, prepare, run_execution
 from .faults import LINK_FAULTS
 from .leases import leases
+from .partials import partials
 from .pipelines import decisions, finish_pipelines, pipelines, start_pipelines
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
@@ -146,6 +147,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "links": links,
         "supervision": supervision,
         "execution": execution,
+        "partials": partials,
         "failover": failover,
         "watch": notices.watch,
         "keyed": keys.keyed,

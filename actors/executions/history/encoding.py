@@ -29,6 +29,7 @@ class Kind(StrEnum):
     LOST = "callboard.execution.lost"
     DECIDED = "callboard.execution.decided"
     FORKED = "callboard.execution.forked"
+    STREAMED = "callboard.execution.streamed"
 
 
 class Event:

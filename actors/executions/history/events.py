@@ -17,6 +17,7 @@ turn costs one row of the log, not one per sub-task.
 | lost | results that were stored as blobs are gone | rows: [index, attempt, why], by, at |
 | decided | a person or a policy settled a step in doubt | index, decision, by, at, reason |
 | forked | the first event of a fork | of, version, from, at, by, sub_tasks, shared, keys |
+| streamed | attempts yielded partial results | see `streamed.py` |
 
 Sub-tasks are numbered in the order in which they were added, over all `grown` events. A message
 is packed as in a frame: the index of its contract in the event's own table, its body, and its
@@ -34,6 +35,7 @@ from callboard.messages.storage.errors import StoreDamaged, UnknownEvent
 from .encoding import Event, Kind, Packed, pack, unpack
 from .grown import Grown, GrownWriter
 from .moved import Moved, MovedWriter
+from .streamed import Streamed, StreamedPartial
 
 __all__ = [
     "PREFIX",
@@ -56,6 +58,8 @@ __all__ = [
     "Planned",
     "Resumed",
     "Stepped",
+    "Streamed",
+    "StreamedPartial",
     "Submitted",
     "pack",
     "read",
@@ -328,6 +332,7 @@ EVENTS: Final[Mapping[str, type[Event]]] = {
     event.kind: event
     for event in (
         Submitted, Entered, Planned, Grown, Began, Moved, Stepped, Resumed, Lost, Decided, Forked,
+        Streamed,
     )
 }  # fmt: skip
 

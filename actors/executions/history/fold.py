@@ -36,6 +36,7 @@ from .events import (
     Planned,
     Resumed,
     Stepped,
+    Streamed,
     Submitted,
     read,
 )
@@ -282,6 +283,9 @@ class ExecutionHistory:
             self.errors[index] = {"code": code, "message": message}
         self.order.append(("decided", (index, event.decision)))
 
+    def _streamed(self, event: Streamed) -> None:
+        """Partial results are no part of the state."""
+
     _takes: ClassVar[Mapping[str, Callable[[Any, Any], None]]] = {
         Kind.SUBMITTED: _submitted,
         Kind.RESUMED: _resumed,
@@ -294,6 +298,7 @@ class ExecutionHistory:
         Kind.STEPPED: _stepped,
         Kind.DECIDED: _decided,
         Kind.FORKED: _forked,
+        Kind.STREAMED: _streamed,
     }
 
     # --- queries ---------------------------------------------------------------------------

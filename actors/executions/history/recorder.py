@@ -42,6 +42,8 @@ from .events import (
     Planned,
     Resumed,
     Stepped,
+    Streamed,
+    StreamedPartial,
     Submitted,
     stream_of,
 )
@@ -209,6 +211,32 @@ class Recorder:
     def began_non_idempotent(self, index: int, attempt: int) -> None:
         """Record the start of a non-idempotent attempt, which waits until this is durable."""
         self._starting.append(Beginning(index, attempt))
+
+    def packed_partial(self, value: Contract) -> Packed:
+        """A partial result as it is journalled. Raises a `ContractError`."""
+        packed = self._pack(value)
+        size = size_bytes(packed.body, packed.buffers)
+        if size > self._result_bytes_max:
+            raise PayloadTooLarge(
+                f"a partial result {value.contract_name} has {size} bytes; at most "
+                f"{self._result_bytes_max} are journalled.",
+                advice="Yield smaller ones, or raise Job.result_bytes_max.",
+                may_have_run=True,
+            )
+        return packed
+
+    def streamed(self, partials: Sequence[StreamedPartial]) -> None:
+        """Record partial results."""
+        rows: list[StreamedPartial] = []
+        size = 0
+        for partial in partials:
+            rows.append(partial)
+            size += size_bytes(partial.value.body, partial.value.buffers)
+            if size >= GROWN_BYTES_MAX:
+                self._note(Streamed(self._wall_time(), rows))
+                rows, size = [], 0
+        if rows:
+            self._note(Streamed(self._wall_time(), rows))
 
     def doubtful(
         self, index: int, task_id: str, attempt: int, error: CallboardError, now: float

@@ -303,7 +303,9 @@ class Host:
             if cell is None:
                 call.fail(correlation, actor_not_found(slot, number))
             else:
-                call.local = ask = Ask(request, call, correlation, deadline_s, call.step)
+                call.local = ask = Ask(
+                    request, call, correlation, deadline_s, call.step, window=call.window
+                )
                 cell.put(ask)
                 if not cell.queued and cell.is_blocked:
                     self.circles.suspect(ask, cell)
@@ -325,6 +327,15 @@ class Host:
                 link.outbox.control(Kind.CANCEL, 0, call.correlation, encode_error(error))
         else:
             call.fail(call.correlation, error)
+
+    def grant(self, call: Call, count: int) -> None:
+        """Let the handler of a call send so many more partial results."""
+        if call.local is not None:
+            call.local.grant(count)
+        else:
+            link = self.links.get(call.slot)
+            if link is not None:
+                link.outbox.control(Kind.GRANT, count, call.correlation)
 
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()

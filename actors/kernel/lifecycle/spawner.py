@@ -214,6 +214,8 @@ class Spawner:
             self._host.contracts.learn(row.contract)
             if row.reply is not None:
                 self._host.contracts.learn(row.reply)
+            for kind in row.yields:
+                self._host.contracts.learn(kind)
         self._known.add(behaviour)
 
     def spec(self, restart: Restart, stop_timeout: StopTimeout | None) -> ChildSpec:

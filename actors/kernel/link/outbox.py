@@ -17,7 +17,12 @@ from typing import Any
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.core.codec import size_bytes
 from callboard.messages.core.contract import Contract
-from callboard.messages.core.errors import CallboardError, MailboxFull, PayloadLost
+from callboard.messages.core.errors import (
+    CallboardError,
+    MailboxFull,
+    PayloadLost,
+    PayloadTooLarge,
+)
 from callboard.messages.core.frame import FrameWriter, Kind
 
 from ..asks import Ask
@@ -47,6 +52,7 @@ class Outbox:
         limits = host.limits
         self._inline_bytes_max = limits.inline_bytes_max
         self._part_bytes = limits.part_bytes
+        self._partial_bytes_max = limits.partial_bytes_max
         self._frame_bytes_soft = limits.frame_bytes_soft
         self._frame_messages = limits.frame_messages_soft
         self._backlog_max = limits.link_backlog_max
@@ -155,11 +161,11 @@ class Outbox:
         number = writer.number_of(type(message))  # It refuses what is no contract.
         body, buffers = self._encode(message)
         if call is None:
-            kind, correlation, budget_ms, step = Kind.TELL, 0, 0, ""
+            kind, correlation, budget_ms, step, window = Kind.TELL, 0, 0, "", 0
         else:
-            kind, correlation, step = Kind.ASK, call.correlation, call.step
+            kind, correlation, step, window = Kind.ASK, call.correlation, call.step, call.window
             budget_ms = self._budget_ms(item.deadline_s)
-        if step or buffers or len(body) > self._inline_bytes_max:
+        if step or window or buffers or len(body) > self._inline_bytes_max:
             if self._is_sent_in_parts(body, buffers):
                 self._begin(
                     Transfer(
@@ -186,6 +192,7 @@ class Outbox:
                 buffers,
                 reference,
                 step=step,
+                window=window,
             )
         else:
             writer.add(kind, item.target, correlation, number, body, budget_ms)
@@ -230,6 +237,25 @@ class Outbox:
             writer.add(Kind.REPLY, 0, correlation, number, body, 0, buffers, reference)
         else:
             writer.add(Kind.REPLY, 0, correlation, number, body)
+        self._seal_or_flush(writer)
+
+    def partial(self, correlation: int, message: Contract) -> None:
+        """Write a partial result. It never travels apart, so that it keeps its place in order.
+
+        Raises `PayloadTooLarge` above `Limits.partial_bytes_max`, and `InvalidMessage`.
+        """
+        body, buffers = self._encode(message)
+        size = size_bytes(body, buffers)
+        if size > self._partial_bytes_max:
+            raise PayloadTooLarge(
+                f"a partial result {type(message).contract_name} has {size} bytes; at most "
+                f"{self._partial_bytes_max} are sent.",
+                advice="Yield smaller ones more often; only the result may be large.",
+                may_have_run=True,
+            )
+        writer = self._writer
+        number = writer.number_of(type(message))
+        writer.add(Kind.PARTIAL, 0, correlation, number, body, 0, buffers)
         self._seal_or_flush(writer)
 
     def bounce(self, ask: Ask) -> None:
@@ -340,6 +366,7 @@ class Outbox:
             self._budget_ms(transfer.deadline_s) if transfer.deadline_s else 0,
             step=transfer.step,
             value=transfer.number,
+            window=transfer.window,
         )
         if transfer.item is not None:
             self._mark_written(transfer.item)

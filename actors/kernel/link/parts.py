@@ -76,6 +76,11 @@ class Transfer:
         self._offset = 0
 
     @property
+    def window(self) -> int:
+        """How many partial results of an ask may be under way."""
+        return 0 if self.item is None or self.item.call is None else self.item.call.window
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether its sender gave up."""
         return self.item is not None and self.item.is_abandoned

@@ -122,7 +122,9 @@ class FrameReceiver:
         decode, now_s = host.codec.decode, host.now()
         admitted = start = 0
         for envelope in frame.envelopes:
-            kind, target, number, contract, body, budget_ms, buffers, ref, step, value = envelope
+            kind, target, number, contract, body, budget_ms, buffers, ref, step, value, window = (
+                envelope
+            )
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
@@ -159,7 +161,7 @@ class FrameReceiver:
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
-                asks[number] = ask = Ask(message, self, number, until_s, step, target)
+                asks[number] = ask = Ask(message, self, number, until_s, step, target, window)
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
@@ -232,8 +234,32 @@ class FrameReceiver:
     ) -> None:
         if envelope.kind == Kind.BOUNCE:
             self._take_bounced(envelope, frame, fetched, builders)
+        elif envelope.kind == Kind.PARTIAL:
+            self._take_partial(envelope, frame, builders)
         else:
             self._control(envelope)
+
+    def _take_partial(
+        self,
+        envelope: Envelope,
+        frame: Frame,
+        builders: list[Build | CallboardError | None],
+    ) -> None:
+        """A partial result of an ask of this host. It came whole: larger ones are refused."""
+        contract, number = envelope.contract, envelope.correlation
+        future = self._host.pending.get(number)
+        if future is None:
+            return
+        try:
+            build = self._builder(frame, contract, builders) if contract >= 0 else _no_contract()
+            if isinstance(build, CallboardError):
+                raise build
+            message = self._host.codec.decode(envelope.body, build, envelope.buffers)
+        except CallboardError as error:
+            # The asker cannot have what it asked for. The handler's end is the outcome.
+            self._outbox.control(Kind.CANCEL, 0, number, encode_error(error))
+        else:
+            future.partial(number, message)
 
     def _take_bounced(
         self,
@@ -274,6 +300,10 @@ class FrameReceiver:
             ask = self.asks.get(correlation)
             if ask is not None:
                 ask.stop(decode_error(envelope.body))
+        elif kind == Kind.GRANT:
+            ask = self.asks.get(correlation)
+            if ask is not None and envelope.target > 0:
+                ask.grant(envelope.target)
         elif kind == Kind.SEARCH:
             if not self._host.take_search(correlation, envelope.body):
                 LOGGER.warning(
@@ -343,6 +373,11 @@ class FrameReceiver:
                 raise
             text = f"a {type(message).__qualname__} cannot be encoded: {text_of(error)}."
             self.fail(correlation, InvalidMessage(text, advice="Its own code has raised that."))
+
+    def partial(self, correlation: int, message: Contract) -> None:
+        """Send a partial result for an ask of the peer. Raises a `ContractError`."""
+        if correlation in self.asks and not self.is_closed:
+            self._outbox.partial(correlation, message)
 
     def fail(self, correlation: int, error: CallboardError) -> None:
         """Send the failure of an ask of the peer.

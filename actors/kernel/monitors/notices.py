@@ -45,6 +45,9 @@ class Notice:
         self.tag = tag
         self.ask = Ask(message, self, 0, math.inf)
 
+    def partial(self, correlation: int, message: Contract) -> None:
+        """See `ReplySink`: a notice has no partial results."""
+
     def reply(self, correlation: int, message: Contract | None) -> None:
         """Its handler has returned."""
         self._notices.settle(self)

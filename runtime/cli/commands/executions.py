@@ -60,7 +60,8 @@ def tail(**options: Any) -> None:
     """Print the events of the execution ID, past ones first, until it ends.
 
     The command reads the journal five times a second. It exits with 4 when --for is over first.
-    With --json it prints each event as recorded in the journal.
+    With --json it prints each event as recorded in the journal. Partial results that the journal
+    does not have come from the system that runs the execution, if it is on this machine.
     """
     from ..tail import tail as perform
 

@@ -12,7 +12,7 @@ from .metrics import metrics
 from .pipelines import letters, pipelines
 from .prometheus import prometheus
 from .running import run, sim
-from .systems import doctor, down, top, tree, why
+from .systems import doctor, down, logs, top, tree, ui, up, why
 from .tokens import token
 
 __all__ = ["group"]
@@ -28,7 +28,7 @@ def group() -> None:
 
 
 for declared in (
-    run, tree, top, why, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork, events,
-    store, metrics, alerts, approvals, pipelines, letters, prometheus, token,
+    run, tree, top, why, logs, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork,
+    events, store, metrics, alerts, approvals, pipelines, letters, prometheus, token, ui, up,
 ):  # fmt: skip
     group.add_command(declared)

@@ -23,6 +23,7 @@ from callboard.messages.core.errors import ClusterUnreachable, SpecError
 from ...doctor.cluster import CLIENT_ADVICE, ClusterSeen, Here, NodeSeen, Token, check_join
 from ...doctor.network import Endpoint, cluster_error, connect_error, parse_address
 from ...doctor.token import token_file
+from .embedded import LOOPBACK
 
 __all__ = ["CONNECT_DEADLINE_S", "check_cluster", "here", "query_head"]
 
@@ -85,6 +86,9 @@ def query_head(address: str, deadline_s: float) -> ClusterSeen:
 
     Other errors as `check_cluster`, for the text.
     """
+    alone = _on_loopback(address, deadline_s)
+    if alone is not None:
+        return alone
     endpoint = parse_address(_resolved(address))
     connects_s, answers_s = min(CONNECT_DEADLINE_S, deadline_s), min(ANSWER_DEADLINE_S, deadline_s)
     error = connect_error(endpoint, connects_s) or cluster_error(endpoint, answers_s)
@@ -94,6 +98,23 @@ def query_head(address: str, deadline_s: float) -> ClusterSeen:
         raise _unreachable(endpoint, error, "" if same else f" (which {address} means here)")
     with _channel(endpoint) as channel:
         return _ask(channel, endpoint, answers_s)
+
+
+def _on_loopback(address: str, deadline_s: float) -> ClusterSeen | None:
+    """What a head that only this machine reaches says; None where there is none.
+
+    Ray would replace the address by one of the machine.
+    """
+    if not address.strip().startswith(f"{LOOPBACK}:"):
+        return None
+    endpoint = parse_address(address)
+    if connect_error(endpoint, min(CONNECT_DEADLINE_S, deadline_s)) is not None:
+        return None
+    with contextlib.suppress(ClusterUnreachable), _channel(endpoint) as channel:
+        seen = _ask(channel, endpoint, min(ANSWER_DEADLINE_S, deadline_s))
+        if seen.nodes and all(node.address == LOOPBACK for node in seen.nodes):
+            return seen
+    return None
 
 
 def _ask(channel: Any, endpoint: Endpoint, limit_s: float) -> ClusterSeen:

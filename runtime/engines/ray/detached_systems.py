@@ -36,6 +36,7 @@ from ...stores.choose import path_of
 from .engine import RayEngine, end_by_name
 from .ledger import RayLedger
 from .names import NAMESPACE, check_name, root_name, system_of
+from .nodes import node_address
 from .process_start import CALLS_MAX, CONTROL_CALLS_MAX
 from .release import this_release
 from .release_check import RAISED, SAME_RELEASE, check_release, why_not_started
@@ -56,8 +57,6 @@ cloudpickle: Final[Any] = ray.cloudpickle
 """Untyped in Ray."""
 ADMIN_TIMEOUT_S: Final = 10.0
 RETRY_S: Final = 0.1
-node_address: Final[Any] = ray.util.get_node_ip_address
-"""Untyped in Ray."""
 EXECUTION_SERVICE_ENTRIES: Final = "/execution-service"
 """The suffix of the execution service's ledger; the system's entries include it."""
 GONE_POLL_S: Final = 0.02
@@ -138,7 +137,7 @@ def _with_journal(settings: Settings) -> Settings:
     """The settings with the journal's path for the execution service, and the journal's node."""
     journal, node = detached_journal(settings, os.environ), settings.journal_node
     if journal != OFF and not node and path_of(journal) is not None:
-        node = str(node_address())
+        node = node_address()
     return replace(settings, journal=journal, journal_node=node)
 
 

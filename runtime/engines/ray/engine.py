@@ -40,7 +40,7 @@ from ...transport.sockets import SocketAddress
 from ...transport.tcp import TcpAddress
 from .control_store import ControlStoreWatch
 from .dashboard import dashboard_notice
-from .embedded import AgentWatch, on_loopback
+from .embedded import LOOPBACK, AgentWatch, on_loopback
 from .frame_sockets import FrameSockets, asked_of
 from .large_values import RayLargeValues
 from .local_processes import end_processes_of_ray, ray_processes
@@ -144,7 +144,10 @@ class RayEngine:
         tune_heap()
         if self._address is not None:
             show_token(is_wanted=self._shows_token)
-            ray.init(**options, address=self._address)
+            with contextlib.ExitStack() as stack:
+                if self._address.startswith(f"{LOOPBACK}:"):
+                    options.update(stack.enter_context(on_loopback()))
+                ray.init(**options, address=self._address)
             return
         use_token()
         with on_loopback() as more:

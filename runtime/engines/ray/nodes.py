@@ -9,11 +9,25 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray._private import state as ray_state  # The public API does not say which nodes drain.
+import ray
+import ray.util
+from ray._private import state as ray_state
+from ray._private import worker as ray_worker  # The public API does not say which nodes drain.
 
 from callboard.messages.control.nodes import NO_DEADLINE, Node
 
-__all__ = ["node_of", "read_nodes"]
+__all__ = ["node_address", "node_of", "read_nodes", "session_here"]
+
+
+def node_address() -> str:
+    """The address of this node, which is a part of the name of its resource `node:ADDRESS`."""
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def session_here() -> tuple[str, str]:
+    """The address of the Ray that this process has started, and the folder of its session."""
+    node: Any = ray_worker._global_node  # noqa: SLF001 - no public way
+    return str(ray.get_runtime_context().gcs_address), str(node.get_session_dir_path())
 
 
 def read_nodes() -> list[Node]:

@@ -38,7 +38,7 @@ from .jobs import pack_job
 from .messages import DescribeExecution, ExecutionDescribed, OfferJob, TakeExecution
 from .remote_execution import RemoteExecution, driver_left
 
-__all__ = ["RemoteExecutions"]
+__all__ = ["NODE_SHARE", "RemoteExecutions"]
 
 RequestT = TypeVar("RequestT", bound=Contract)
 ResultT = TypeVar("ResultT")

@@ -156,16 +156,22 @@ class ExecutionService(Actor):
     @handler
     async def take(self, request: TakeExecution) -> ExecutionTaken:
         """See `TakeExecution`."""
+        await self._take(request)
+        return ExecutionTaken()
+
+    async def _take(self, request: TakeExecution) -> bool:
+        """Take an execution; False when it is here already."""
         asked = self._submission(request.job, request.code)  # Refuse a job that cannot be loaded.
         async with self._taking:
-            if not await self._has(request, asked):
-                await self._check(request, asked)
-                entry = LedgerEntry(
-                    request.execution_id, request.job, request.code, request.token, request.driver
-                )
-                await self._ledger.write({entry.id: entry.to_bytes()})
-                self._run(entry)
-        return ExecutionTaken()
+            if await self._has(request, asked):
+                return False
+            is_in_journal = await self._check(request, asked)
+            entry = LedgerEntry(
+                request.execution_id, request.job, request.code, request.token, request.driver
+            )
+            await self._ledger.write({entry.id: entry.to_bytes()})
+            self._run(entry)
+        return not is_in_journal
 
     def _submission(self, job: str, code: bytes) -> Submission | None:
         """What was submitted; None to continue what the journal has. Raises `SpecError`."""
@@ -202,7 +208,8 @@ class ExecutionService(Actor):
             before = submission_in(history, Replay(history, self._host.codec, self._host.contracts))
         check_same(execution_id, before, asked)
 
-    async def _check(self, request: TakeExecution, asked: Submission | None) -> None:
+    async def _check(self, request: TakeExecution, asked: Submission | None) -> bool:
+        """Whether the journal has the execution. Raises an error if it cannot be taken."""
         if len(self._tasks) >= EXECUTIONS_MAX:
             raise MailboxFull(
                 f"{EXECUTIONS_MAX} executions run in this system, which is the limit.",
@@ -217,6 +224,7 @@ class ExecutionService(Actor):
                 f"there is no execution {request.execution_id!r} in the journal of this system.",
                 advice="`callboard ls` lists them.",
             )
+        return token is not None
 
     async def _token(self, executions: Executions, execution_id: str) -> str | None:
         """The token of the request of an execution; None when the journal does not have it."""
@@ -417,9 +425,12 @@ class ExecutionService(Actor):
         attributes: Mapping[str, Any],
         execution_id: str,
         by: str,
-    ) -> None:
-        """Run a request of an offered job, like a driver's request."""
-        await self.take(
+    ) -> bool:
+        """Run a request of an offered job, like a driver's request; True unless it is known.
+
+        It returns when the execution has begun, or waits for the journal.
+        """
+        is_new = await self._take(
             TakeExecution(
                 execution_id=execution_id,
                 job=job.name,
@@ -429,6 +440,8 @@ class ExecutionService(Actor):
                 driver={"submitted_by": by},
             )
         )
+        await self._running(execution_id)
+        return is_new
 
     async def _take_up(self, job: Job[Any, Any], execution_id: str) -> ExecutionHandle[Any]:
         """Continue an execution that no process runs, like a driver's request."""

@@ -54,7 +54,7 @@ class ExecutionFollowed(Contract, name="callboard.execution_followed"):
     """Whether the execution service has it; it keeps ended executions for a short time only."""
     incarnation: str = ""
     """Changes with each start of the execution; a mark belongs to one incarnation."""
-    mark: tuple[int, int, int] = (0, 0, 0)
+    mark: tuple[int, int, int, int] = (0, 0, 0, 0)
     updates: tuple[bytes, ...] = ()
     snapshot: bytes = b""
     """Its state and statistics."""
@@ -71,10 +71,12 @@ class FollowExecution(Request[ExecutionFollowed], name="callboard.follow_executi
 
     execution_id: str
     incarnation: str = ""
-    mark: tuple[int, int, int] = (0, 0, 0)
+    mark: tuple[int, int, int, int] = (0, 0, 0, 0)
     problem: str = ""
     """The problem of the last reply."""
     wants_partials: bool = False
+    wants_streamed: bool = False
+    """Whether somebody reads the partial results of sub-tasks."""
     wait_s: float = 10.0
 
 

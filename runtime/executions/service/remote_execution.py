@@ -24,6 +24,7 @@ from callboard.messages.jobs.updates import (
     PhaseChanged,
     Progressed,
     StateChanged,
+    SubTaskPartial,
     TaskTroubled,
 )
 
@@ -73,7 +74,7 @@ class RemoteExecution(Generic[ResultT]):
         self._stream: Final = UpdateStream(loop, loop.time, self._newest_progress, self._newest)
         self._readers = 0
         self._incarnation = ""
-        self._mark = (0, 0, 0)
+        self._mark = (0, 0, 0, 0)
         self._steps = 0
         """Status changes that readers have got."""
         self._repeated = 0
@@ -100,6 +101,7 @@ class RemoteExecution(Generic[ResultT]):
             mark=self._mark,
             problem=self.problem,
             wants_partials=self._readers > 0 and pause_s <= 0.0,
+            wants_streamed=self._readers > 0,
             wait_s=wait_s,
         )
 
@@ -141,6 +143,8 @@ class RemoteExecution(Generic[ResultT]):
                 case PartialResult():
                     self._partial = update
                     self._stream.moved(update.results, 1)
+                case SubTaskPartial():
+                    self._stream.streamed(update)
                 case Finished():
                     self._finish(update)
 
@@ -228,6 +232,10 @@ class RemoteExecution(Generic[ResultT]):
     def state(self) -> ExecutionState:
         """See `ExecutionHandle.state`."""
         return self._state
+
+    def partials(self, after: int) -> tuple[Sequence[SubTaskPartial], int]:
+        """See `ExecutionHandle.partials`."""
+        return self._stream.partials_since(after)
 
     def statistics(self) -> ExecutionStatistics:
         """See `ExecutionHandle.statistics`."""

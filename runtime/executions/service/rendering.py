@@ -8,7 +8,13 @@ from callboard.actors.executions.execution import Execution
 from callboard.actors.executions.record import ExecutionStatistics
 from callboard.messages.core.errors import CallboardError, PayloadTooLarge, ResultRejected
 from callboard.messages.jobs.execution import ExecutionStatus
-from callboard.messages.jobs.updates import ExecutionState, ExecutionUpdate, Finished, PartialResult
+from callboard.messages.jobs.updates import (
+    ExecutionState,
+    ExecutionUpdate,
+    Finished,
+    PartialResult,
+    SubTaskPartial,
+)
 
 from ..values import Values
 
@@ -37,6 +43,10 @@ def pack_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> PackedUp
             cost_s = time.perf_counter() - began_s
             if partial is not None:
                 packed.append(partial)
+        elif isinstance(update, SubTaskPartial):
+            partial = _packed_partial(values, update)
+            if partial is not None:
+                packed.append(partial)
         elif isinstance(update, Finished):
             packed.append(_packed_end(values, update))
         else:
@@ -44,7 +54,7 @@ def pack_updates(values: Values, updates: Sequence[ExecutionUpdate]) -> PackedUp
     return PackedUpdates(tuple(packed), cost_s)
 
 
-def _packed_partial(values: Values, update: PartialResult) -> bytes | None:
+def _packed_partial(values: Values, update: PartialResult | SubTaskPartial) -> bytes | None:
     try:
         data = values.pack((update.model_copy(update={"value": None}), update.value))
     except Exception:  # noqa: BLE001 - a user's type may raise anything; the result reports it
@@ -83,7 +93,7 @@ def unpack_update(values: Values, data: bytes) -> ExecutionUpdate:
             if update.status is ExecutionStatus.COMPLETED and update.error is None:
                 return update.model_copy(update={"result": value})
             return update
-        case PartialResult():
+        case PartialResult() | SubTaskPartial():
             return update.model_copy(update={"value": value})
         case _:
             return update

@@ -101,7 +101,9 @@ class ExecutionRunner:
         incarnation = self._incarnation
         mark = Mark(*request.mark) if request.incarnation == incarnation else Mark()
         stream = execution.record.stream
-        updates, mark = await stream.since(mark, wait_s, partials=request.wants_partials)
+        updates, mark = await stream.since(
+            mark, wait_s, partials=request.wants_partials, streamed=request.wants_streamed
+        )
         if updates and isinstance(updates[-1], Finished) and not execution.is_journalled:
             # Its end is not in the journal, so it starts again or is given up at once.
             await asyncio.sleep(NOT_JOURNALLED_S)
@@ -109,7 +111,7 @@ class ExecutionRunner:
         packed = pack_updates(self._values, updates)
         return ExecutionFollowed(
             incarnation=incarnation,
-            mark=(mark.position, mark.moved, mark.partials),
+            mark=(mark.position, mark.moved, mark.partials, mark.streamed),
             updates=packed.updates,
             snapshot=pack_snapshot(self._values, execution),
             partial_cost_s=packed.partial_cost_s,

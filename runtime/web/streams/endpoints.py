@@ -8,8 +8,8 @@ close with a code and a reason: without the accept a browser would see neither.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Query
 from starlette.requests import HTTPConnection, Request
@@ -102,18 +102,17 @@ class Streams:
 
     async def websocket(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
         """Serve a WebSocket at one of the two paths."""
-        address = _address(scope)
-        if not await self._unknown.enter(address):
+        known = await self._unknown.enter(_address(scope))
+        if known is None:
             await self._accept_and_close(scope, receive, send, TOO_MANY)
             return
-        known = _Once(lambda: self._unknown.leave(address))
         try:
             await self._websocket(scope, receive, send, path, known)
         finally:
             known()
 
     async def _websocket(
-        self, scope: Scope, receive: Receive, send: Send, path: str, known: "_Once"
+        self, scope: Scope, receive: Receive, send: Send, path: str, known: Callable[[], None]
     ) -> None:
         hub, is_plain = self.hub, path == PLAIN_PATH
         if hub is None or self._is_ending or hub.is_full:
@@ -194,7 +193,7 @@ class Streams:
         await session.handle(2, wanted)
         failed = codec.failed
         if failed is None and codec.subscribed is not None and session.closing is None:
-            return EventStream(session, lambda: self._end(session))
+            return EventStream(session, codec, lambda: self._end(session))
         session.end()
         self._end(session)
         if failed is not None:
@@ -222,18 +221,6 @@ class Streams:
         self._open.discard(session)
         if not self._open:
             self._none_open.set()
-
-
-class _Once:
-    """Calls a function the first time only."""
-
-    def __init__(self, function: Any) -> None:
-        self._function = function
-
-    def __call__(self) -> None:
-        function, self._function = self._function, None
-        if function is not None:
-            function()
 
 
 async def _accept(

@@ -5,8 +5,9 @@ back is served in order, and a stranger with many silent sockets delays those of
 """
 
 import asyncio
-from collections import Counter, deque
-from typing import Final, NamedTuple
+import contextlib
+from collections.abc import Callable
+from typing import Final
 
 from ..settings import WebLimits
 
@@ -18,9 +19,13 @@ LOCAL: Final = frozenset({"127.0.0.1", "::1", ""})
 """Addresses that all programs of this machine share, as do peers of a Unix socket."""
 
 
-class _Waiting(NamedTuple):
-    address: str
-    turn: asyncio.Future[None]
+class _Address:
+    """The sockets of one address."""
+
+    def __init__(self, count_max: int) -> None:
+        self.turns: Final = asyncio.Semaphore(count_max)
+        self.count = 0
+        """Those that wait or have their turn."""
 
 
 class UnknownSockets:
@@ -28,63 +33,37 @@ class UnknownSockets:
 
     def __init__(self, limits: WebLimits) -> None:
         self._limits: Final = limits
-        self._by_address: Final[Counter[str]] = Counter()
+        self._turns: Final = asyncio.Semaphore(limits.unknown_max)
+        self._addresses: Final[dict[str, _Address]] = {}
         self._count = 0
-        self._waiting: Final[deque[_Waiting]] = deque()
 
-    async def enter(self, address: str) -> bool:
-        """Wait for a turn; False if there is none in time. After True, call `leave` once."""
-        if not self._waiting and self._has_room(address):
-            self._take(address)
-            return True
-        if len(self._waiting) >= WAITING_MAX:
-            return False
-        waiting = _Waiting(address, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._admit()
-        try:
-            async with asyncio.timeout(self._limits.unknown_s):
-                await waiting.turn
-        except TimeoutError:
-            return self._withdraw(waiting)
-        except asyncio.CancelledError:
-            if self._withdraw(waiting):
-                self.leave(address)
-            raise
-        return True
+    async def enter(self, name: str) -> Callable[[], None] | None:
+        """Wait for a turn; None if there is none in time.
 
-    def leave(self, address: str) -> None:
-        """The socket is known now, or gone."""
-        self._count -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
-        self._admit()
-
-    def _withdraw(self, waiting: _Waiting) -> bool:
-        """Whether its turn had come in the same moment."""
-        if waiting in self._waiting:
-            self._waiting.remove(waiting)
-            return False
-        return True
-
-    def _admit(self) -> None:
-        for waiting in tuple(self._waiting):
-            if self._count >= self._limits.unknown_max:
-                return
-            if self._has_room(waiting.address):
-                self._waiting.remove(waiting)
-                self._take(waiting.address)
-                if not waiting.turn.done():
-                    waiting.turn.set_result(None)
-
-    def _has_room(self, address: str) -> bool:
-        most = self._limits.unknown_max
-        if self._count >= most:
-            return False
-        own = most if address in LOCAL else self._limits.unknown_per_address_max
-        return self._by_address[address] < own
-
-    def _take(self, address: str) -> None:
+        Call what it gives when the socket is known or gone; only the first call counts.
+        """
+        limits = self._limits
+        if self._count >= limits.unknown_max + WAITING_MAX:
+            return None
+        most = limits.unknown_max if name in LOCAL else limits.unknown_per_address_max
+        address = self._addresses.setdefault(name, _Address(most))
         self._count += 1
-        self._by_address[address] += 1
+        address.count += 1
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._forget, name)
+            try:
+                async with asyncio.timeout(limits.unknown_s):
+                    # The address first: its sockets wait for each other, and not before others.
+                    for turns in (address.turns, self._turns):
+                        await turns.acquire()
+                        stack.callback(turns.release)
+            except TimeoutError:
+                return None
+            return stack.pop_all().close
+
+    def _forget(self, name: str) -> None:
+        address = self._addresses[name]
+        self._count -= 1
+        address.count -= 1
+        if not address.count:
+            del self._addresses[name]

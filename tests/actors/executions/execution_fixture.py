@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 from callboard.actors.executions.execution import Execution
@@ -66,6 +66,27 @@ ERRORS: Final[Mapping[str, type[BaseException]]] = {
 }
 
 
+class Line(Contract, name="test.line"):
+    label: str
+    number: int
+    text: str = ""
+
+
+class Recited(Contract, name="test.recited"):
+    lines: int
+
+
+class Recite(Request[Recited], name="test.recite"):
+    """Streams so many lines; the first `times` attempts stop after half of them."""
+
+    label: str = ""
+    lines: int = 3
+    times: int = 0
+    lingers: bool = False
+    """Whether it waits for the release after the lines."""
+    size: int = 0
+
+
 class Nobody(Request[Squared], name="test.nobody"):
     """No agent handles it."""
 
@@ -114,6 +135,23 @@ class Calculator(Agent):
         if begun <= request.times:
             raise ERRORS[request.error](request.label)
         return Squared(number=begun, square=begun**2)
+
+    @handler
+    async def recite(self, request: Recite) -> AsyncIterator[Line | Recited]:
+        begun = self.ticks.begun.get(request.label, 0) + 1
+        self.ticks.begun[request.label] = begun
+        try:
+            for number in range(request.lines):
+                self.ticks.handled.append(number)
+                yield Line(label=request.label, number=number, text="x" * request.size)
+                if begun <= request.times and number >= request.lines // 2:
+                    raise ValueError(request.label)
+            self.ticks.lingering.set()
+            if request.lingers:
+                await self.ticks.release.wait()
+        finally:
+            self.ticks.stopped.append(request.label)
+        yield Recited(lines=request.lines)
 
 
 class Now:
@@ -268,9 +306,12 @@ async def turns(count: int = 20) -> None:
 __all__ = [
     "Calculator",
     "Gone",
+    "Line",
     "Linger",
     "Nobody",
     "Recipe",
+    "Recite",
+    "Recited",
     "Square",
     "Squared",
     "Stumble",

@@ -88,9 +88,14 @@ def every_kind() -> list[tuple[Kind, dict[str, Any]]]:
         (Kind.MOVED, moved(done=[[6, 1, 0, 2, 1, 0, b"E"]], skipped=[8], cancelled=[7],
                            failed=[[3, {"code": "ask", "message": "m"}]],
                            doubtful=[[5, 1, "host_lost", "gone"]])),
+        (Kind.STREAMED, {"at": 5.5, "contracts": [list(KEY), ["other", 1, 2]], "rows": [
+            [0, 1, 1, 0, b"P"], [3, 1, 1, 1, b"Q", [b"x"]], [0, 1, 2, 0, b"R"]]}),
         (Kind.RESUMED, {"by": "me/2", "at": 6.0}),
         (Kind.LOST, {"rows": [[2, 1, "it is gone"], [4, 1, "too"]], "by": "me/2", "at": 6.0}),
-        (Kind.DECIDED, {"index": 5, "decision": "run_again", "by": "x", "at": 6.5}),
+        (
+            Kind.DECIDED,
+            {"index": 5, "decision": "run_again", "by": "x", "at": 6.5, "reason": "checked"},
+        ),
         (Kind.MOVED, moved(done=[[2, 2, 1, 3, 2, 0, b"again"]])),
         (Kind.STEPPED, {"from": "running", "to": "failed", "at": 9.0, "trigger": "attempt_failed",
                         "metadata": {"error": {"code": "ask", "message": "m"}}}),
@@ -231,13 +236,13 @@ async def test_one_is_written_when_it_is_due_and_not_before(
     assert snapshots.statistics.saved == 1
     found = store.load_snapshot(STREAM)
     assert found is not None
-    assert (found.version, found.schema) == (15, SCHEMA), "all that is in the log by then"
-    await written(snapshots, 21)
+    assert (found.version, found.schema) == (16, SCHEMA), "all that is in the log by then"
+    await written(snapshots, 23)
     assert snapshots.statistics.saved == 1, "not again before it has grown by half"
     loaded = await snapshots.load(ID)
     assert loaded is not None
     assert seen(loaded) == whole
-    await written(snapshots, 22)
+    await written(snapshots, 24)
     assert snapshots.statistics.saved == 2
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -291,6 +291,41 @@ class YieldsAsync(Actor):
         yield
 
 
+class YieldsNoReply(Actor):
+    @handler
+    async def run(self, request: ReviewFile) -> AsyncIterator[Note]:
+        yield Note()
+
+
+class YieldsText(Actor):
+    @handler
+    async def run(self, request: ReviewFile) -> AsyncIterator[str | Findings]:
+        yield ""
+
+
+class YieldsAlone(Actor):
+    @handler
+    async def run(self, request: ReviewFile) -> Findings:  # type: ignore[misc] # on purpose
+        yield Findings()
+
+
+class Streams(Actor):
+    @handler
+    async def review(self, request: ReviewFile) -> AsyncIterator[Note | Precise]:
+        yield Note()
+
+    @handler
+    async def touch(self, request: Touch, ctx: Context) -> AsyncGenerator[Note, None]:
+        yield Note()
+
+
+def test_a_handler_that_yields_streams_its_results() -> None:
+    table = behaviour_of(Streams).handlers
+    assert [table[contract].streams for contract in (ReviewFile, Touch)] == [True, True]
+    assert not any(row.is_async or row.is_plain for row in table.values())
+    assert not any(row.streams for row in behaviour_of(Reviewer).handlers.values())
+
+
 def hiding(function: Callable[..., Any]) -> Callable[..., Any]:
     """A decorator whose wrapper hides that it gives a coroutine."""
 
@@ -432,7 +467,10 @@ class Unresolved(Actor):
         (Unannotated, r"Unannotated\.run: parameter 'request' has no annotation"),
         (AnnotatedNone, r"AnnotatedNone\.run: parameter 'request' is annotated .*NoneType"),
         (Yields, r"Yields\.run yields"),
-        (YieldsAsync, r"YieldsAsync\.run yields"),
+        (YieldsAsync, r"YieldsAsync\.run yields, but .* is not a Request"),
+        (YieldsNoReply, r"YieldsNoReply\.run never yields the reply"),
+        (YieldsText, r"YieldsText\.run yields .*str.*, which is no contract"),
+        (YieldsAlone, r"YieldsAlone\.run yields, but it is annotated"),
         (Hidden, r"Hidden\.run is an `async def` inside a decorator that is a `def`"),
         (HiddenTwice, r"HiddenTwice\.run is an `async def` inside a decorator"),
         (HiddenStream, r"HiddenStream\.run is an `async def` inside a decorator"),

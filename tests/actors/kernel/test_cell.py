@@ -49,6 +49,9 @@ class Asker:
     def reply(self, correlation: int, message: Contract | None) -> None:
         raise AssertionError
 
+    def partial(self, correlation: int, message: Contract) -> None:
+        raise AssertionError
+
     def fail(self, correlation: int, error: CallboardError) -> None:
         self.errors.append(error)
 

@@ -70,6 +70,9 @@ class Sink:
     def reply(self, correlation: int, message: Contract | None) -> None:
         raise AssertionError
 
+    def partial(self, correlation: int, message: Contract) -> None:
+        raise AssertionError
+
     def fail(self, correlation: int, error: Any) -> None:
         raise AssertionError
 

@@ -19,6 +19,9 @@ class NoSink:
     def reply(self, correlation: int, message: Contract | None) -> None:
         raise AssertionError
 
+    def partial(self, correlation: int, message: Contract) -> None:
+        raise AssertionError
+
     def fail(self, correlation: int, error: CallboardError) -> None:
         raise AssertionError
 

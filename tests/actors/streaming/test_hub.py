@@ -319,6 +319,27 @@ async def test_a_rate_limit_counts_and_the_client_is_informed(
     assert balanced(hub)
 
 
+async def test_a_rate_limit_keeps_the_newest_value_of_each_key(
+    make_hub: MakeHub, clock: Clock
+) -> None:
+    hub = make_hub()
+    client = Client()
+    await client.connect(hub)
+    await client.do(Subscribe("gauges", rate_limit=RateLimitConfig(per_second=1, burst=1)))
+    for number in range(1, 9):
+        publish(hub, "gauges", number, key="ab"[number % 2])
+    client.read()
+    assert client.data["gauges"] == [1]
+    for expected in ([1, 7], [1, 7, 8], [1, 7, 8]):
+        clock.advance(1)
+        hub.tick()
+        client.read()
+        assert client.data["gauges"] == expected
+    assert client.pushes == []
+    assert balanced(hub)
+    assert hub.core.accounts().conflated == 5
+
+
 async def test_presence_and_joins_follow_the_clients(make_hub: MakeHub) -> None:
     hub = make_hub()
     one = Client()

@@ -69,7 +69,7 @@ def test_what_the_writer_took_comes_out() -> None:
     keys=st.lists(st.builds(ContractKey, st.text(), NUMBERS, NUMBERS), min_size=1, max_size=5),
     envelopes=st.lists(
         st.tuples(
-            st.integers(0, Kind.BOUNCE),
+            st.sampled_from([*range(Kind.PART), Kind.PARTIAL, Kind.GRANT]),
             NUMBERS,
             NUMBERS,
             st.integers(-1, 4),
@@ -78,6 +78,7 @@ def test_what_the_writer_took_comes_out() -> None:
             st.lists(st.binary(), max_size=3).map(tuple),
             st.integers(-1, 10),
             st.text(),
+            NUMBERS,
             NUMBERS,
         ),
         max_size=8,
@@ -92,9 +93,10 @@ def test_any_frame_comes_back(
 ) -> None:
     writer = FrameWriter()
     numbers = [writer.contract(key) for key in keys]
-    for kind, target, correlation, contract, *others, step, value in envelopes:
+    for kind, target, correlation, contract, *others, step, value, window in envelopes:
         chosen = -1 if contract < 0 else numbers[contract % len(numbers)]
-        writer.add(kind, target, correlation, chosen, *others, step=step, value=value)
+        more = {"step": step, "value": value, "window": window}
+        writer.add(kind, target, correlation, chosen, *others, **more)
     for value, total_bytes, part in parts:
         writer.add_part(value, total_bytes, part)
     frame = decode_frame(writer.finish(header))

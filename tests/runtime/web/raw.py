@@ -97,10 +97,14 @@ class RawSocket:
     ) -> Self:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         found = list(upgrade_headers(port, headers).items())
-        writer.write(request_bytes("GET", target, found))
-        async with asyncio.timeout(ANSWER_S):
-            head = await reader.readuntil(b"\r\n\r\n")
-        assert b" 101 " in head.split(b"\r\n")[0], head
+        try:
+            writer.write(request_bytes("GET", target, found))
+            async with asyncio.timeout(ANSWER_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 101 " in head.split(b"\r\n")[0], head
+        except BaseException:
+            writer.transport.abort()
+            raise
         return cls(reader, writer)
 
     def send(self, payload: bytes | str, *, opcode: int | None = None, fin: bool = True) -> None:

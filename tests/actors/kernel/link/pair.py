@@ -30,6 +30,7 @@ LIMITS: Final = Limits(
     link_frames_in_flight=2,
     frame_messages_soft=3,
     inline_bytes_max=500,
+    partial_bytes_max=500,
     frame_bytes_soft=1_000,
 )
 
@@ -57,11 +58,13 @@ class Asked:
     """The asker's side of an ask, with its outcome."""
 
     local: Ask | None = None
+    window = 0
 
     def __init__(self, pending: dict[int, Call], slot: int, correlation: int) -> None:
         self.slot, self.correlation = slot, correlation
         self.sent = False
         self.step = ""
+        self.partials: list[Contract] = []
         self.result: Contract | None = None
         self.error: CallboardError | None = None
         self._pending = pending
@@ -69,6 +72,9 @@ class Asked:
 
     def done(self) -> bool:
         return self.correlation not in self._pending
+
+    def partial(self, _correlation: int, message: Contract) -> None:
+        self.partials.append(message)
 
     def reply(self, _correlation: int, message: Contract | None) -> None:
         del self._pending[self.correlation]

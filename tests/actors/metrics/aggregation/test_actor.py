@@ -207,7 +207,8 @@ async def test_followers_get_closed_windows(system: System) -> None:
     clock = Clock.start()
     made = await aggregators(system, await store_actor(system, "memory:"), clock)
     storage = RemoteStorage(made.refs[0])  # Not asked here.
-    metrics = SystemMetrics(system, host_of(system), "memory:", 1, storage, (made.refs[0], made))
+    parts = (system, made.refs[0], made)
+    metrics = SystemMetrics(system, host_of(system), "memory:", 1, storage, parts)
     seen: list[WindowRows] = []
     given = asyncio.Event()
 

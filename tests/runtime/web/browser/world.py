@@ -87,7 +87,7 @@ def _evaluator(_context: Any) -> TableEvaluator:
     return found
 
 
-def _targets() -> dict[str, Recorder]:
+def _targets(_receivers: object) -> dict[str, Recorder]:
     return {"log": Recorder()}
 
 

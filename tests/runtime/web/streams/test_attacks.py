@@ -329,7 +329,7 @@ async def test_no_name_reaches_beyond_the_token(served: Served, channel: str) ->
 # --- readers that stall --------------------------------------------------------------------------
 
 
-async def test_a_stalled_reader_of_a_journal_is_told_and_then_gets_everything() -> None:
+async def test_a_stalled_reader_of_a_journal_is_warned_and_then_gets_everything() -> None:
     async with serving(limits=HubLimits(queue_age_max_s=0.3)) as served:
         socket = await RawSocket.open(served.port)
         await socket.connect(GOOD)
@@ -402,4 +402,4 @@ async def test_clients_that_come_and_go_leave_nothing(served: Served) -> None:
     async with asyncio.timeout(10):
         while served.hub.core.connections or served.server._streams._open:  # noqa: ASYNC110
             await asyncio.sleep(0)
-    assert not served.server._streams._unknown._by_address
+    assert not served.server._streams._unknown._addresses
