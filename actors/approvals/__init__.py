@@ -1,1 +1,3 @@
 """Approvals: a question to a person, with a deadline and one answer."""
+
+__all__: list[str] = []

@@ -31,7 +31,7 @@ from ..kernel.timers import Timer
 from .core import ApprovalBook, Changes
 from .storage import ApprovalRows
 
-__all__ = ["ApprovalManager"]
+__all__ = ["Approvals"]
 
 AT_ONCE: Final = 2_048
 WAITING_MAX: Final = 1_536
@@ -45,7 +45,7 @@ class CheckApprovals(Contract, name="callboard.approvals.check"):
     """A deadline may have come, or others may have written to the store."""
 
 
-class ApprovalManager(Actor):
+class Approvals(Actor):
     """Keeps the approvals of a system.
 
     The actor calls `make_store` on its host: the store must be reachable from there. `wall_time`

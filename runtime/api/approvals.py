@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from callboard.actors.approvals.actor import ApprovalManager
+from callboard.actors.approvals.actor import Approvals
 from callboard.actors.kernel.props import props
 from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.control.placement import Placement
@@ -50,7 +50,7 @@ def approvals_url(settings: Settings, journal: OpenJournal | None) -> str:
 
 async def start_approvals(
     system: Approving, *, store: str | None = None, host: int | str | None = None
-) -> Ref[ApprovalManager]:
+) -> Ref[Approvals]:
     """Start the actor `callboard.approvals`, supervised, which keeps the approvals of a system.
 
     `store` is the URL of their store: by default a file next to the file of the journal, or the
@@ -68,8 +68,8 @@ async def start_approvals(
         placement = await on_this_machine(system)
     else:
         placement = Placement(host)
-    manager: Any = props(ApprovalManager, make_store)
-    ref: Ref[ApprovalManager] = await system.spawn(
+    manager: Any = props(Approvals, make_store)
+    ref: Ref[Approvals] = await system.spawn(
         manager, name=APPROVALS, placement=placement, restart=Restart.PERMANENT
     )
     return ref

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from callboard.actors.approvals.actor import ApprovalManager
+from callboard.actors.approvals.actor import Approvals
 from callboard.actors.approvals.storage import read_approvals
 from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.kernel.context import Context
@@ -212,7 +212,7 @@ async def approvals(run: Run) -> None:
     async with open_fixture(run) as fixture:
         seen = run.message_log.checker = ApprovalChecker(run)
         await fixture.system.spawn(
-            props(ApprovalManager, UnsteadyStore, wall_s),
+            props(Approvals, UnsteadyStore, wall_s),
             name=APPROVALS,
             host=1,
             restart=Restart.PERMANENT,

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 import callboard as cb
-from callboard.actors.approvals.actor import ApprovalManager
+from callboard.actors.approvals.actor import Approvals
 from callboard.actors.approvals.core import ApprovalBook
 from callboard.actors.approvals.storage import MODEL, read_approvals, write_approvals
 from callboard.actors.kernel.props import props
@@ -183,7 +183,7 @@ def unsteady_at(path: str) -> Callable[[], Unsteady]:
 
 
 async def test_a_commit_of_unknown_outcome_counts_once(system: cb.System, url: str) -> None:
-    ref = await system.spawn(props(ApprovalManager, unsteady_at(url)), name="callboard.approvals")
+    ref = await system.spawn(props(Approvals, unsteady_at(url)), name="callboard.approvals")
     Unsteady.faults = ["unknown"]
     await ref.ask(question(needed=2))
     Unsteady.faults = ["unknown", "away"]
@@ -198,7 +198,7 @@ async def test_a_commit_of_unknown_outcome_counts_once(system: cb.System, url: s
 
 
 async def test_a_store_that_is_away_delays_a_question(system: cb.System, url: str) -> None:
-    ref = await system.spawn(props(ApprovalManager, unsteady_at(url)), name="callboard.approvals")
+    ref = await system.spawn(props(Approvals, unsteady_at(url)), name="callboard.approvals")
     Unsteady.faults = ["away", "away", "unknown"]
     payer = await system.spawn(Payer)
     answer = asyncio.ensure_future(payer.ask(Pay(euros=3, key="k"), timeout_s=DEADLINE_S))

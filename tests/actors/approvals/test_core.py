@@ -165,7 +165,7 @@ ACTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(400))
 @given(st.lists(st.tuples(ACTS, st.booleans()), max_size=40))
 def test_whatever_happens_an_answer_is_final_and_has_its_reasons(
     acts: list[tuple[Any, bool]],
