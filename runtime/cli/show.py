@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ..admin.reports import Live
 from ..stores.private import write_private
+from ..web.export import exported_history
 from .chart import timeline
 from .execution_report import draw, to_data
 from .figures import echo
 from .logs import find, history_of, open_logs
-from .page import page
 
 __all__ = ["show"]
 
@@ -31,7 +32,8 @@ def show(
         history = history_of(found)
         is_running = found.log.is_running(history.owners[-1].name) if history.owners else None
     if html is not None:
-        write_private(html, page(history, is_running=is_running))
+        live = None if is_running is False else Live()
+        write_private(html, exported_history(history, live))
         echo(f"written: {html}", err=True)
     if as_json:
         click.echo(

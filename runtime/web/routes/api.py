@@ -5,7 +5,7 @@ WebServer(settings, tokens, routers=[api_router(api)])
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Security
@@ -17,14 +17,14 @@ from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.core.contract import Request
-from callboard.messages.core.errors import DeadlineExceeded, HostLost
+from callboard.messages.core.errors import CallboardError, DeadlineExceeded, HostLost
 
 from ...admin.errors import AccessDenied
 from ...admin.extension import FindRef, client_of
 from ...admin.port import SERVED, Ask, Caller, Part
 from ...admin.principals import local_principal
 from ...admin.service import AdminService
-from ...admin.wire import decode_request, encode_request
+from ...admin.wire import decode_request, encode_error, encode_request
 from ..tokens import Tokens
 from .shapes import ConnectionRow, Problem
 
@@ -91,8 +91,6 @@ class Api:
     """The clients of the hub, the one that waits longest first."""
     system: str = ""
     """The name of the system."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Free for routes of others."""
 
 
 class Asker:
@@ -200,7 +198,10 @@ class _SystemAdmin:
 
     async def line(self, line: bytes, principal: Principal) -> bytes:
         """See `Admin`."""
-        request = decode_request(line)
+        try:
+            request = decode_request(line)
+        except CallboardError as error:
+            return encode_error(error)
         if self._here is not None and SERVED[type(request)].part is Part.METRICS:
             return await self._here.line(line, principal)
         return await client_of(self._find, principal).exchange(encode_request(request))

@@ -36,13 +36,7 @@ from ...admin.pipeline_views import (
 )
 from .answers import After, Limit, answered, bounded, cursor, place_in
 from .api import Api, From, new_router
-from .shapes import (
-    ConnectionsAnswer,
-    LetterRow,
-    LettersAnswer,
-    PipelineRow,
-    PipelinesAnswer,
-)
+from .shapes import ConnectionsAnswer, LettersAnswer, PipelinesAnswer
 from .system import summed
 
 __all__ = ["observing_routes"]
@@ -180,8 +174,7 @@ def _pipeline_routes(router: APIRouter) -> None:
         place = place_in("pipelines", after, str)
         view = await asker.ask(QueryPipelines())
         rest = [row for row in view.items if place is None or row.name > place[0]]
-        rows = [PipelineRow(**row.model_dump(exclude={"version"})) for row in rest[:limit]]
-        items = tuple(bounded(rows))
+        items = tuple(bounded(rest[:limit]))
         following = cursor("pipelines", [items[-1].name]) if len(items) < len(rest) else ""
         return answered(request, PipelinesAnswer(items=items, next=following))
 
@@ -222,10 +215,9 @@ def _letter_routes(router: APIRouter) -> None:
             )
         except NotServed:  # No pipelines: the counts of messages are the whole answer.
             return answered(request, LettersAnswer(items=(), messages=messages))
-        rows = [LetterRow(**letter.model_dump(exclude={"execution"})) for letter in page.items]
-        items = tuple(bounded(rows))
+        items = tuple(bounded(page.items))
         following = page.next
-        if len(items) < len(rows):
+        if len(items) < len(page.items):
             following = (items[-1].pipeline, items[-1].number)
         shape = LettersAnswer(items=items, next=cursor("letters", following), messages=messages)
         return answered(request, shape)

@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from .api import Api
 from .entry import entry_routes
 from .executions import execution_reads
+from .export import export_routes
 from .observing import observing_routes
 from .steering import steering_routes
 from .system import system_routes
@@ -18,6 +19,7 @@ def api_router(api: Api) -> APIRouter:
     parts = (
         system_routes(api),
         steering_routes(api),
+        export_routes(api),
         execution_reads(api),
         observing_routes(api),
         *entry_routes(api),

@@ -39,6 +39,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from callboard.messages.control.views import ActorRow, HostView
 
+from ...admin.pipeline_views import LetterView, PipelineStanding
 from ...admin.views import ExecutionRow, SubTaskRow
 
 __all__ = [
@@ -50,10 +51,8 @@ __all__ = [
     "ExecutionsAnswer",
     "FieldProblem",
     "HostsAnswer",
-    "LetterRow",
     "LettersAnswer",
     "Me",
-    "PipelineRow",
     "PipelinesAnswer",
     "Problem",
     "PublishedAnswer",
@@ -226,52 +225,19 @@ class PublishedAnswer(Shape):
     channel: str
 
 
-class LetterRow(Shape):
-    """One dead letter of a pipeline."""
-
-    pipeline: str
-    number: int
-    stage: str
-    at: float
-    attempt: int
-    place: str
-    reasons: tuple[str, ...]
-    original: Any = None
-    is_cut: bool = False
-    """Whether the original was too large for a list and is left out."""
-
-
 class LettersAnswer(Shape):
     """Dead letters of pipelines, and the counts of messages that no handler got."""
 
-    items: tuple[LetterRow, ...]
+    items: tuple[LetterView, ...]
     next: str = ""
     messages: dict[str, int] = Field(default_factory=dict)
     """Messages that no handler got, by reason, since the start of their hosts."""
 
 
-class PipelineRow(Shape):
-    """One pipeline."""
-
-    name: str
-    state: str
-    reason: str = ""
-    source: str = ""
-    sink: str = ""
-    position: Any = None
-    batches: int = 0
-    committed_at: float = 0.0
-    behind: int | None = None
-    """Rows that its source has and it has not taken; None where this is unknown."""
-    account: dict[str, Any] | None = None
-    problems: tuple[str, ...] = ()
-    """What does not add up."""
-
-
 class PipelinesAnswer(Shape):
     """Pipelines, by name."""
 
-    items: tuple[PipelineRow, ...]
+    items: tuple[PipelineStanding, ...]
     next: str = ""
 
 

@@ -22,7 +22,7 @@ from callboard.messages.core.errors import ActorNotFound, CallboardError
 
 from ...admin.errors import NotServed
 from ...admin.views import ExecutionsPage, QueryExecutions
-from .answers import After, Limit, answered, bounded, cursor, place_in
+from .answers import After, Limit, answered, bounded, cursor, fitting, place_in
 from .api import Api, Asker, From, new_router
 from .shapes import ActorsAnswer, HostsAnswer, SystemNow
 
@@ -61,12 +61,14 @@ def system_routes(api: Api) -> APIRouter:
         path: Annotated[
             str, Query(max_length=NAME_CHARS_MAX, description="A part of the path on its host.")
         ] = "",
+        slot: Annotated[int, Query(ge=0, le=2**31, description="The slot of the first host.")] = 0,
         *,
         failed: Annotated[bool, Query(description="Only those that failed lately.")] = False,
     ) -> Response:
-        slot, cell = place_in("actors", after, int, int) or (0, -1)
-        page = await asker.ask(
-            QueryActors(slot=slot, cell=cell, limit=limit, path=path, failed_only=failed)
+        first, cell = place_in("actors", after, int, int) or (slot, -1)
+        question = QueryActors(slot=first, cell=cell, path=path, failed_only=failed)
+        page = await fitting(
+            limit, lambda limit: asker.ask(question.model_copy(update={"limit": limit}))
         )
         following = cursor("actors", [page.slot, page.cell]) if page.has_more else ""
         shape = ActorsAnswer(items=page.items, next=following, silent=page.silent)

@@ -20,6 +20,7 @@ from callboard.actors.executions.history.events import Kind, pack
 from callboard.actors.executions.history.fold import fold
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.events import RecordedEvent
+from callboard.runtime.admin.reports import Live
 from callboard.runtime.cli.chart import timeline
 from callboard.runtime.cli.events import line_of, to_data
 from callboard.runtime.cli.execution_report import draw
@@ -27,8 +28,8 @@ from callboard.runtime.cli.execution_report import to_data as history_data
 from callboard.runtime.cli.listing import count_done, rows_of
 from callboard.runtime.cli.logs import open_logs
 from callboard.runtime.cli.outcome import ExitCode
-from callboard.runtime.cli.page import page
 from callboard.runtime.cli.resume import script_of
+from callboard.runtime.web.export import exported_history
 
 DRIVER: Final = """
 import asyncio
@@ -267,9 +268,11 @@ def test_a_page_holds_no_markup_of_an_id(text: str) -> None:
         RecordedEvent(n, "execution/x", n, b"0" * 16, str(kind), 1, pack(fields), b"", 1.0)
         for n, (kind, fields) in enumerate(kinds, 1)
     ])  # fmt: skip
-    html = page(history, is_running=True)
-    assert "<script" not in html
+    html = exported_history(history, Live())
+    assert html.count("<script") == 2, "the data of the file, and its script"
+    assert html.count("</script") == 2
     assert "<b>" not in html
+    assert html.count("<!--") == 0
     draw(history, is_running=True)
     timeline(history, 80)
     assert history_data(history, is_running=True)["counts"] == {"done": 1}

@@ -1,0 +1,301 @@
+// Charts on canvas: lines, bands where there are too many lines, and sparks.
+
+import { element, fill, put } from "./dom.js";
+import { brief, clipped, clock, counted, moment } from "./format.js";
+
+/** Above so many series a chart shows bands, which the server makes, and the ten worst. */
+export const LINES_MAX = 20;
+/** The worst series that are drawn over bands. */
+export const WORST = 10;
+const LEFT = 56, BOTTOM = 22, TOP = 8, RIGHT = 10;
+const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+
+/** Round numbers that cover a range, at most `most` of them. Pure. */
+export function niceTicks(low, high, most = 5) {
+	if (!(high > low)) return [low];
+	const rough = (high - low) / Math.max(1, most - 1);
+	const power = 10 ** Math.floor(Math.log10(rough));
+	const step = [1, 2, 2.5, 5, 10].map((factor) => factor * power).find((one) => one >= rough * 0.999);
+	const found = [];
+	for (let index = Math.ceil(low / step - 1e-9); index * step <= high + step * 1e-9; index += 1) {
+		found.push(Number((index * step).toPrecision(12)));
+	}
+	return found;
+}
+
+const STEPS_S = [
+	0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200,
+	10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
+];
+
+/** Moments at whole steps of time within [from, to], at most `most` of them. Pure. */
+export function timeTicks(from, to, most = 8, offset_s = 0) {
+	const span = to - from;
+	if (!(span > 0)) return [from];
+	const step = STEPS_S.find((one) => span / one <= most) ?? Math.ceil(span / most / 604_800) * 604_800;
+	const found = [];
+	const first = Math.ceil((from + offset_s) / step - 1e-9);
+	for (let index = first; index * step - offset_s <= to; index += 1) {
+		found.push(Number((index * step - offset_s).toFixed(3)));
+	}
+	return found;
+}
+
+/** The series with the highest peaks, the highest first. Pure. */
+export function highest(series, most) {
+	const peak = ({ values }) => values.reduce((high, value) => (value > high ? value : high), -Infinity);
+	const ranked = series.map((one) => [peak(one), one]).sort((a, b) => b[0] - a[0]);
+	return ranked.slice(0, most).map(([, one]) => one);
+}
+
+/** A value of an answer about metrics as a number; NaN for none. Pure. */
+export function numberOf(value) {
+	return value === null ? NaN : value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : value;
+}
+
+/** The seconds by which local time is ahead of UTC at a moment. */
+export function zoneOffset(at, utc) {
+	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
+}
+
+/** The colours of the page, from its style. */
+export function palette(node) {
+	const style = getComputedStyle(node);
+	const of = (name) => style.getPropertyValue(`--${name}`).trim();
+	return {
+		ink: of("ink"), soft: of("soft"), line: of("line"), card: of("card"), accent: of("accent"),
+		good: of("good"), bad: of("bad"), warn: of("warn"), busy: of("busy"), idle: of("idle"),
+		series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)),
+		font: `11px ${style.fontFamily}`,
+	};
+}
+
+/** Size a canvas for its place and the screen; the answer draws in pixels of the page. */
+export function sized(canvas, width, height) {
+	const ratio = globalThis.devicePixelRatio || 1;
+	const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
+	if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
+	const draw = canvas.getContext("2d");
+	draw.setTransform(ratio, 0, 0, ratio, 0, 0);
+	draw.clearRect(0, 0, width, height);
+	return draw;
+}
+
+/** A line without axes, with its newest value marked. */
+export function spark(canvas, values, { width = 120, height = 28, color = "accent" } = {}) {
+	canvas.style.width = `${width}px`;
+	canvas.style.height = `${height}px`;
+	const draw = sized(canvas, width, height);
+	const colors = palette(canvas);
+	const known = values.filter(Number.isFinite);
+	if (known.length < 2) return;
+	const low = Math.min(0, ...known), high = Math.max(...known, low + 1e-9);
+	const x = (index) => 1 + (index / (values.length - 1)) * (width - 5);
+	const y = (value) => height - 3 - ((value - low) / (high - low)) * (height - 6);
+	draw.strokeStyle = draw.fillStyle = colors[color];
+	draw.lineWidth = 1.5;
+	draw.lineJoin = "round";
+	draw.beginPath();
+	line(draw, values, x, y);
+	draw.stroke();
+	const last = values.findLastIndex(Number.isFinite);
+	draw.beginPath();
+	draw.arc(x(last), y(values[last]), 2, 0, 2 * Math.PI);
+	draw.fill();
+}
+
+function line(draw, values, x, y) {
+	let isDown = false;
+	for (let index = 0; index < values.length; index += 1) {
+		if (!Number.isFinite(values[index])) isDown = false;
+		else if (isDown) draw.lineTo(x(index), y(values[index]));
+		else [isDown] = [true, draw.moveTo(x(index), y(values[index]))];
+	}
+}
+
+/** A chart over time of series {label, values}, and of bands behind them. */
+export class LineChart {
+	constructor({ label, height = 200, format = brief, onPick } = {}) {
+		Object.assign(this, { height, format, onPick });
+		this.series = [];
+		this.times = [];
+		this.bands = null;
+		this.range = [0, 1];
+		this.marked = -1;
+		this.isUtc = false;
+		this.canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": label });
+		this.legend = element("ul", { class: "legend" });
+		this.reading = element("p", { class: "reading", "aria-live": "polite" });
+		this.element = element("figure", { class: "chart" }, this.canvas, this.reading, this.legend);
+		this.canvas.addEventListener("pointermove", (event) => this.mark(this.indexAt(event.offsetX)));
+		this.canvas.addEventListener("pointerleave", () => this.mark(-1));
+		this.canvas.addEventListener("keydown", (event) => this.pressed(event));
+		this.canvas.addEventListener("click", () => this.marked >= 0 && this.onPick?.(this.times[this.marked]));
+		this.watcher = new ResizeObserver(() => this.draw());
+		this.watcher.observe(this.element);
+	}
+
+	/** Show these series over [from, to] (seconds since 1970); `bands` of `count` series behind them. */
+	show(times, series, { range, isUtc = false, bands = null, count = series.length } = {}) {
+		Object.assign(this, { times, isUtc, count, series, bands });
+		this.range = range ?? [times[0] ?? 0, times.at(-1) ?? 1];
+		this.draw();
+		this.drawLegend();
+	}
+
+	/** Forget it: it is no longer in the page. */
+	end() {
+		this.watcher.disconnect();
+	}
+
+	scale() {
+		const shown = this.series.map((one) => one.values).concat(this.bands ? [this.bands.low, this.bands.high] : []);
+		let low = 0, high = -Infinity;
+		for (const values of shown) {
+			for (const value of values) {
+				if (Number.isFinite(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+			}
+		}
+		if (high === -Infinity) high = 1;
+		if (high <= low) high = low + 1;
+		const ticks = niceTicks(low, high + (high - low) * 0.05, 5);
+		return { low, high: Math.max(high * 1.02, ticks.at(-1)), ticks };
+	}
+
+	draw() {
+		const width = this.element.clientWidth;
+		if (!width) return;
+		this.canvas.style.height = `${this.height}px`;
+		const draw = sized(this.canvas, width, this.height);
+		const colors = palette(this.canvas);
+		const { low, high, ticks } = this.scale();
+		const [from, to] = this.range;
+		const xOf = (at) => LEFT + ((at - from) / Math.max(1e-9, to - from)) * (width - LEFT - RIGHT);
+		const yOf = (value) => TOP + (1 - (value - low) / (high - low)) * (this.height - TOP - BOTTOM);
+		this.xOf = xOf;
+		draw.font = colors.font;
+		this.drawAxes(draw, colors, { ticks, xOf, yOf, width });
+		draw.save();
+		draw.beginPath();
+		draw.rect(LEFT, 0, width - LEFT - RIGHT + 2, this.height - BOTTOM + 2);
+		draw.clip();
+		const x = (index) => xOf(this.times[index]);
+		if (this.bands) this.drawBands(draw, colors, x, yOf);
+		draw.lineJoin = "round";
+		this.series.forEach((one, number) => {
+			draw.strokeStyle = colors.series[number % colors.series.length];
+			draw.setLineDash(DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
+			draw.lineWidth = this.bands ? 1 : 1.5;
+			draw.beginPath();
+			line(draw, one.values, x, yOf);
+			draw.stroke();
+		});
+		draw.setLineDash([]);
+		if (this.marked >= 0) {
+			draw.strokeStyle = colors.soft;
+			draw.lineWidth = 1;
+			draw.beginPath();
+			draw.moveTo(x(this.marked), TOP);
+			draw.lineTo(x(this.marked), this.height - BOTTOM);
+			draw.stroke();
+		}
+		draw.restore();
+	}
+
+	drawAxes(draw, colors, { ticks, xOf, yOf, width }) {
+		draw.lineWidth = 1;
+		draw.textBaseline = "middle";
+		draw.textAlign = "right";
+		for (const tick of ticks) {
+			const y = Math.round(yOf(tick)) + 0.5;
+			draw.strokeStyle = colors.line;
+			draw.beginPath();
+			draw.moveTo(LEFT, y);
+			draw.lineTo(width - RIGHT, y);
+			draw.stroke();
+			draw.fillStyle = colors.soft;
+			draw.fillText(this.format(tick), LEFT - 8, y);
+		}
+		const [from, to] = this.range;
+		draw.textBaseline = "alphabetic";
+		const most = Math.max(2, Math.floor((width - LEFT) / 90));
+		for (const tick of timeTicks(from, to, most, zoneOffset(from, this.isUtc))) {
+			const said = to - from > 86_400 * 2 ? moment(tick, this.isUtc).slice(5, 16) : clock(tick, this.isUtc).slice(0, to - from < 600 ? 8 : 5);
+			const x = xOf(tick);
+			draw.textAlign = x > width - 40 ? "right" : "center";
+			draw.fillText(said, Math.min(x, width - 2), this.height - 6);
+		}
+	}
+
+	drawBands(draw, colors, x, y) {
+		for (const [under, over, opacity] of [["low", "high", 0.14], ["p10", "p90", 0.26]]) {
+			draw.fillStyle = colors.accent;
+			draw.globalAlpha = opacity;
+			draw.beginPath();
+			const upper = this.bands[over], lower = this.bands[under];
+			const known = upper.map((_, index) => index).filter((index) => Number.isFinite(upper[index]));
+			known.forEach((index, number) => draw[number ? "lineTo" : "moveTo"](x(index), y(upper[index])));
+			for (const index of known.reverse()) draw.lineTo(x(index), y(lower[index]));
+			draw.fill();
+		}
+		draw.globalAlpha = 1;
+		draw.strokeStyle = colors.accent;
+		draw.lineWidth = 2;
+		draw.beginPath();
+		line(draw, this.bands.p50, x, y);
+		draw.stroke();
+	}
+
+	drawLegend() {
+		const colors = palette(this.canvas);
+		const entry = (number, label, value) => {
+			const swatch = element("canvas", { class: "swatch", "aria-hidden": "true" });
+			const draw = sized(swatch, 22, 8);
+			draw.strokeStyle = number < 0 ? colors.accent : colors.series[number % colors.series.length];
+			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
+			draw.lineWidth = number < 0 ? 3 : 2;
+			draw.beginPath();
+			draw.moveTo(0, 4);
+			draw.lineTo(22, 4);
+			draw.stroke();
+			return element("li", { title: label }, swatch, clipped(label, 60),
+				element("span", { class: "value", text: this.format(value) }));
+		};
+		const at = this.marked >= 0 ? this.marked : this.times.length - 1;
+		fill(this.legend,
+			this.bands && entry(-1, `middle of ${counted(this.count)} series; bands: 10–90 %, lowest–highest; lines: the ${this.series.length} highest`, this.bands.p50[at] ?? NaN),
+			this.series.map((one, number) => entry(number, one.label, one.values[at] ?? NaN)));
+	}
+
+	indexAt(pixel) {
+		if (!this.xOf || !this.times.length || pixel < LEFT - 10) return -1;
+		let low = 0, high = this.times.length - 1;
+		while (low < high) {
+			const middle = (low + high) >> 1;
+			if (this.xOf(this.times[middle]) < pixel) low = middle + 1;
+			else high = middle;
+		}
+		const isNearer = low > 0 && pixel - this.xOf(this.times[low - 1]) < this.xOf(this.times[low]) - pixel;
+		return isNearer ? low - 1 : low;
+	}
+
+	mark(index) {
+		if (index === this.marked) return;
+		this.marked = index;
+		fill(this.reading);
+		if (index >= 0) put(this.reading, moment(this.times[index], this.isUtc));
+		this.draw();
+		this.drawLegend();
+	}
+
+	pressed(event) {
+		const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
+		if (event.key === "Enter" && this.marked >= 0) this.onPick?.(this.times[this.marked]);
+		else if (event.key === "Escape") this.mark(-1);
+		else if (event.key in steps && this.times.length) {
+			const here = this.marked < 0 ? this.times.length : this.marked;
+			this.mark(Math.max(0, Math.min(this.times.length - 1, here + steps[event.key])));
+		} else return;
+		event.preventDefault();
+	}
+}

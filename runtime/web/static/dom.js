@@ -1,0 +1,170 @@
+// Elements without markup: texts become text nodes, and nothing else does.
+
+import { plain } from "./format.js";
+
+/**
+ * An element. `traits` are attributes; `on…` are listeners, `class` and `text` as they say, and a
+ * value of false, null or undefined is left out. Children are nodes or texts.
+ */
+export function element(name, traits = {}, ...children) {
+	const made = document.createElement(name);
+	for (const [trait, value] of Object.entries(traits)) {
+		if (value === false || value == null) continue;
+		if (trait.startsWith("on")) made.addEventListener(trait.slice(2), value);
+		else if (trait === "class") made.className = value;
+		else if (trait === "text") made.textContent = plain(value);
+		else made.setAttribute(trait, value === true ? "" : plain(value));
+	}
+	put(made, ...children);
+	return made;
+}
+
+/** A button that submits no form. */
+export function button(traits, ...children) {
+	return element("button", { type: "button", ...traits }, ...children);
+}
+
+/** A text that matters less. */
+export function soft(text) {
+	return element("span", { class: "soft", text });
+}
+
+/** A text in letters of one width: an id, a path. */
+export function mono(text) {
+	return element("span", { class: "mono", text });
+}
+
+/** What went wrong. */
+export function wrong(text) {
+	return element("span", { class: "bad-text", text });
+}
+
+/** Append nodes and texts; null, undefined and false are left out. */
+export function put(parent, ...children) {
+	for (const child of children.flat(Infinity)) {
+		if (child === false || child == null) continue;
+		parent.append(child instanceof Node ? child : plain(child));
+	}
+	return parent;
+}
+
+/** Replace what an element has. */
+export function fill(parent, ...children) {
+	parent.replaceChildren();
+	return put(parent, ...children);
+}
+
+/** Set the text of an element, if it is another one. */
+export function say(target, text) {
+	const said = plain(text);
+	if (target.textContent !== said) target.textContent = said;
+}
+
+/** The shape and the kind of colour of each state. Shape and word say what the colour says. */
+const STATES = {
+	up: ["●", "good"], running: ["▶", "busy"], done: ["✓", "good"], completed: ["✓", "good"],
+	ok: ["✓", "good"], live: ["●", "good"], connected: ["●", "good"],
+	resolved: ["✓", "good"], given: ["✓", "good"], inactive: ["✓", "good"],
+	failed: ["✕", "bad"], down: ["✕", "bad"], firing: ["▲", "bad"], critical: ["▲", "bad"],
+	error: ["✕", "bad"], refused: ["✕", "bad"], crashed: ["✕", "bad"], dead: ["✕", "bad"],
+	silent: ["◌", "warn"], stale: ["◌", "warn"], pending: ["◔", "warn"], warning: ["▲", "warn"],
+	in_doubt: ["?", "warn"], interrupted: ["?", "warn"], backing_off: ["↻", "warn"],
+	asked: ["?", "warn"], no_data: ["◌", "warn"], slow: ["◔", "warn"], catching_up: ["◔", "warn"],
+	stopping: ["◔", "warn"], restarting: ["↻", "warn"],
+	ready: ["◔", "idle"], waiting: ["○", "idle"], skipped: ["–", "idle"], cancelled: ["■", "idle"],
+	silenced: ["◑", "idle"], stopped: ["■", "idle"], ended: ["■", "idle"], starting: ["◔", "busy"],
+	standby: ["○", "idle"], unknown: ["○", "idle"], inhibited: ["◑", "idle"], active: ["●", "busy"],
+};
+
+/** The kind of colour of a state: good, bad, warn, busy or idle. */
+export function kindOf(state) {
+	return (STATES[state] ?? ["○", "idle"])[1];
+}
+
+/** The shape of a state. */
+export function shapeOf(state) {
+	return (STATES[state] ?? ["○", "idle"])[0];
+}
+
+/** A state by shape, colour and word. */
+export function badge(state, word = state) {
+	return element("span", { class: `badge ${kindOf(state)}` },
+		element("span", { class: "shape", "aria-hidden": "true", text: shapeOf(state) }),
+		plain(word).replaceAll("_", " "));
+}
+
+/** A card with a title. Its parts can be given now, or put in later. */
+export function card(title, ...children) {
+	return element("section", { class: "card" }, title && element("h2", {}, title), ...children);
+}
+
+/** What a place shows that has nothing to show, and what to do about it. */
+export function empty(what, advice) {
+	return element("div", { class: "empty" },
+		element("p", { class: "empty-what", text: what }), advice && element("p", {}, advice));
+}
+
+/** A failure: what failed, and what to do. */
+export function failure(error, retry) {
+	// A part that the system does not have is no failure.
+	if (error.code === "not_served" || error.code === "actor_not_found") return empty(error.message, error.advice);
+	return element("div", { class: "failure", role: "alert" },
+		element("p", { class: "failure-what" }, badge("failed", error.title ?? "This did not work")),
+		error.message && element("p", { text: error.message }),
+		error.advice && element("p", { class: "soft", text: error.advice }),
+		retry && button({ onclick: retry }, "Try again"));
+}
+
+/** Copy a text; the button says that it did. */
+export function copyButton(text, label = "Copy as command") {
+	const made = button({ class: "quiet", title: text }, label);
+	made.addEventListener("click", async () => {
+		const copied = await copy(text);
+		say(made, copied ? "Copied" : text);
+		setTimeout(() => say(made, label), 1500);
+	});
+	return made;
+}
+
+async function copy(text) {
+	try {
+		await navigator.clipboard.writeText(text);
+		return true;
+	} catch {
+		return false; // Without the permission the text itself is shown, to be copied by hand.
+	}
+}
+
+let dialogs = 0;
+
+/**
+ * Ask before something happens. `fields` are [name, label, value, whether it is needed]; the answer is an object of them,
+ * or null. The dialog says the command that would do the same.
+ */
+export function confirm({ title, text, action, danger = false, line = "", fields = [] }) {
+	dialogs += 1;
+	const id = `dialog-${dialogs}`;
+	const inputs = fields.map(([name, label, value = "", required = false]) => [
+		name, label, element("input", { name, value, required, id: `${id}-${name}`, autocomplete: "off" }),
+	]);
+	return new Promise((resolve) => {
+		const dialog = element("dialog", { "aria-labelledby": id },
+			element("form", { method: "dialog" },
+				element("h2", { id, text: title }),
+				element("p", { text }),
+				inputs.map(([, label, input]) =>
+					element("p", {}, element("label", { for: input.id, text: label }), input)),
+				line && element("p", { class: "command" }, element("code", { text: line }), copyButton(line)),
+				element("p", { class: "actions" },
+					element("button", { value: "no", formnovalidate: true }, "Keep as it is"),
+					element("button", { value: "yes", class: danger ? "danger" : "primary" }, action))));
+		dialog.addEventListener("close", () => {
+			dialog.remove();
+			const given = Object.fromEntries(inputs.map(([name, , input]) => [name, input.value.trim()]));
+			resolve(dialog.returnValue === "yes" ? given : null);
+		});
+		document.body.append(dialog);
+		dialog.returnValue = "no";
+		dialog.showModal();
+	});
+}

@@ -1,0 +1,308 @@
+// One execution: header, failures, timeline, sub-tasks, events, plan. The same parts draw the live
+// page and the exported file; `source` answers as the API does.
+
+import { badge, button, card, copyButton, element, empty, failure, fill, mono, say, soft } from "./dom.js";
+import { clipped, command, counted, duration, nouns, pretty } from "./format.js";
+import { graphOf, NODES_MAX, nodesOfEach, nodesOfKinds } from "./graph.js";
+import { Choices, executionLink, facts, Listing, searchBox, setValue, Split, timeOf } from "./parts.js";
+import { Timeline } from "./timeline.js";
+
+const PLAN_MAX = 500;
+const FAILURES_SHOWN = 3;
+const ZOOM_MS = 250;
+const STATUSES = ["running", "ready", "waiting", "in_doubt", "failed", "cancelled", "skipped", "done"];
+const TABS = [["tasks", "Sub-tasks"], ["events", "Events"], ["failures", "Failures"], ["plan", "Plan"], ["history", "History"]];
+
+/** The parts of an execution; `actions(view)` gives the buttons of its header. */
+export class ExecutionPanel {
+	constructor({ page, source, actions = () => [], doubtActions = () => [], hasLinks = true, hasEvents = true }) {
+		Object.assign(this, { page, source, actions, doubtActions, hasLinks });
+		this.parts = TABS.filter(([name]) => hasEvents || name !== "events");
+		this.query = {};
+		this.view = null;
+		this.open = new Set();
+		this.zoomed = [0, 0];
+		this.head = element("header", { class: "execution-head" }, element("p", { class: "soft" }, "reading…"));
+		this.notice = element("div");
+		this.timeline = new Timeline({
+			onSelect: (bar) => page.adjust({ task: bar.id }),
+			onOpen: (key) => this.toggleGroup(key), onZoom: (from, to) => this.zoom(from, to),
+		});
+		this.by = element("select", { "aria-label": "Rows by", onchange: () => page.adjust({ by: this.by.value }) },
+			element("option", { value: "kind" }, "by kind"), element("option", { value: "executor" }, "by executor"));
+		this.timelineNote = element("p", { class: "note" });
+		this.timelineCard = card("Attempts over time", element("div", { class: "card-tools" }, this.by), this.timeline.element, this.timelineNote);
+		this.tabs = new Choices({ label: "Parts", onChoose: (tab) => page.setQuery({ tab: tab === "tasks" ? "" : tab }) });
+		this.body = element("div", { class: "tab-body" });
+		this.split = new Split([this.timelineCard, this.tabs.element, this.body], { onClose: () => page.adjust({ task: "", event: "" }) });
+		this.split.element.classList.add("scrolls");
+		this.element = element("div", { class: "view" }, this.head, this.notice, this.split.element);
+		this.tasks = this.taskList();
+		this.events = this.eventList();
+	}
+
+	show(query) {
+		const before = this.query;
+		this.query = query;
+		this.by.value = query.by === "executor" ? "executor" : "kind";
+		if (before.by !== query.by && this.view) this.readTimeline();
+		const tab = query.tab ?? "tasks";
+		this.tabs.show(this.parts.map(([name, title]) => [name, title, name === "tasks" ? this.view?.sub_tasks : name === "failures" ? this.failureCount() : undefined]), tab);
+		if (tab !== this.tab) this.openTab(tab);
+		if (tab === "tasks") this.tasks.follow(query);
+		this.showDetail(before);
+	}
+
+	failureCount() {
+		return this.view ? this.view.failures.length + this.view.failures_left_off : undefined;
+	}
+
+	/** Read everything that is shown again. */
+	async read() {
+		try {
+			const view = await this.source.execution();
+			const isNew = !this.view || view.version !== this.view.version || view.status !== this.view.status;
+			this.view = view;
+			fill(this.notice);
+			this.showHead();
+			this.show(this.query);
+			if (!isNew) return;
+		} catch (error) {
+			fill(this.notice, failure(error, () => this.read()));
+			return;
+		}
+		await Promise.all([this.readTimeline(), this.refreshTab()]);
+	}
+
+	refreshTab() {
+		if (this.tab === "tasks") return this.tasks.refresh();
+		if (this.tab === "events") return this.events.refresh();
+		if (this.tab === "failures" || this.tab === "history") this.openTab(this.tab);
+		return null;
+	}
+
+	redraw() {
+		if (this.view) this.showHead();
+		this.tasks.draw();
+		this.events.draw();
+		if (this.tab === "history" || this.tab === "failures") this.openTab(this.tab);
+		this.timeline.draw();
+	}
+
+	end() {
+		clearTimeout(this.zoomTimer);
+		this.timeline.end();
+		this.tasks.end();
+		this.events.end();
+	}
+
+	// --- header --------------------------------------------------------------------------------------
+
+	showHead() {
+		const { view, page } = this;
+		const end = view.is_over ? view.ended_at ?? view.updated_at : page.now();
+		const counts = STATUSES.filter((status) => view.counts[status]).map((status) => badge(status, `${counted(view.counts[status])} ${status}`));
+		fill(this.head,
+			element("div", { class: "view-head" }, element("h1", { title: view.job, text: clipped(view.job, 80) }), badge(view.status), element("span", { class: "gap" }), this.actions(view)),
+			element("p", { class: "mono soft" }, view.id),
+			view.waits_for && element("p", { class: "callout", role: "status" }, badge("waiting", "waits"), ` ${view.waits_for}`),
+			facts([
+				["submitted", timeOf(page, view.submitted_at)], [view.is_over ? "took" : "runs for", duration(end - view.submitted_at)],
+				["sub-tasks", counts.length ? counts : "no plan yet"], ["attempts", counted(view.attempts)],
+				["failed attempts", view.retries ? counted(view.retries) : ""],
+				["owner", view.owners.length ? element("span", { title: view.owners.map(({ name }) => name).join(", "), text: clipped(view.owners.at(-1).name, 40) }) : ""],
+				["fork of", view.fork_of && [this.hasLinks ? executionLink(view.fork_of) : clipped(view.fork_of, 40), view.fork_from && ` from ${view.fork_from}`]],
+			]),
+			view.failures.length ? element("ul", { class: "rows failures" }, view.failures.slice(0, FAILURES_SHOWN).map((one) => this.failureRow(one))) : null,
+			view.in_doubt.map((doubt) => this.doubt(doubt)),
+			view.in_doubt_left_off ? element("p", { class: "soft", text: `${nouns(view.in_doubt_left_off, "more step")} wait for a decision` }) : null);
+	}
+
+	failureRow({ at, code, message, sub_task: task, attempt, is_final: isFinal }) {
+		return element("li", {}, badge(isFinal ? "failed" : "backing_off", isFinal ? "failed" : "retried"),
+			task && button({ class: "link", onclick: () => this.page.adjust({ task }) }, clipped(task, 60)),
+			attempt ? soft(`attempt ${attempt}`) : null,
+			element("span", { class: "grow bad-text", title: message, text: `${code ? `${code}: ` : ""}${clipped(message, 400)}` }), timeOf(this.page, at, { isShort: true }));
+	}
+
+	doubt({ step, attempt, message }) {
+		return element("div", { class: "callout" }, element("p", {}, badge("in_doubt", "in doubt"), " ", element("strong", { text: step }), ` may have run (attempt ${attempt}): ${clipped(message, 300)}`),
+			element("p", { class: "actions start" }, this.doubtActions(this.view, step), copyButton(command("callboard", "approve", this.view.id, step))));
+	}
+
+	// --- timeline ------------------------------------------------------------------------------------
+
+	async readTimeline() {
+		const mine = (this.timelineTurn = {});
+		const [from, to] = this.zoomed;
+		try {
+			const timeline = await this.source.timeline({ by: this.by.value, open: [...this.open], from_at: from || null, to_at: to || null });
+			if (mine !== this.timelineTurn) return;
+			this.timeline.show(timeline);
+			this.isFolded = timeline.groups.some((group) => !group.bars.length || group.bars_left_off);
+			const left = timeline.groups_left_off ? `; ${nouns(timeline.groups_left_off, "group")} not drawn` : "";
+			say(this.timelineNote, timeline.attempts ? `${nouns(timeline.attempts, "ended attempt")}${left}${this.isFolded ? ". A click opens a folded group; zooming in shows its bars." : ""}` : "No attempt has ended yet.");
+		} catch (error) {
+			if (mine === this.timelineTurn) say(this.timelineNote, `${error.title ?? "The timeline failed"}: ${error.message}`);
+		}
+	}
+
+	toggleGroup(key) {
+		if (this.open.has(key)) this.open.delete(key);
+		else this.open.add(key);
+		this.readTimeline();
+	}
+
+	zoom(from, to) {
+		this.zoomed = [from, to];
+		clearTimeout(this.zoomTimer);
+		// All bars are here: there is nothing finer to ask for.
+		if (this.isFolded || from === 0) this.zoomTimer = setTimeout(() => this.readTimeline(), ZOOM_MS);
+	}
+
+	// --- tabs ----------------------------------------------------------------------------------------
+
+	openTab(tab) {
+		this.tab = tab;
+		const made = {
+			tasks: () => this.tasks.parts, events: () => this.events.parts, failures: () => this.failures(),
+			plan: () => this.plan(), history: () => this.history(),
+		}[tab] ?? (() => empty("There is no such part", ""));
+		fill(this.body, made());
+		if (tab === "events") this.events.ask({ order: "desc" });
+	}
+
+	taskList() {
+		const statuses = new Choices({ label: "Status", onChoose: (status) => this.page.setQuery({ status }) });
+		const search = searchBox({ label: "Id contains…", onChange: (find) => this.page.adjust({ find }) });
+		const made = new Listing({
+			label: "Sub-tasks", noun: "sub-tasks", keyOf: (row) => String(row.number), className: "in-card", load: (query) => this.source.subTasks(query),
+			onOpen: (row) => this.page.adjust({ task: row.id }), onSort: (sort) => this.page.setQuery({ sort }),
+			nothing: () => empty(this.view?.sub_tasks ? "No sub-task fits" : "There is no plan yet", ""),
+			columns: [
+				["Status", "120px", (row) => badge(row.status), "", "status"],
+				["Sub-task", "minmax(130px, 2fr)", (row) => element("span", { title: row.id, text: clipped(row.id, 80) }), "", "id"],
+				["Kind", "minmax(90px, 1fr)", (row) => element("span", { class: "soft", title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
+				["Tries", "60px", (row) => counted(row.attempts), "number", "attempts"],
+				["Waited", "85px", (row) => (row.attempts ? duration(row.queue_s) : ""), "number wide", "queue"],
+				["Ran", "85px", (row) => (row.attempts ? duration(row.run_s) : ""), "number", "run"],
+				["Critical", "65px", (row) => (row.is_critical ? element("span", { title: "on the critical path", text: "◆" }) : ""), "wide"],
+				["Error", "minmax(90px, 1.5fr)", (row) => element("span", { class: "bad-text", title: row.error, text: clipped(row.error, 160) }), "wide"],
+			],
+		});
+		made.parts.unshift(element("div", { class: "toolbar" }, statuses.element, search));
+		made.follow = (query) => {
+			setValue(search, query.find);
+			const { sort = "number", status = "", find } = query, counts = this.view?.counts ?? {};
+			const isTroubled = status === "troubled";
+			const there = STATUSES.filter((one) => counts[one] || one === status).map((one) => [one, one.replace("_", " "), counts[one] ?? 0]);
+			statuses.show([["", "All", this.view?.sub_tasks], ["troubled", "failed at least once"], ...there], status);
+			made.ask({ status: status && !isTroubled ? [status] : [], failed: isTroubled && "true", id: find, sort: sort.replace("-", ""), order: sort.startsWith("-") ? "desc" : "asc" }, sort);
+		};
+		return made;
+	}
+
+	eventList() {
+		return new Listing({
+			label: "Events", noun: "events", keyOf: (row) => String(row.version), className: "in-card", load: (query) => this.source.events(query),
+			onOpen: (row) => this.openEvent(row), nothing: () => empty("There are no events", ""), more: () => ", the newest first",
+			columns: [
+				["#", "70px", (row) => counted(row.version), "number"],
+				["Time", "120px", (row) => timeOf(this.page, row.recorded_at, { isShort: true, decimals: 3 })],
+				["Event", "110px", (row) => element("strong", { text: row.kind })],
+				["Fields", "minmax(120px, 1fr)", (row) => element("span", { class: "mono soft", text: row.fields == null ? `${counted(row.bytes)} bytes` : clipped(JSON.stringify(row.fields), 220) })],
+			],
+		});
+	}
+
+	openEvent(row) {
+		this.split.open(`Event ${counted(row.version)}: ${row.kind}`,
+			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["position", counted(row.position)], ["size", `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
+			row.is_cut ? element("p", { class: "soft" }, "Its fields are too large for this list. ", copyButton(command("callboard", "events", row.stream.replace("execution/", "")))) : element("pre", { text: pretty(row.fields) }));
+	}
+
+	failures() {
+		const { failures = [], failures_left_off: left = 0 } = this.view ?? {};
+		if (!failures.length) return empty("Nothing has failed", "");
+		return [element("ul", { class: "rows failures" }, failures.map((one) => this.failureRow(one))), left ? element("p", { class: "note", text: `${counted(left)} older ones are left off` }) : null];
+	}
+
+	plan() {
+		const count = this.view?.sub_tasks ?? 0;
+		if (!count) return empty("There is no plan yet", "");
+		const place = element("div", {}, element("p", { class: "soft" }, "reading…"));
+		if (count <= PLAN_MAX) this.drawPlan(place);
+		else fill(place, element("p", {}, `The plan has ${counted(count)} sub-tasks: the first ${PLAN_MAX} are drawn, by kind.`), button({ onclick: () => this.drawPlan(place) }, "Draw the plan"));
+		return place;
+	}
+
+	async drawPlan(place) {
+		try {
+			const { items } = await this.source.subTasks({ limit: PLAN_MAX, sort: "number", order: "asc" });
+			const isLarge = items.length > NODES_MAX;
+			fill(place, element("p", { class: "soft" }, isLarge ? "One box for each kind; lines lead to the kinds that need it." : "Lines lead from each sub-task to those that need it."),
+				graphOf(isLarge ? nodesOfKinds(items) : nodesOfEach(items), { onSelect: (id) => !isLarge && this.page.adjust({ task: id }) }));
+		} catch (error) {
+			fill(place, failure(error, () => this.drawPlan(place)));
+		}
+	}
+
+	history() {
+		const { phases = [], owners = [], transitions = [], submitted_at: begin = 0, kinds = {} } = this.view ?? {};
+		const rows = [...phases.map(({ name, at }) => [at, name, "phase"]), ...owners.map(({ name, at }) => [at, name, "owner"]),
+			...transitions.map((one) => [one.at, `${one.from} → ${one.to}`, [one.trigger, one.by && `by ${one.by}`].filter(Boolean).join(", ")])];
+		rows.sort((a, b) => a[0] - b[0]);
+		return [element("table", {}, element("thead", {}, element("tr", {}, ["When", "After", "What", "Why"].map((one) => element("th", { scope: "col" }, one)))),
+			element("tbody", {}, rows.map(([at, what, why]) => element("tr", {}, element("td", {}, timeOf(this.page, at, { decimals: 3 })), element("td", { class: "number" }, duration(at - begin)), element("td", { text: what }), element("td", { class: "soft", text: why }))))),
+			element("h3", {}, "Kinds of sub-tasks"), facts(Object.entries(kinds).map(([kind, count]) => [kind, counted(count)]))];
+	}
+
+	// --- the detail of a sub-task ----------------------------------------------------------------------
+
+	async showDetail(before) {
+		const { task } = this.query;
+		if (!task) {
+			if (before.task) this.split.close();
+			return;
+		}
+		if (before.task === task && this.detailVersion === this.view?.version) return;
+		this.detailVersion = this.view?.version;
+		this.timeline.select(task);
+		try {
+			const { items } = await this.source.subTasks({ id: task, limit: 50 });
+			const row = items.find((one) => one.id === task);
+			if (this.query.task !== task) return;
+			if (!row) {
+				this.split.open(task, empty("This execution has no such sub-task", ""));
+				return;
+			}
+			this.tasks.list.select(String(row.number));
+			this.split.open(task, this.detail(row));
+		} catch (error) {
+			if (this.query.task === task) this.split.open(task, failure(error, () => this.showDetail({})));
+		}
+	}
+
+	detail(row) {
+		const to = (id) => button({ class: "link", onclick: () => this.page.adjust({ task: id }) }, clipped(id, 60));
+		return [
+			facts([
+				["status", badge(row.status)], ["kind", row.kind], ["attempts", counted(row.attempts)], ["waited", row.attempts ? duration(row.queue_s) : ""], ["ran", row.attempts ? duration(row.run_s) : ""],
+				["on", row.executor], ["ready", row.ready_at && timeOf(this.page, row.ready_at, { isShort: true, decimals: 3 })], ["began", row.began_at && timeOf(this.page, row.began_at, { isShort: true, decimals: 3 })],
+				["ended", row.ended_at && timeOf(this.page, row.ended_at, { isShort: true, decimals: 3 })], ["critical path", row.is_critical ? "yes: it set the end" : ""],
+				["added by", row.parent && to(row.parent)],
+				["needs", row.needs.length ? [row.needs.map((id) => [to(id), " "]), row.needs_left_off ? `and ${counted(row.needs_left_off)} more` : ""] : ""],
+			]),
+			row.error && [element("h3", {}, "Newest error"), element("pre", { class: "bad-text", text: `${row.error_code ? `${row.error_code}: ` : ""}${row.error}` })],
+			element("h3", {}, "Attempts"), this.attemptsOf(row.id),
+		];
+	}
+
+	attemptsOf(id) {
+		const bars = this.timeline.barsOf(id);
+		if (!bars.length) return element("p", { class: "soft" }, "The timeline shows none of them now: none has ended, or its group is folded.");
+		return element("ol", { class: "story" }, bars.map((bar) => element("li", {},
+			element("p", {}, badge(bar.outcome === "retried" ? "backing_off" : bar.outcome, bar.outcome), ` attempt ${bar.attempt} on ${bar.executor}, ${duration(bar.ended_at - bar.began_at)}`),
+			bar.error && element("p", { class: "bad-text", text: bar.error }))));
+	}
+}

@@ -1,0 +1,216 @@
+// What the page knows, and how it stays true: pages of lists, and readings that are asked again when
+// the stream says that something has changed.
+
+const PAGE_ROWS = 200;
+const ROWS_MAX = 20_000;
+
+/**
+ * Reads again when it is told to, at most once in `everyMs`, one reading at a time; the last call is
+ * always followed by a reading. While `isHidden()` it only notes that it has to.
+ */
+export class Refresher {
+	constructor(read, { everyMs = 1000, isHidden = () => Boolean(globalThis.document?.hidden), shell = globalShell() } = {}) {
+		Object.assign(this, { read, everyMs, isHidden, shell });
+		this.timer = null;
+		this.isReading = false;
+		this.isDue = false;
+		this.isUrgent = false;
+		this.readAt = -Infinity;
+		this.hasEnded = false;
+	}
+
+	/** Something has changed. */
+	touch() {
+		this.isDue = true;
+		if (this.timer !== null || this.isReading || this.hasEnded || this.isHidden()) return;
+		const wait = Math.max(0, this.readAt + this.everyMs - this.shell.now());
+		this.timer = this.shell.after(wait, () => this.run());
+	}
+
+	/** Read at once, or as soon as the reading that is under way has ended. */
+	async run() {
+		this.shell.cancel(this.timer);
+		this.timer = null;
+		this.isUrgent = this.isReading;
+		if (this.hasEnded || this.isReading) return;
+		this.isDue = false;
+		this.isReading = true;
+		this.readAt = this.shell.now();
+		try {
+			await this.read();
+		} finally {
+			this.isReading = false;
+			if (this.isUrgent) this.run();
+			else if (this.isDue) this.touch();
+		}
+	}
+
+	/** The page is in sight again. */
+	wake() {
+		if (this.isDue) this.touch();
+	}
+
+	end() {
+		this.hasEnded = true;
+		this.shell.cancel(this.timer);
+	}
+}
+
+/** A list that the server gives in pages. `load(query)` answers {items, next}. */
+export class Paging {
+	constructor({ load, keyOf, onChange, onError = () => {} }) {
+		Object.assign(this, { load, keyOf, onChange, onError });
+		this.reset({});
+	}
+
+	/** Begin again, with another question. */
+	reset(query) {
+		this.query = query;
+		this.rows = [];
+		this.next = null; // null: nothing is known yet; "": there is no more
+		this.answer = {};
+		this.turn = {};
+		this.isLoading = false;
+	}
+
+	/** The next page, unless it is on its way. */
+	async more() {
+		if (this.isLoading || this.next === "" || this.rows.length >= ROWS_MAX) return;
+		await this.fetch({ after: this.next ?? "" }, (items) => {
+			const known = new Set(this.rows.map(this.keyOf));
+			this.rows = this.rows.concat(items.filter((row) => !known.has(this.keyOf(row))));
+		});
+	}
+
+	/** The first page again; what was read behind it stays, until it is read again. */
+	async refresh() {
+		if (this.next === null) {
+			await this.more();
+			return;
+		}
+		const wasOnePage = this.rows.length <= PAGE_ROWS;
+		await this.fetch({}, (items, next) => {
+			const fresh = new Set(items.map(this.keyOf));
+			// What follows the last row that both have; with no such row the list begins again.
+			const last = this.rows.findLastIndex((row) => fresh.has(this.keyOf(row)));
+			const keepsRest = !wasOnePage && next && last >= 0;
+			const rest = keepsRest ? this.rows.slice(last + 1) : [];
+			this.rows = items.concat(rest);
+			return keepsRest ? this.next : next;
+		});
+	}
+
+	/** Change rows that are here; `change` gives a new row, or null to drop it. */
+	patch(key, change) {
+		const index = this.rows.findIndex((row) => this.keyOf(row) === key);
+		if (index < 0) return false;
+		const row = change(this.rows[index]);
+		this.rows = row ? this.rows.with(index, row) : this.rows.toSpliced(index, 1);
+		this.onChange(this);
+		return true;
+	}
+
+	async fetch(place, take) {
+		const mine = (this.turn = {});
+		this.isLoading = true;
+		try {
+			const answer = await this.load({ limit: PAGE_ROWS, ...this.query, ...place });
+			if (this.turn !== mine) return;
+			this.answer = answer;
+			this.next = take(answer.items, answer.next) ?? answer.next;
+			this.isLoading = false;
+			this.onChange(this);
+		} catch (error) {
+			if (this.turn !== mine) return;
+			this.isLoading = false;
+			this.onError(error);
+		}
+	}
+}
+
+/** A hash of what hosts are: equal for equal lists in any order. Pure. */
+export function digestOf(hosts) {
+	let sum = 0;
+	for (const { slot, epoch, state } of hosts) {
+		let hash = 0x811c9dc5;
+		for (const letter of `${slot}:${epoch}:${state}`) hash = Math.imul(hash ^ letter.codePointAt(0), 0x01000193) >>> 0;
+		sum = (sum + hash) >>> 0;
+	}
+	return sum;
+}
+
+/** The values of a channel by their keys: its snapshot, and the changes after it. */
+export class ValuesModel {
+	constructor() {
+		this.values = new Map();
+		this.isKnown = false;
+	}
+
+	/** Begin with a snapshot; one that was too large for a message leaves it unknown. */
+	take(data) {
+		this.values = new Map(Object.entries(data?.values ?? {}));
+		this.isKnown = Boolean(data) && !data.is_cut;
+	}
+
+	/** A value is another one, or gone. */
+	change({ key, value } = {}) {
+		if (typeof key !== "string") return;
+		if (value === null || value === undefined) this.values.delete(key);
+		else this.values.set(key, value);
+	}
+
+	/** All hosts by slot, in the channel `system`. */
+	hosts() {
+		const found = [...this.values].filter(([key]) => key.startsWith("host/")).map(([, value]) => value);
+		return found.sort((a, b) => a.slot - b.slot);
+	}
+}
+
+/** A line of at most `most` rows, the newest first, with a count of those that fell off. */
+export class Tail {
+	constructor(most) {
+		this.most = most;
+		this.rows = [];
+		this.fallen = 0;
+	}
+
+	add(rows) {
+		const all = [...rows].reverse().concat(this.rows);
+		this.fallen += Math.max(0, all.length - this.most);
+		this.rows = all.slice(0, this.most);
+	}
+}
+
+/** Rates from growing counts: what is added in a second, between two readings. */
+export class Rates {
+	constructor(most = 120) {
+		this.most = most;
+		this.last = new Map();
+		this.past = new Map();
+	}
+
+	/** Note a count; the answer is the rate since the reading before, NaN for the first. */
+	note(name, at, count) {
+		const before = this.last.get(name);
+		// A second reading at one moment, or a smaller count (it began again), gives no rate.
+		const rate = before && at > before.at && count >= before.count ? (count - before.count) / (at - before.at) : NaN;
+		if (!before || at > before.at) this.last.set(name, { at, count });
+		const past = this.past.get(name) ?? [];
+		if (Number.isFinite(rate)) past.push(rate);
+		if (past.length > this.most) past.shift();
+		this.past.set(name, past);
+		return rate;
+	}
+
+	of(name) {
+		return this.past.get(name) ?? [];
+	}
+}
+
+function globalShell() {
+	return {
+		now: () => performance.now(),
+		after: (ms, act) => setTimeout(act, ms),
+		cancel: (timer) => clearTimeout(timer),
+	};
+}

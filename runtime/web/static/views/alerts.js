@@ -1,0 +1,170 @@
+// Alerts: what fires, is pending or silenced; the rules with their health; silences.
+
+import { badge, button, confirm, copyButton, element, empty, failure, fill, say, soft, wrong } from "../dom.js";
+import { brief, clipped, command, counted, nouns } from "../format.js";
+import { VirtualList } from "../list.js";
+import { ageOf, Choices, facts, Split, timeOf, View, viewHead } from "../parts.js";
+
+const RANKS = { firing: 0, pending: 1, silenced: 2, inhibited: 3, resolved: 4 };
+const TABS = [["", "All"], ["firing", "Firing"], ["pending", "Pending"], ["silenced", "Silenced"], ["resolved", "Resolved"], ["rules", "Rules"], ["silences", "Silences"]];
+
+/** The state of an alert as a person sees it: one that is silenced reaches nobody. Pure. */
+export function stateOfAlert(alert) {
+	if (alert.state !== "resolved" && alert.silenced_by) return "silenced";
+	return alert.state !== "resolved" && alert.is_inhibited ? "inhibited" : alert.state;
+}
+
+/** Alerts in the order in which they need a person. Pure. */
+export function sortedAlerts(alerts) {
+	return [...alerts].sort((a, b) => RANKS[stateOfAlert(a)] - RANKS[stateOfAlert(b)]
+		|| (b.severity === "critical") - (a.severity === "critical") || b.active_since - a.active_since);
+}
+
+export class AlertsView extends View {
+	constructor(page) {
+		super(page, () => this.read());
+		this.view = null;
+		this.tabs = new Choices({ label: "Which", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
+		this.body = element("div", { class: "fills" });
+		this.notice = element("div");
+		this.note = element("p", { class: "note" });
+		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
+		this.alerts = new VirtualList({
+			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
+			columns: [
+				["State", "120px", (row) => badge(stateOfAlert(row))],
+				["Alert", "minmax(130px, 1.3fr)", (row) => element("strong", { text: clipped(row.name, 60) })],
+				["Severity", "90px", (row) => (row.severity ? badge(row.severity) : ""), "wide"],
+				["Summary", "minmax(140px, 2.5fr)", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
+				["Value", "80px", (row) => brief(row.value), "number wide"],
+				["Since", "120px", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number"],
+			],
+		});
+		this.rules = new VirtualList({
+			label: "Rules", keyOf: (row) => `${row.group}/${row.name}`, onOpen: (row) => page.adjust({ id: `rule/${row.group}/${row.name}` }),
+			columns: [
+				["State", "120px", (row) => badge(row.state)],
+				["Rule", "minmax(130px, 1fr)", (row) => [element("strong", { text: row.name }), soft(` ${row.group}`)]],
+				["Expression", "minmax(160px, 2fr)", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
+				["Problem", "minmax(100px, 1fr)", (row) => wrong(clipped(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120)), "wide"],
+				["Since", "120px", (row) => ageOf(page, row.since), "number wide"],
+			],
+		});
+		this.element = element("div", { class: "view fills" }, viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),
+			this.tabs.element, this.notice, this.split.element, this.note);
+		this.owned.push(this.alerts, this.rules);
+	}
+
+	show(_path, query) {
+		this.query = query;
+		if (!this.view) this.refresher.run();
+		else this.draw();
+	}
+
+	said(channel) {
+		if (channel === "alerts") this.refresher.touch();
+	}
+
+	tick() {
+		if (this.page.now() % 15 < 1) this.refresher.touch();
+	}
+
+	async read() {
+		try {
+			this.view = await this.page.api.alerts();
+			fill(this.notice);
+		} catch (error) {
+			fill(this.notice, failure(error, () => this.refresher.run()));
+			return;
+		}
+		this.draw();
+	}
+
+	draw() {
+		if (!this.view) return;
+		const { alerts, rules, silences, left_off: left, undelivered } = this.view;
+		const { tab = "", id } = this.query;
+		const of = (state) => alerts.filter((alert) => stateOfAlert(alert) === state).length;
+		const counts = { "": alerts.length, firing: of("firing"), pending: of("pending"), silenced: of("silenced") + of("inhibited"), resolved: of("resolved"), rules: rules.length, silences: silences.filter((one) => one.is_active).length };
+		this.tabs.show(TABS.map(([name, title]) => [name, title, counts[name]]), tab);
+		const isList = tab !== "silences" && tab !== "rules";
+		const place = tab === "rules" ? this.rules.element : tab === "silences" ? this.silenceTable() : this.alerts.element;
+		if (this.body.firstChild !== place) fill(this.body, place);
+		fill(this.notice);
+		if (isList) {
+			const rows = sortedAlerts(alerts).filter((alert) => !tab || stateOfAlert(alert) === tab || (tab === "silenced" && stateOfAlert(alert) === "inhibited"));
+			this.alerts.show(rows);
+			if (!rows.length) fill(this.notice, rules.length ? empty(tab ? `No alert is ${tab}` : "Nothing fires, and nothing has lately", `${nouns(rules.length, "rule")} ${rules.length === 1 ? "is" : "are"} watched.`)
+				: empty("There are no rules", ["Start the system with rules: ", element("code", {}, "callboard alerts"), " and the page about alerts in the documentation say how."]));
+		} else if (tab === "rules") {
+			this.rules.show([...rules].sort((a, b) => (a.state === "ok") - (b.state === "ok")));
+		}
+		say(this.note, [left ? `${nouns(left, "alert")} had no room in this answer` : "", undelivered ? `${nouns(undelivered, "notification")} not delivered yet` : ""].filter(Boolean).join("; "));
+		this.showDetail(id);
+	}
+
+	showDetail(id) {
+		const alert = id && this.view.alerts.find((one) => one.id === id);
+		const rule = id && this.view.rules.find((one) => `rule/${one.group}/${one.name}` === id);
+		if (alert) this.split.open(alert.name, this.alertDetail(alert));
+		else if (rule) this.split.open(rule.name, this.ruleDetail(rule));
+		else this.split.close();
+	}
+
+	alertDetail(alert) {
+		const { page } = this;
+		const rule = this.view.rules.find((one) => one.name === alert.name && one.group === alert.group);
+		return [facts([
+			["state", badge(stateOfAlert(alert))], ["severity", alert.severity], ["value", brief(alert.value)], ["active", timeOf(page, alert.active_since)],
+			["fired", alert.fired_at ? timeOf(page, alert.fired_at) : ""], ["resolved", alert.resolved_at ? timeOf(page, alert.resolved_at) : ""], ["silenced by", alert.silenced_by],
+			["inhibited", alert.is_inhibited ? "another alert keeps it from its receivers" : ""],
+		]), element("h3", {}, "Texts"), facts(Object.entries(alert.annotations)), element("h3", {}, "Labels"), facts(Object.entries(alert.labels)),
+		rule && [element("h3", {}, "Rule"), element("pre", { text: rule.expression })],
+		page.may("alerts") && !alert.silenced_by && element("p", { class: "actions start" }, button({ onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
+	}
+
+	ruleDetail(rule) {
+		const alerts = this.view.alerts.filter((one) => one.name === rule.name && one.group === rule.group);
+		return [facts([["state", badge(rule.state)], ["group", rule.group], ["since", timeOf(this.page, rule.since)], ["alerts now", counted(alerts.filter((one) => one.state !== "resolved").length)]]),
+			element("pre", { text: rule.expression }), rule.problem && element("p", { class: "bad-text", text: rule.problem }),
+			rule.missing.length ? element("p", { class: "soft", text: `These metrics have no points: ${rule.missing.join(", ")}` }) : null,
+			copyButton(command("callboard", "metrics", "query", rule.expression))];
+	}
+
+	silenceTable() {
+		const { silences } = this.view;
+		if (!silences.length) return empty("There are no silences", "A silence keeps alerts from their receivers for a time; the alerts stay visible here.");
+		return element("table", {}, element("thead", {}, element("tr", {}, ["State", "Matches", "From", "To", "By", "Why", ""].map((one) => element("th", { scope: "col" }, one)))),
+			element("tbody", {}, silences.map((one) => element("tr", {}, element("td", {}, badge(one.is_active ? "active" : "ended")), element("td", { class: "mono", text: one.matchers.join(", ") }),
+				element("td", {}, timeOf(this.page, one.begins_at)), element("td", {}, timeOf(this.page, one.ends_at)), element("td", { text: one.author }), element("td", { text: one.comment }),
+				element("td", {}, one.is_active && this.page.may("alerts") && button({ onclick: () => this.endSilence(one) }, "End…"))))));
+	}
+
+	async silence(matchers = "") {
+		const given = await confirm({ title: "Silence alerts", action: "Silence them", text: "Alerts that fulfil all conditions reach nobody until the silence ends.",
+			fields: [["matchers", "Conditions, such as severity=warning host=~host-1.*", matchers, true], ["hours", "Hours", "2"], ["comment", "Why", ""]] });
+		if (!given) return;
+		const hours = Number(given.hours);
+		await this.act(() => this.page.api.addSilence({
+			matchers: given.matchers.split(/\s+/).filter(Boolean), for_s: (hours > 0 ? hours : 2) * 3600, comment: given.comment,
+		}));
+	}
+
+	async endSilence({ id, matchers }) {
+		const given = await confirm({ title: "End this silence?", text: matchers.join(", "), action: "End it", line: command("callboard", "alerts", "unsilence", id) });
+		if (given) await this.act(() => this.page.api.endSilence(id));
+	}
+
+	async act(ask) {
+		try {
+			await ask();
+			await this.refresher.run();
+		} catch (error) {
+			fill(this.notice, failure(error));
+		}
+	}
+}
+
+function labelsOf(alert, between = ", ") {
+	return Object.entries(alert.labels).map(([name, value]) => `${name}=${value}`).join(between);
+}

@@ -1,0 +1,84 @@
+// Connections: who listens to what, and who is slow. Pipelines, which feed the same hub, as well.
+
+import { badge, element, empty, fill, mono, wrong } from "../dom.js";
+import { bytes, clipped, counted, duration, nouns, pretty } from "../format.js";
+import { ageOf, Choices, facts, Listing, Split, View, viewHead } from "../parts.js";
+
+const SLOW_S = 1;
+
+export class ConnectionsView extends View {
+	constructor(page) {
+		super(page, () => this.shown.refresh(), 2_000);
+		this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
+		this.body = element("div", { class: "fills" });
+		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
+		this.clients = this.listOf("Clients", (row) => row.client, (query) => page.api.connections(query), () => empty("Nobody listens", "This page is in this list once it is live."), [
+			["State", "100px", (row) => badge(row.queue_age_s > SLOW_S ? "slow" : "connected", row.queue_age_s > SLOW_S ? "slow" : "listens")],
+			["Who", "minmax(110px, 1fr)", (row) => element("strong", { text: clipped(row.user, 40), title: row.client })],
+			["By", "130px", (row) => row.way],
+			["From", "130px", (row) => element("span", { class: "mono soft", text: row.address }), "wide"],
+			["Channels", "minmax(120px, 2fr)", (row) => element("span", { class: "mono", title: row.channels.join(", "), text: clipped(row.channels.join(", "), 90) + (row.channels_left_off ? ` +${row.channels_left_off}` : "") })],
+			["Waits", "85px", (row) => (row.queue_bytes ? bytes(row.queue_bytes) : "–"), "number"],
+			["For", "75px", (row) => (row.queue_bytes ? duration(row.queue_age_s) : "–"), "number wide"],
+			["Sent", "85px", (row) => counted(row.sent), "number wide"],
+			["Dropped", "85px", (row) => (row.dropped ? wrong(counted(row.dropped)) : "0"), "number"],
+			["Since", "110px", (row) => ageOf(page, row.since), "number wide"],
+		]);
+		this.pipelines = this.listOf("Pipelines", (row) => row.name, (query) => page.api.pipelines(query), () => empty("No pipeline runs", ["A pipeline is built in a driver, or read from a file: see ", element("code", {}, "callboard pipelines"), "."]), [
+			["State", "120px", (row) => badge(row.state)],
+			["Pipeline", "minmax(110px, 1fr)", (row) => element("strong", { text: row.name })],
+			["From", "minmax(90px, 1fr)", (row) => row.source, "wide"],
+			["To", "minmax(90px, 1fr)", (row) => row.sink, "wide"],
+			["Batches", "90px", (row) => counted(row.batches), "number"],
+			["Behind", "100px", (row) => (row.behind === null ? "–" : nouns(row.behind, "row")), "number"],
+			["Committed", "120px", (row) => ageOf(page, row.committed_at), "number wide"],
+			["Problem", "minmax(90px, 1.5fr)", (row) => wrong(clipped(row.reason || row.problems.join("; "), 120))],
+		]);
+		this.element = element("div", { class: "view fills" }, viewHead("Connections"), this.tabs.element, this.split.element);
+		const subscriptions = ["connections", "pipelines"].map((channel) => page.stream.subscribe(channel, { onPublication: () => this.refresher.touch() }));
+		this.owned.push(this.clients, this.pipelines, ...subscriptions);
+	}
+
+	listOf(label, keyOf, load, nothing, columns) {
+		return new Listing({
+			label, keyOf, load, nothing, columns, noun: label.toLowerCase(), onDraw: () => this.draw(),
+			onOpen: (row) => this.page.adjust({ id: keyOf(row) }),
+		});
+	}
+
+	get shown() {
+		return this.query.tab === "pipelines" ? this.pipelines : this.clients;
+	}
+
+	show(_path, query) {
+		const isOther = query.tab !== this.query.tab || !this.hasRead;
+		this.query = query;
+		this.hasRead = true;
+		this.draw();
+		if (isOther) this.refresher.run();
+	}
+
+	draw() {
+		const { tab = "", id } = this.query;
+		this.tabs.show([["", "Clients", this.clients.paging.answer.total], ["pipelines", "Pipelines"]], tab);
+		if (this.body.firstChild !== this.shown.notice) fill(this.body, this.shown.parts);
+		const row = id && this.shown.row(id);
+		if (!row) this.split.close();
+		else if (tab === "pipelines") this.showPipeline(row);
+		else this.showClient(row);
+	}
+
+	showPipeline({ name, state, reason, source, sink, problems, account, position }) {
+		this.split.open(name, facts([["state", badge(state)], ["reason", reason], ["from", source], ["to", sink]]),
+			problems.map((one) => element("p", { class: "bad-text", text: one })),
+			element("h3", {}, "Account"), element("pre", { text: pretty(account) }), element("h3", {}, "Position"), element("pre", { text: pretty(position) }));
+	}
+
+	showClient(row) {
+		this.split.open(row.user, facts([
+			["client", mono(row.client)], ["by", row.way], ["from", row.address], ["sent", counted(row.sent)],
+			["dropped", counted(row.dropped)], ["waits", `${bytes(row.queue_bytes)} for ${duration(row.queue_age_s)}`],
+		]), element("h3", {}, "Channels"), element("ul", { class: "mono" }, row.channels.map((one) => element("li", { text: one }))),
+		row.channels_left_off ? element("p", { class: "soft", text: `and ${counted(row.channels_left_off)} more` }) : null);
+	}
+}

@@ -1,0 +1,96 @@
+// Executions: filters and order in the address, failed ones at a click, columns that stay.
+
+import { badge, button, copyButton, element, empty, say } from "../dom.js";
+import { clipped, command, counted, duration, moment } from "../format.js";
+import { Choices, executionLink, Listing, searchBox, setValue, timeOf, View, viewHead } from "../parts.js";
+
+const STATUSES = ["running", "pending", "failed", "interrupted", "completed", "cancelled"];
+const ORDERS = { submitted: "submitted", ended: "ended", duration: "duration", job: "job", status: "status" };
+const SPANS = [["", "any time"], ["3600", "last hour"], ["86400", "last day"], ["604800", "last week"]];
+
+export class ExecutionsView extends View {
+	constructor(page) {
+		super(page, () => this.list.refresh());
+		this.statuses = new Choices({ label: "Status", onChoose: (status) => page.setQuery({ status }) });
+		this.job = searchBox({ label: "Job", width: 16, isMain: false, onChange: (job) => page.adjust({ job }) });
+		this.id = searchBox({ label: "Id begins with…", onChange: (id) => page.adjust({ id }) });
+		this.span = element("select", { "aria-label": "Submitted", onchange: () => page.setQuery({ within: this.span.value }) },
+			SPANS.map(([value, label]) => element("option", { value }, label)));
+		this.around = button({ hidden: true, title: "Any time", onclick: () => page.setQuery({ around: "", width: "", said: "" }) });
+		this.list = new Listing({
+			label: "Executions", noun: "executions", keyOf: (row) => row.id, load: (query) => page.api.executions(query),
+			onOpen: (row) => page.go(["executions", row.id]), onSort: (sort) => page.setQuery({ sort }),
+			nothing: () => this.nothing(), onDraw: () => this.showCounts(),
+			// The durations of what runs grow: their rows are drawn again.
+			rowsOf: (rows) => rows.map((row) => (row.status === "running" ? { ...row } : row)),
+			more: ({ left_off: left }) => (left ? `; the ${counted(left)} oldest are in no list` : ""),
+			columns: [
+				["Status", "130px", (row) => badge(row.status), "", "status"],
+				["Job", "minmax(110px, 1.2fr)", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
+				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span", { class: "soft", text: " fork", title: `of ${row.fork_of}` })]],
+				["Submitted", "160px", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
+				["Took", "100px", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
+				["Sub-tasks", "130px", (row) => this.progress(row), "number"],
+				["Problem", "minmax(80px, 1fr)", (row) => element("span", { class: "bad-text", text: clipped(row.problem, 120), title: row.problem }), "wide"],
+			],
+		});
+		this.owned.push(this.list);
+		this.element = element("div", { class: "view fills" }, viewHead("Executions", this.around, this.span, this.job, this.id),
+			this.statuses.element, this.list.parts);
+	}
+
+	show(_path, query) {
+		this.query = query;
+		setValue(this.job, query.job);
+		setValue(this.id, query.id);
+		this.span.value = SPANS.some(([value]) => value === query.within) ? query.within : "";
+		this.around.hidden = !query.around;
+		say(this.around, query.around ? `around ${moment(Number(query.around), this.page.utc)} ✕` : "");
+		this.list.ask(this.asked(query), query.sort ?? "-submitted");
+		this.showCounts();
+	}
+
+	asked({ status, job, id, within, around, width, sort = "-submitted" }) {
+		const name = ORDERS[sort.replace("-", "")] ?? "submitted";
+		// A chart leads here with a moment; otherwise the time ends now, in whole minutes.
+		const from = Number(around) ? Number(around) - Number(width || 60)
+			: Number(within) ? Math.floor(this.page.now() / 60) * 60 - Number(within) : null;
+		return {
+			status: status ? status.split(",") : [], job, id, submitted_from: from,
+			submitted_to: Number(around) ? Number(around) + Number(width || 60) : null,
+			sort: name, order: sort.startsWith("-") ? "desc" : "asc",
+		};
+	}
+
+	said(channel) {
+		if (channel === "executions") this.refresher.touch();
+	}
+
+	tick() {
+		if (this.list.paging.rows.some((row) => row.status === "running")) this.list.draw();
+	}
+
+	showCounts() {
+		const { counts = {} } = this.list.paging.answer;
+		const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+		this.statuses.show([["", "All", all], ...STATUSES.map((status) => [status, status, counts[status] ?? 0])], this.query.status ?? "");
+	}
+
+	draw() {
+		this.list.draw();
+	}
+
+	nothing() {
+		const { status, job, id, within, around } = this.query;
+		return status || job || id || within || around
+			? empty("No execution fits", button({ onclick: () => this.page.go(["executions"]) }, "Show all"))
+			: empty("Nothing has been submitted yet", ["A driver submits with ", element("code", {}, "await system.submit(job, request)"), ", the command line with ", copyButton(command("callboard", "run"), "callboard run"), "."]);
+	}
+
+	progress({ done, sub_tasks: all, status }) {
+		if (all === null || all === undefined) return element("span", { class: "soft" }, "–");
+		if (done === null || done === undefined || status === "completed") return counted(all);
+		const meter = element("meter", { min: "0", max: String(Math.max(1, all)), value: String(done), title: `${counted(done)} of ${counted(all)} done` });
+		return [meter, ` ${counted(done)} / ${counted(all)}`];
+	}
+}

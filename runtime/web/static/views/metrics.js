@@ -1,0 +1,199 @@
+// Metrics: charts of the stored windows. Boards of ready questions, or one of your own.
+
+import { highest, LineChart, LINES_MAX, numberOf, WORST } from "../charts.js";
+import { button, card, copyButton, element, empty, failure, fill } from "../dom.js";
+import { brief, command, duration, measured, moment } from "../format.js";
+import { formatAddress } from "../address.js";
+import { Choices, setValue, View, viewHead } from "../parts.js";
+
+const EVERY_MS = 15_000;
+const POINTS = 400;
+const NAMES_MAX = 400;
+const SPANS = [["900", "15 min"], ["3600", "1 h"], ["21600", "6 h"], ["86400", "1 d"], ["604800", "7 d"], ["2592000", "30 d"]];
+const quantiles = (of) => [0.5, 0.95, 0.99].map((share) => [`p${share * 100}`, `quantile_over_time(${share}, ${of}[$step])`]);
+/** Boards: a title, and charts of [title, [[label, expression]…], unit]. `$step` is the step. */
+const BOARDS = {
+	system: ["System", [
+		["Messages handled, each second", [["", "sum by (instance) (rate(callboard_messages_handled_total[$rate]))"]], ""],
+		["Messages that wait", [["", "sum by (instance) (callboard_mailbox_messages)"]], ""],
+		["Loop delay, worst", [["", "max by (instance) (callboard_loop_lag_seconds_max)"]], "_seconds"],
+		["Asks without an outcome", [["", "sum by (instance) (callboard_pending_asks)"]], ""],
+		["Restarts", [["", "sum by (instance) (increase(callboard_restarts_total[$rate]))"]], ""],
+		["Actors", [["", "sum by (instance) (callboard_actors)"]], ""],
+	]],
+	work: ["Executions", [
+		["Sub-tasks ended, each second", [["", "sum by (job, outcome) (rate(callboard_subtask_attempts_total[$rate]))"]], ""],
+		["Time of a sub-task", quantiles("callboard_subtask_seconds"), "_seconds"],
+		["Time of an execution", quantiles("callboard_execution_seconds"), "_seconds"],
+		["Time of a handler", [["", "avg by (agent) (avg_over_time(callboard_agent_seconds[$step]))"]], "_seconds"],
+		["Durable events, each second", [["", "sum by (instance) (rate(callboard_journal_events_total[$rate]))"]], ""],
+		["Sub-tasks, by state", [["", "sum by (status) (callboard_subtasks)"]], ""],
+	]],
+	nodes: ["Machines", [
+		["Load for each processor", [["", "max by (instance) (callboard_node_load{over=\"1m\"}) / max by (instance) (callboard_node_cpus)"]], ""],
+		["Memory that is free", [["", "max by (instance) (callboard_node_memory_bytes{state=\"available\"})"]], "_bytes"],
+		["Disk that is free", [["", "max by (instance) (callboard_node_disk_bytes{state=\"available\"})"]], "_bytes"],
+	]],
+};
+
+/** The step of a question in seconds: whole windows of a minute or more, and at most `points` of them. Pure. */
+export function stepFor(span, points = POINTS) {
+	return [60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400].find((step) => span / step <= points) ?? 86_400;
+}
+
+/** A text of a series: its tags, or its name. Pure. */
+export function labelOf({ metric, tags }) {
+	if (tags.length === 1 && !metric) return tags[0][1];
+	const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
+	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
+}
+
+export class MetricsView extends View {
+	constructor(page) {
+		super(page, () => this.read(), EVERY_MS);
+		this.charts = [];
+		this.board = new Choices({ label: "Board", onChoose: (board) => page.setQuery({ board, q: "" }) });
+		this.span = new Choices({ label: "Time", onChoose: (span) => page.setQuery({ span: span === "3600" ? "" : span }) });
+		this.names = element("datalist", { id: "metric-names" });
+		this.input = element("input", { type: "search", class: "wide-input mono", list: "metric-names", placeholder: "An expression, such as sum by (instance) (rate(callboard_messages_handled_total[5m]))", "aria-label": "Expression", spellcheck: "false", autocomplete: "off", "data-search": "true" });
+		this.form = element("form", { class: "toolbar" }, this.input, element("button", {}, "Draw"));
+		this.form.addEventListener("submit", (event) => {
+			event.preventDefault();
+			page.setQuery({ q: this.input.value.trim() });
+		});
+		this.place = element("div", { class: "columns charts" });
+		this.element = element("div", { class: "view" }, viewHead("Metrics", this.span.element), this.board.element, this.form, this.names, this.place);
+		this.owned.push({ end: () => this.drop() });
+		this.retheme = () => this.charts.forEach(({ chart }) => chart.draw());
+		addEventListener("themechange", this.retheme);
+		this.readNames();
+	}
+
+	show(_path, query) {
+		const isOther = JSON.stringify(query) !== JSON.stringify(this.query) || !this.charts.length;
+		this.query = query;
+		setValue(this.input, query.q);
+		this.board.show(Object.entries(BOARDS).map(([name, [title]]) => [name, title]), query.q ? "" : this.boardName);
+		this.span.show(SPANS, this.spanText);
+		if (isOther) this.build();
+	}
+
+	get boardName() {
+		return this.query.board in BOARDS ? this.query.board : "system";
+	}
+
+	get spanText() {
+		return SPANS.some(([value]) => value === this.query.span) ? this.query.span : "3600";
+	}
+
+	settingsChanged() {
+		this.refresher.run();
+	}
+
+	drop() {
+		removeEventListener("themechange", this.retheme);
+		for (const { chart } of this.charts) chart.end();
+	}
+
+	async readNames() {
+		try {
+			const { metrics } = await this.page.api.metrics();
+			fill(this.names, metrics.slice(0, NAMES_MAX).map(([name, kind]) => element("option", { value: name, label: kind })));
+		} catch {
+			// Without names an expression can still be typed.
+		}
+	}
+
+	build() {
+		for (const { chart } of this.charts) chart.end();
+		const wanted = this.query.q ? [[this.query.q, [["", this.query.q]], unitOf(this.query.q)]] : BOARDS[this.boardName][1];
+		this.charts = wanted.map(([title, questions, unit]) => {
+			const chart = new LineChart({ label: title, height: this.query.q ? 320 : 170, format: unit ? (value) => measured(value, unit) : brief, onPick: (at) => this.picked(at) });
+			return { title, questions, chart, place: element("div") };
+		});
+		this.place.classList.toggle("one", Boolean(this.query.q));
+		fill(this.place, this.charts.map(({ title, chart, place, questions }) =>
+			card(title, chart.element, place, element("p", { class: "card-foot" }, this.tools(questions)))));
+		this.refresher.run();
+	}
+
+	tools(questions) {
+		const said = this.spanText === "900" ? "15m" : duration(Number(this.spanText)).replace(/ 0 .*$/, "").replaceAll(" ", "").replace("min", "m");
+		const [, first] = questions[0];
+		return [copyButton(command("callboard", "metrics", "query", this.filled(first), "--last", said)),
+			!this.query.q && button({ class: "quiet", onclick: () => this.page.setQuery({ q: this.filled(first) }) }, "Larger")];
+	}
+
+	filled(expression) {
+		const step = stepFor(Number(this.spanText));
+		return expression.replaceAll("$rate", `${Math.max(180, step * 2)}s`).replaceAll("$step", `${Math.max(60, step)}s`);
+	}
+
+	async read() {
+		const span = Number(this.spanText), step = stepFor(span);
+		const to = Math.ceil(this.page.now() / step) * step;
+		await Promise.all(this.charts.map((one) => this.readOne(one, { from: to - span, to, step })));
+	}
+
+	async readOne(one, range) {
+		const { chart, place } = one;
+		try {
+			// More series than a chart or an answer may have come as bands, which the server makes.
+			one.isMany ||= !(await this.readLines(one, range));
+			if (one.isMany) await this.readBands(one, range);
+			chart.element.hidden = !chart.times.length || !chart.series.length;
+			fill(place, chart.element.hidden && empty("There are no points in this time", "Choose a longer time, or record with a meter: see the page about metrics in the documentation. A window counts once it has ended."));
+		} catch (error) {
+			chart.element.hidden = true;
+			fill(place, failure(error, () => this.refresher.run()));
+		}
+	}
+
+	ask(expression, { from, to, step }) {
+		return this.page.api.queryMetrics({ expression, from_at: from, to_at: to, step_s: step });
+	}
+
+	async readLines({ questions, chart }, range) {
+		try {
+			const answers = await Promise.all(questions.map(([, expression]) => this.ask(this.filled(expression), range)));
+			const times = timesOf(answers[0]);
+			const series = answers.flatMap((answer, number) => seriesOf(answer, questions[number][0]));
+			if (series.length > LINES_MAX) return false;
+			chart.show(times, series, { range: [range.from, range.to], isUtc: this.page.utc });
+			return true;
+		} catch (error) {
+			if (error.status !== 413) throw error;
+			return false;
+		}
+	}
+
+	async readBands({ questions, chart }, range) {
+		const of = this.filled(questions[0][1]);
+		const [worst, count, ...bands] = await Promise.all([`topk(${WORST}, ${of})`, `count(${of})`, ...Object.values(BANDS).map((band) => `${band}${of})`)].map((one) => this.ask(one, range)));
+		const times = timesOf(worst), named = {};
+		Object.keys(BANDS).forEach((name, number) => (named[name] = seriesOf(bands[number])[0]?.values ?? []));
+		const most = Math.max(0, ...(seriesOf(count)[0]?.values ?? []).filter(Number.isFinite));
+		chart.show(times, highest(seriesOf(worst), WORST), { range: [range.from, range.to], isUtc: this.page.utc, bands: named, count: most });
+	}
+
+	/** The executions that were submitted around a moment of a chart. */
+	picked(at) {
+		const step = stepFor(Number(this.spanText));
+		location.hash = formatAddress(["executions"], { around: String(Math.round(at)), width: String(Math.max(60, step)), said: moment(at, this.page.utc) });
+	}
+}
+
+function unitOf(expression) {
+	const found = /callboard\w*?(_seconds|_bytes)/.exec(expression);
+	return found ? found[1] : "";
+}
+
+const BANDS = { low: "min(", p10: "quantile(0.1, ", p50: "quantile(0.5, ", p90: "quantile(0.9, ", high: "max(" };
+
+function timesOf(answer) {
+	return answer.times_ns.map((at) => at / 1e9);
+}
+
+function seriesOf(answer, prefix = "") {
+	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
+}
