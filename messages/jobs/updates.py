@@ -167,7 +167,7 @@ class SubTaskPartial(Contract, name="callboard.execution.sub_task_partial"):
     task_id: str
     """The id of the sub-task in the plan."""
     attempt: int
-    """The attempt that yielded it, from 1: a retry begins anew."""
+    """The attempt that yielded it, from 1: a retry begins again at 1."""
     number: int
     """Its place among the partial results of this attempt, from 1."""
     contract: str

@@ -31,6 +31,7 @@ from callboard.actors.trees.spec import ActorSpec, TreeSpec, walk
 from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.dead_letters import DeadLetter
+from callboard.messages.control.logs import LogsPage, QueryLogs
 from callboard.messages.control.notices import Offers
 from callboard.messages.control.placement import Placement, Resources
 from callboard.messages.control.routing import Routing
@@ -597,6 +598,15 @@ class System:
         within 2 s has a line with the reason.
         """
         return await self._spawner().ask_root(QuerySystem(actors_max=actors_max))
+
+    async def logs(self, where: str = "", *, level: str = "debug", limit: int = 100) -> LogsPage:
+        """The newest log lines of all hosts, dead ones included, as `callboard logs` shows them.
+
+        `where` is a path, of a host or an actor and all below it, or the beginning of an
+        execution's id. Lines arrive some 0.2 s after they were logged.
+        """
+        query = QueryLogs(where=where, level=level, limit=limit)
+        return await self._spawner().ask_root(query)
 
     async def dead_letters(self) -> dict[str, int]:
         """The number of dead letters on all living hosts since their start, by reason."""

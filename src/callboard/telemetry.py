@@ -1,5 +1,6 @@
 """Metrics of projections, logs and caches that a program adds to those of its driver."""
 
+from callboard.messages.control.logs import LogRow, LogsPage
 from callboard.messages.control.views import (
     ActorLoad,
     ActorView,
@@ -18,6 +19,8 @@ __all__ = [
     "DriverView",
     "HostView",
     "LinkView",
+    "LogRow",
+    "LogsPage",
     "StandbyView",
     "measure",
 ]

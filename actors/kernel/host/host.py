@@ -303,9 +303,8 @@ class Host:
             if cell is None:
                 call.fail(correlation, actor_not_found(slot, number))
             else:
-                call.local = ask = Ask(
-                    request, call, correlation, deadline_s, call.step, window=call.window
-                )
+                ask = Ask(request, call, correlation, deadline_s, call.step, -1, call.window)
+                call.local = ask
                 cell.put(ask)
                 if not cell.queued and cell.is_blocked:
                     self.circles.suspect(ask, cell)
@@ -332,10 +331,8 @@ class Host:
         """Let the handler of a call send so many more partial results."""
         if call.local is not None:
             call.local.grant(count)
-        else:
-            link = self.links.get(call.slot)
-            if link is not None:
-                link.outbox.control(Kind.GRANT, count, call.correlation)
+        elif (link := self.links.get(call.slot)) is not None:
+            link.outbox.control(Kind.GRANT, count, call.correlation)
 
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()

@@ -121,16 +121,14 @@ class FrameReceiver:
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
         decode, now_s = host.codec.decode, host.now()
         admitted = start = 0
-        for envelope in frame.envelopes:
-            kind, target, number, contract, body, budget_ms, buffers, ref, step, value, window = (
-                envelope
-            )
+        for row in frame.envelopes:
+            kind, target, number, contract, body, budget_ms, buffers, ref, step, value, window = row
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
-                    start = self._take_part(envelope, frame.parts, start)
+                    start = self._take_part(row, frame.parts, start)
                 else:
-                    self._take_other(envelope, frame, fetched, builders)
+                    self._take_other(row, frame, fetched, builders)
                 continue
             if kind == Kind.REPLY:
                 future = pending.get(number)
@@ -144,7 +142,7 @@ class FrameReceiver:
                 admitted += 1
             try:
                 if ref >= 0 or value:
-                    body, buffers = self._came_apart(envelope, fetched)
+                    body, buffers = self._came_apart(row, fetched)
                 # A negative number would index the list from its end.
                 build = builders[contract] if contract >= 0 else _no_contract()
                 if build is None:
@@ -153,7 +151,7 @@ class FrameReceiver:
                     raise build
                 message = decode(body, build, buffers)
             except CallboardError as error:
-                self._undecodable(envelope, error)
+                self._undecodable(row, error)
                 continue
             if future is not None:
                 future.reply(number, message)

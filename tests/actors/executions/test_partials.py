@@ -1,4 +1,4 @@
-"""Partial results of sub-tasks: in order, told apart by attempt, never in the way of the work."""
+"""Partial results of sub-tasks: in order, by attempt, and never in the way of the work."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ async def test_an_ordinary_ask_gets_the_result_alone(world: World) -> None:
     assert await ref.ask(Recite(lines=1_000), timeout_s=5.0) == Recited(lines=1_000)
 
 
-async def test_a_retry_begins_anew_and_its_attempt_tells_it_apart(world: World) -> None:
+async def test_a_retry_begins_again_under_its_own_attempt(world: World) -> None:
     handle = world.submit(reciting("a", lines=6, times=1, retry=AT_ONCE))
     found = await partials_of(handle)
     assert await handle.result(5) == [Recited(lines=6)]
@@ -102,7 +102,7 @@ async def test_the_limit_of_an_attempt_closes_the_generator(world: World) -> Non
     assert world.ticks.stopped == ["a"] * 3
 
 
-async def test_another_host_begins_anew_when_the_first_one_dies(world: World) -> None:
+async def test_another_host_begins_again_when_the_first_one_dies(world: World) -> None:
     handle = world.submit(reciting("a", lines=5, lingers=True))
     await world.ticks.lingering.wait()
     while handle.statistics().scheduler is None:

@@ -49,7 +49,7 @@ def test_lines_that_are_sent_again_count_once(batches: list[tuple[int, int]]) ->
     assert sorted(int(each.text.rpartition(".")[2]) for each in rows) == sorted(here)
 
 
-def test_a_new_incarnation_begins_anew_and_an_old_one_is_not_heard() -> None:
+def test_a_new_incarnation_begins_again_and_an_old_one_is_not_heard() -> None:
     logs = SystemLogs()
     logs.take(batch(1, 2))
     logs.take(batch(1, 1, epoch=2))

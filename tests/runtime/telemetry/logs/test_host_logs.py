@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from callboard import Agent, Contract, Job, Request, SubTask, handler
-from callboard.messages.control.logs import LogRow, LogsPage, QueryLogs
+from callboard.messages.control.logs import LogRow, QueryLogs
 from callboard.runtime.api.inside import host_of
 from callboard.runtime.api.start import start
 from callboard.runtime.api.system import System
@@ -50,11 +50,8 @@ class Speaker(Agent):
 
 async def rows_of(system: System, count: int, **fields: Any) -> tuple[LogRow, ...]:
     """The lines, once there are so many."""
-    host = host_of(system)
     while True:
-        page: LogsPage = await host.ref(host.context(host.cells[0]).host_ref(0).address).ask(
-            QueryLogs(**fields)
-        )
+        page = await system.logs(**fields)
         if len(page.rows) >= count:
             return page.rows
         await asyncio.sleep(0.01)
