@@ -107,6 +107,7 @@ def review(
             "address": address,
             "metrics": "auto",
             "ui": ui or None,
+            "alerts": True,
             "modules": [PACKAGE] if address or os.environ.get("CALLBOARD_ADDRESS") else None,
         }
         report, measured = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)

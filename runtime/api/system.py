@@ -43,10 +43,13 @@ from callboard.messages.core.ref import CONTRACT_TYPE, Address, Ref, check_messa
 from callboard.messages.jobs.job import Job
 from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
+from callboard.messages.storage.stores import ReadModelStore
 
 from ..admin.commands import ExecutionCommands
 from ..admin.extension import AdminExtension
 from ..admin.journal import JournalQueries
+from ..admin.pipelines import PipelineQueries
+from ..admin.port import Part
 from ..admin.service import AdminService
 from ..admin.unix_socket import AdminSocket
 from ..control_plane.control import Connection, Control
@@ -59,7 +62,9 @@ from ..executions.service.client import RemoteExecutions
 from ..executions.states import SystemStates
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
+from ..stores.choose import read_model_store
 from . import notices
+from .alerts import start_chosen_alerts
 from .composition import enter, environment_of, make_engine, node_here
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
@@ -114,6 +119,9 @@ class System:
         """Whether to attach to a detached system that runs, instead of starting one."""
         self._connection: Connection | None = None
         self._admin: AdminSocket | None = None
+        self._service: AdminService | None = None
+        self._stores: Final[list[ReadModelStore]] = []
+        """The stores of pipelines that the admin API shows."""
         self._failure: CallboardError | None = None
         self._driver: asyncio.Task[Any] | None = None
         self._journal: OpenJournal | None = None
@@ -156,6 +164,7 @@ class System:
             durability=settings.durability,
             objects=objects_url(settings),
         )
+        await start_chosen_alerts(self, url)
 
     async def _attach(self) -> Submits:
         environment = self._environment
@@ -177,7 +186,7 @@ class System:
         self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
-        service = AdminService(
+        service = self._service = AdminService(
             queries=DriverSpawner(control).ask_root,
             commands=ExecutionCommands(executions, executions.resume, executions.submit_for).answer,
             journal=JournalQueries(executions, executions.snapshot).answer,
@@ -213,6 +222,8 @@ class System:
             await self._connection.stop(timeout_s)
         if self._admin is not None:  # Last, so that a slow stop can be inspected.
             await self._admin.stop()
+        for store in self._stores:
+            await asyncio.to_thread(store.close)
         if self._journal is not None:
             await self._journal.close()
         if self._engine is not None:
@@ -323,6 +334,7 @@ class System:
         memory_bytes_max: int | None = None,
         save_every: int | None = None,
         save_after_s: float | None = None,
+        shares: int = 0,
         name: str | None = None,
     ) -> KeyedActors[ActorT]:
         """Declare keyed actors: a message for a key activates the one actor of that key.
@@ -335,6 +347,10 @@ class System:
         saves its state, and so does an orderly stop of the system. A kill loses at most the
         changes of `save_every` messages or of `save_after_s` seconds.
 
+        With `shares`, the keys are divided into so many shares, which are spread evenly over the
+        hosts, and go on to hosts that come later. A key that is a whole number names its own
+        share. Without, a key stays with the hosts of now.
+
         Raises `SpecError` for a wrong limit, or when other actors handle the same contracts, and
         `ActorStartFailed`.
         """
@@ -343,7 +359,7 @@ class System:
         check_name("the name of keyed actors is", chosen)
         plan = KeyedPlan(
             made.actor, made.args, made.keywords, chosen, store_of(store),
-            idle_s, active_max, memory_bytes_max, save_every, save_after_s,
+            idle_s, active_max, memory_bytes_max, save_every, save_after_s, shares,
         )  # fmt: skip
         parts, offers = parts_for(self._host.pickler, self._host.directory.hosts, plan)
         spawner.learn(made.actor)
@@ -505,6 +521,23 @@ class System:
         the job that cannot be pickled.
         """
         await self._submits().offer(job, request)
+
+    async def show_pipelines(self, *stores: str) -> None:
+        """Let the admin API show the pipelines in these stores, and replay their dead letters.
+
+        A store is named as for a `PipelineActor`. In a detached system the process that serves the
+        page does this. Raises `UsageError` there, and the stores' errors.
+        """
+        service = self._service
+        if service is None:
+            raise UsageError(
+                "this driver does not answer for its system.", advice="Name the stores to its `ui`."
+            )
+        for url in stores:
+            store = read_model_store(url)
+            await asyncio.to_thread(store.open)
+            self._stores.append(store)
+        service.serve(Part.PIPELINES, PipelineQueries(self._stores).answer)
 
     def _submits(self) -> Submits:
         self._running()

@@ -30,20 +30,20 @@ def create(
     scopes: Sequence[str],
     channels: Sequence[str],
     publishes: Sequence[str],
-    life: str,
+    duration: str,
     system: str,
     store: str,
     keys: Path | None,
     as_json: bool,
 ) -> None:
     """Perform the command; `commands/` declares it."""
-    life_s = duration_of(life, "--for") / NS
+    valid_s = duration_of(duration, "--for") / NS
 
     async def perform() -> tuple[str, TokenRecord]:
         async with open_tokens(system, store=store, keys=keys) as tokens:
             return await tokens.create(
                 subject,
-                life_s,
+                valid_s,
                 scopes=[Scope(scope) for scope in scopes or ("read",)],
                 channels=channels or ("*",),
                 publishes=publishes,

@@ -1,8 +1,8 @@
 """Tokens: who a client of the web server is, and what it may do.
 
 A token is a JWT, signed by a key of this system. It counts while it has not ended, and its record
-in the registry is not revoked. There are four kinds, told apart by their audience, and none counts
-as another:
+in the registry is not revoked. There are four kinds. The audience says which one a token is, and
+none counts as another:
 
 | kind | life | where it travels |
 |---|---|---|
@@ -75,14 +75,14 @@ class Tokens:
     async def create(
         self,
         subject: str,
-        life_s: float,
+        valid_s: float,
         *,
         scopes: Sequence[Scope],
         channels: Sequence[str] = (),
         publishes: Sequence[str] = (),
     ) -> tuple[str, TokenRecord]:
         """A new access token, which is nowhere else, and its record."""
-        record = self._new_record(subject, life_s, scopes, channels, publishes)
+        record = self._new_record(subject, valid_s, scopes, channels, publishes)
         await asyncio.to_thread(self._registry.add, record)
         return self._signed(record, "access", record.expires_at), record
 
@@ -112,15 +112,15 @@ class Tokens:
             record.principal("http", expires_at),
         )
 
-    def subscription_token(self, subject: str, channel: str, life_s: float) -> str:
+    def subscription_token(self, subject: str, channel: str, valid_s: float) -> str:
         """A token for one subject's subscription to one channel."""
-        record = self._new_record(subject, life_s, (), (), ())
+        record = self._new_record(subject, valid_s, (), (), ())
         return self._signed(record, "subscription", record.expires_at, channel=channel)
 
     def _new_record(
         self,
         subject: str,
-        life_s: float,
+        valid_s: float,
         scopes: Sequence[Scope],
         channels: Sequence[str],
         publishes: Sequence[str],
@@ -133,7 +133,7 @@ class Tokens:
             channels=tuple(channels),
             publishes=tuple(publishes),
             created_at=now,
-            expires_at=now + life_s,
+            expires_at=now + valid_s,
         )
 
     def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: str) -> str:

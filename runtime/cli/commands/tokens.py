@@ -70,7 +70,7 @@ def token() -> None:
     metavar="PATTERN",
     help="Channels that it may publish to, with the scope publish.",
 )
-@click.option("--for", "life", default="24h", show_default=True, metavar="DURATION")
+@click.option("--for", "duration", default="24h", show_default=True, metavar="DURATION")
 @_place
 @json_option
 def create(**options: Any) -> None:

@@ -7,7 +7,7 @@ cursor of another release or another list is refused, and so is every other text
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Header, Query
@@ -28,7 +28,9 @@ __all__ = [
     "bounded",
     "check_match",
     "cursor",
+    "fitting",
     "place_in",
+    "tag_of",
 ]
 
 ShapeT = TypeVar("ShapeT", bound=BaseModel)
@@ -100,22 +102,41 @@ def answered(
     """
     body = shape.model_dump_json().encode()
     if not tag:
-        tag = f'W/"{hashlib.blake2b(body, digest_size=9).hexdigest()}"'
+        tag = f'W/"{_digest(body)}"'
     headers = {"etag": tag}
     known = {part.strip() for part in request.headers.get("if-none-match", "").split(",")}
+    known = known if request.method == "GET" else set()
     if "*" in known or tag.removeprefix("W/") in {part.removeprefix("W/") for part in known}:
         return Response(status_code=304, headers=headers)
     return Response(body, status, headers, media_type="application/json")
 
 
-def check_match(wanted: str | None, tag: str) -> None:
+def tag_of(version: str, shape: BaseModel) -> str:
+    """The tag of a resource: its version, which commands compare, and its content."""
+    return f'"{version}-{_digest(shape.model_dump_json().encode())}"'
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=9).hexdigest()
+
+
+def check_match(wanted: str | None, version: str) -> None:
     """Raise `StaleVersion` unless the client wants this version, or any."""
     if wanted is None or wanted.strip() == "*":
         return
-    if tag not in {part.strip() for part in wanted.split(",")}:
+    if version not in {part.strip().strip('"').rpartition("-")[0] for part in wanted.split(",")}:
         raise StaleVersion(
             "it has changed since you read it.", advice="Read it again, and decide again."
         )
+
+
+async def fitting(limit: int, page: Callable[[int], Awaitable[ShapeT]]) -> ShapeT:
+    """The page with as many of `limit` items as fit into one answer, at least one."""
+    while True:
+        shape = await page(limit)
+        if limit == 1 or len(shape.model_dump_json()) <= ANSWER_BYTES_MAX:
+            return shape
+        limit = max(1, limit // 4)
 
 
 def bounded(items: Sequence[ShapeT]) -> Sequence[ShapeT]:

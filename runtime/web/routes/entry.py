@@ -39,7 +39,7 @@ LOGGER: Final = logging.getLogger("callboard.web")
 ERROR: Final = b'{"admin": 1, "error": '
 """The begin of the line of an error."""
 COOKIE: Final = "callboard_session"
-LIFE_S_MAX: Final = 366 * 86_400.0
+VALID_S_MAX: Final = 366 * 86_400.0
 PARAMETERS_MAX: Final = 50
 OF_PROMETHEUS: Final[dict[int | str, dict[str, Any]]] = {
     status: {
@@ -88,7 +88,7 @@ class TokenBody(_Body):
     """Patterns of the channels that it may subscribe to."""
     publishes: tuple[str, ...] = Field(default=(), max_length=100)
     """Patterns of the channels that it may publish to."""
-    life_s: float = Field(default=86_400.0, gt=0.0, le=LIFE_S_MAX, allow_inf_nan=False)
+    valid_s: float = Field(default=86_400.0, gt=0.0, le=VALID_S_MAX, allow_inf_nan=False)
 
 
 class EventBody(_Body):
@@ -204,7 +204,7 @@ def _token_routes(router: APIRouter, api: Api) -> None:
             )
         text, record = await api.tokens.create(
             body.subject,
-            body.life_s,
+            body.valid_s,
             scopes=body.scopes,
             channels=body.channels,
             publishes=body.publishes,

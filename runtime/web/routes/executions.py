@@ -25,11 +25,21 @@ from ...admin.views import (
     ReadJournal,
     Timeline,
 )
-from .answers import ANSWER_BYTES_MAX, After, Limit, answered, bounded, cursor, place_in
+from .answers import (
+    ANSWER_BYTES_MAX,
+    After,
+    Limit,
+    answered,
+    bounded,
+    cursor,
+    fitting,
+    place_in,
+    tag_of,
+)
 from .api import Api, From, new_router
 from .shapes import EventRow, EventsAnswer, ExecutionsAnswer, SubTasksAnswer
 
-__all__ = ["execution_reads", "tag_of"]
+__all__ = ["execution_reads", "version_of"]
 
 NAME_CHARS_MAX: Final = 200
 FIELDS_BYTES_MAX: Final = 100_000
@@ -43,9 +53,9 @@ Moment = Annotated[float, Query(ge=0.0, le=1e12, allow_inf_nan=False)]
 FAILED: Final = ("failed",)
 
 
-def tag_of(view: ExecutionView) -> str:
-    """The entity tag of an execution: it changes with each event, and with its owner's end."""
-    return f'"{view.version}-{view.event[-12:]}-{view.status}"'
+def version_of(view: ExecutionView) -> str:
+    """The version of an execution, as commands compare it: it changes with each event."""
+    return f"{view.version}-{view.event[-12:]}"
 
 
 def execution_reads(api: Api) -> APIRouter:
@@ -53,7 +63,9 @@ def execution_reads(api: Api) -> APIRouter:
     router = new_router(api, "executions")
     _list_routes(router)
     _event_routes(router)
-    _detail_routes(router)
+    _timeline_route(router)
+    _sub_task_route(router)
+    _state_routes(router)
     return router
 
 
@@ -75,18 +87,18 @@ def _list_routes(router: APIRouter) -> None:
         failed: Annotated[bool, Query(description="Only those that failed.")] = False,
     ) -> Response:
         place = place_in(f"executions {sort} {order}", after, *PLACE)
-        page = await asker.ask(
-            QueryExecutions(
-                status=FAILED if failed else tuple(status or ()),
-                job=job,
-                id=id,
-                submitted_from=submitted_from,
-                submitted_to=submitted_to,
-                sort=sort,
-                is_ascending=order == "asc",
-                after=None if place is None else (place[0], place[1]),
-                limit=limit,
-            )
+        question = QueryExecutions(
+            status=FAILED if failed else tuple(status or ()),
+            job=job,
+            id=id,
+            submitted_from=submitted_from,
+            submitted_to=submitted_to,
+            sort=sort,
+            is_ascending=order == "asc",
+            after=None if place is None else (place[0], place[1]),
+        )
+        page = await fitting(
+            limit, lambda limit: asker.ask(question.model_copy(update={"limit": limit}))
         )
         shape = ExecutionsAnswer(
             items=page.items,
@@ -154,7 +166,7 @@ def _event_routes(router: APIRouter) -> None:
         return answered(request, EventsAnswer(items=rows, next=following, epoch=page.epoch))
 
 
-def _detail_routes(router: APIRouter) -> None:
+def _timeline_route(router: APIRouter) -> None:
     @router.get(
         "/v1/executions/{execution_id:path}/timeline",
         response_model=Timeline,
@@ -178,11 +190,15 @@ def _detail_routes(router: APIRouter) -> None:
             open=tuple(open or ()),
             from_at=from_at,
             to_at=to_at,
-            bars_max=bars,
             cells=cells,
         )
-        return answered(request, await asker.ask(question))
+        found = await fitting(
+            bars, lambda bars: asker.ask(question.model_copy(update={"bars_max": bars}))
+        )
+        return answered(request, found)
 
+
+def _sub_task_route(router: APIRouter) -> None:
     @router.get(
         "/v1/executions/{execution_id:path}/subtasks",
         response_model=SubTasksAnswer,
@@ -204,18 +220,18 @@ def _detail_routes(router: APIRouter) -> None:
     ) -> Response:
         name = f"subtasks {sort} {order}"
         place = place_in(name, after, *PLACE)
-        page = await asker.ask(
-            QuerySubTasks(
-                execution_id=execution_id,
-                status=tuple(status or ()),
-                failed_only=failed,
-                id=id,
-                kind=kind,
-                sort=sort,
-                is_ascending=order == "asc",
-                after=None if place is None else (place[0], place[1]),
-                limit=limit,
-            )
+        question = QuerySubTasks(
+            execution_id=execution_id,
+            status=tuple(status or ()),
+            failed_only=failed,
+            id=id,
+            kind=kind,
+            sort=sort,
+            is_ascending=order == "asc",
+            after=None if place is None else (place[0], place[1]),
+        )
+        page = await fitting(
+            limit, lambda limit: asker.ask(question.model_copy(update={"limit": limit}))
         )
         shape = SubTasksAnswer(
             items=page.items,
@@ -225,6 +241,8 @@ def _detail_routes(router: APIRouter) -> None:
         )
         return answered(request, shape)
 
+
+def _state_routes(router: APIRouter) -> None:
     @router.get(
         "/v1/executions/{execution_id:path}/result",
         response_model=ResultAnswered,
@@ -246,7 +264,7 @@ def _detail_routes(router: APIRouter) -> None:
     )
     async def execution(request: HttpRequest, asker: From, execution_id: Id) -> Response:
         view = await asker.ask(QueryExecution(execution_id=execution_id))
-        return answered(request, view, tag_of(view))
+        return answered(request, view, tag_of(version_of(view), view))
 
 
 # --- events ------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from ...admin.submission import SubmitExecution
 from ...admin.views import ExecutionView, QueryExecution
 from .answers import IfMatch, answered, check_match
 from .api import PROBLEMS, Api, Asker, From, new_router
-from .executions import Id, tag_of
+from .executions import Id, version_of
 from .shapes import Steered, SubmittedAnswer
 
 __all__ = ["steering_routes"]
@@ -205,7 +205,7 @@ async def _command(asker: Asker, execution_id: str, if_match: str | None) -> dic
     }
     if if_match is not None:
         view: ExecutionView = await asker.ask(QueryExecution(execution_id=execution_id))
-        check_match(if_match, tag_of(view))
+        check_match(if_match, version_of(view))
         fields |= {"version": view.version, "event": view.event}
     return fields
 

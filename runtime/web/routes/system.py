@@ -22,7 +22,7 @@ from callboard.messages.core.errors import ActorNotFound, CallboardError
 
 from ...admin.errors import NotServed
 from ...admin.views import ExecutionsPage, QueryExecutions
-from .answers import After, Limit, answered, bounded, cursor, place_in
+from .answers import After, Limit, answered, bounded, cursor, fitting, place_in
 from .api import Api, Asker, From, new_router
 from .shapes import ActorsAnswer, HostsAnswer, SystemNow
 
@@ -66,8 +66,9 @@ def system_routes(api: Api) -> APIRouter:
         failed: Annotated[bool, Query(description="Only those that failed lately.")] = False,
     ) -> Response:
         first, cell = place_in("actors", after, int, int) or (slot, -1)
-        page = await asker.ask(
-            QueryActors(slot=first, cell=cell, limit=limit, path=path, failed_only=failed)
+        question = QueryActors(slot=first, cell=cell, path=path, failed_only=failed)
+        page = await fitting(
+            limit, lambda limit: asker.ask(question.model_copy(update={"limit": limit}))
         )
         following = cursor("actors", [page.slot, page.cell]) if page.has_more else ""
         shape = ActorsAnswer(items=page.items, next=following, silent=page.silent)

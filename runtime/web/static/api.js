@@ -130,6 +130,7 @@ export class Api {
 	alerts() { return this.get("alerts"); }
 	addSilence(body) { return this.post("alerts/silences", body); }
 	endSilence(id) { return this.post(`alerts/silences/${part(id)}`, {}, { method: "DELETE" }); }
+	decide(id, body) { return this.post(`approvals/${part(id)}/decide`, body); }
 	letters(query) { return this.get("letters", query); }
 	pipelines(query) { return this.get("pipelines", query); }
 	connections(query) { return this.get("connections", query); }
@@ -138,8 +139,6 @@ export class Api {
 	login(code) {
 		return this.send("login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });
 	}
-
-	logout() { return this.send("logout", { method: "POST" }); }
 }
 
 async function refusal(answer) {

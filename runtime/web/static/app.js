@@ -4,7 +4,7 @@ import { Api } from "./api.js";
 import { codeOf, formatAddress, parseAddress } from "./address.js";
 import { button, element, empty, failure, fill, put, say } from "./dom.js";
 import { clock, counted } from "./format.js";
-import { digestOf, Refresher, SystemModel } from "./model.js";
+import { digestOf, Refresher, ValuesModel } from "./model.js";
 import { Stream } from "./stream.js";
 import { AlertsView } from "./views/alerts.js";
 import { ConnectionsView } from "./views/connections.js";
@@ -35,7 +35,8 @@ class Page {
 		this.api = new Api({ onSignedOut: () => this.signedOut() });
 		this.utc = stored("utc") === "yes";
 		this.system = null;
-		this.model = new SystemModel();
+		this.model = new ValuesModel();
+		this.approvals = new ValuesModel();
 		this.checks = { done: 0, wrong: 0 };
 		this.me = null;
 		this.view = null;
@@ -107,7 +108,8 @@ class Page {
 			url: address.href, token: () => this.api.token(),
 			onState: (state, detail) => this.showState(state, detail),
 		});
-		this.followSystem();
+		this.follow("system", this.model);
+		this.follow("approvals", this.approvals);
 		for (const channel of ["executions", "alerts"]) {
 			this.stream.subscribe(channel, {
 				onSubscribed: () => this.said(channel), onReset: () => this.said(channel),
@@ -144,17 +146,22 @@ class Page {
 		this.view?.said?.(channel, event);
 	}
 
-	followSystem() {
-		this.stream.subscribe("system", {
+	follow(channel, model) {
+		this.stream.subscribe(channel, {
 			onSubscribed: (snapshot) => {
-				if (snapshot) this.model.take(snapshot);
-				this.said("system");
+				if (snapshot) model.take(snapshot);
+				this.said(channel);
 			},
 			onPublication: (event) => {
-				this.model.change(event.payload);
-				this.said("system", event);
+				model.change(event.payload);
+				this.said(channel, event);
 			},
 		});
+	}
+
+	/** What persons are asked for, the oldest first. */
+	get asked() {
+		return [...this.approvals.values.values()].filter(({ state }) => state === "asked").sort((a, b) => a.asked_at - b.asked_at);
 	}
 
 	/** All hosts as the API has them, in pages. */
@@ -185,7 +192,7 @@ class Page {
 		}
 		this.checks.wrong += 1;
 		this.model.isKnown = false;
-		this.followSystem(); // A new subscription begins with a new snapshot.
+		this.follow("system", this.model); // A new subscription begins with a new snapshot.
 	}
 
 	async readSystem() {

@@ -74,6 +74,13 @@ export class ExecutionPanel {
 		await Promise.all([this.readTimeline(), this.refreshTab()]);
 	}
 
+	/** Show what its row in the list says, until the rest is here: a long history takes time to read. */
+	preview(row) {
+		if (this.view) return;
+		fill(this.head, element("div", { class: "view-head" }, element("h1", { text: clipped(row.job, 80) }), badge(row.status)), element("p", { class: "mono soft" }, row.id),
+			facts([["submitted", timeOf(this.page, row.submitted_at)], ["took", row.ended_at && duration(row.ended_at - row.submitted_at)], ["sub-tasks", row.sub_tasks && counted(row.sub_tasks)], ["rest", "reading…"]]));
+	}
+
 	refreshTab() {
 		if (this.tab === "tasks") return this.tasks.refresh();
 		if (this.tab === "events") return this.events.refresh();
@@ -180,10 +187,10 @@ export class ExecutionPanel {
 			onOpen: (row) => this.page.adjust({ task: row.id }), onSort: (sort) => this.page.setQuery({ sort }),
 			nothing: () => empty(this.view?.sub_tasks ? "No sub-task fits" : "There is no plan yet", ""),
 			columns: [
-				["Status", "120px", (row) => badge(row.status), "", "status"],
+				["Status", "110px", (row) => badge(row.status), "", "status"],
 				["Sub-task", "minmax(130px, 2fr)", (row) => element("span", { title: row.id, text: clipped(row.id, 80) }), "", "id"],
 				["Kind", "minmax(90px, 1fr)", (row) => element("span", { class: "soft", title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
-				["Tries", "60px", (row) => counted(row.attempts), "number", "attempts"],
+				["Tries", "60px", (row) => counted(row.attempts), "number wide", "attempts"],
 				["Waited", "85px", (row) => (row.attempts ? duration(row.queue_s) : ""), "number wide", "queue"],
 				["Ran", "85px", (row) => (row.attempts ? duration(row.run_s) : ""), "number", "run"],
 				["Critical", "65px", (row) => (row.is_critical ? element("span", { title: "on the critical path", text: "◆" }) : ""), "wide"],

@@ -100,16 +100,6 @@ export class Paging {
 		});
 	}
 
-	/** Change rows that are here; `change` gives a new row, or null to drop it. */
-	patch(key, change) {
-		const index = this.rows.findIndex((row) => this.keyOf(row) === key);
-		if (index < 0) return false;
-		const row = change(this.rows[index]);
-		this.rows = row ? this.rows.with(index, row) : this.rows.toSpliced(index, 1);
-		this.onChange(this);
-		return true;
-	}
-
 	async fetch(place, take) {
 		const mine = (this.turn = {});
 		this.isLoading = true;
@@ -139,19 +129,17 @@ export function digestOf(hosts) {
 	return sum;
 }
 
-/** The state of the system: the snapshot of the channel `system`, and the changes after it. */
-export class SystemModel {
+/** The values of a channel by their keys: its snapshot, and the changes after it. */
+export class ValuesModel {
 	constructor() {
 		this.values = new Map();
 		this.isKnown = false;
-		this.version = 0;
 	}
 
 	/** Begin with a snapshot; one that was too large for a message leaves it unknown. */
 	take(data) {
 		this.values = new Map(Object.entries(data?.values ?? {}));
 		this.isKnown = Boolean(data) && !data.is_cut;
-		this.version += 1;
 	}
 
 	/** A value is another one, or gone. */
@@ -159,10 +147,9 @@ export class SystemModel {
 		if (typeof key !== "string") return;
 		if (value === null || value === undefined) this.values.delete(key);
 		else this.values.set(key, value);
-		this.version += 1;
 	}
 
-	/** All hosts by slot. */
+	/** All hosts by slot, in the channel `system`. */
 	hosts() {
 		const found = [...this.values].filter(([key]) => key.startsWith("host/")).map(([, value]) => value);
 		return found.sort((a, b) => a.slot - b.slot);

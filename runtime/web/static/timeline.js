@@ -114,11 +114,9 @@ export class Timeline {
 		cancelAnimationFrame(this.frame);
 	}
 
-	/** Select the newest bar of a sub-task, and bring it into sight; false if it has none here. */
+	/** Select the newest bar of a sub-task, and bring it into sight. */
 	select(id) {
-		const found = this.find((bar) => bar.id === id, { last: true });
-		this.choose(found);
-		return Boolean(found);
+		this.choose(this.find((bar) => bar.id === id, { last: true }));
 	}
 
 	/** The bars of a sub-task that are here, by attempt. */

@@ -54,8 +54,8 @@ class Made:
         self.registry = TokenRegistry(MemoryReadModelStore(), system)
         self.tokens = Tokens(self.keys, self.registry, system, self.clock)
 
-    async def token(self, life_s: float = HOUR_S) -> str:
-        text, _ = await self.tokens.create("ada", life_s, scopes=[Scope.READ], channels=["a:*"])
+    async def token(self, valid_s: float = HOUR_S) -> str:
+        text, _ = await self.tokens.create("ada", valid_s, scopes=[Scope.READ], channels=["a:*"])
         return text
 
     def forged(
@@ -170,7 +170,7 @@ async def test_any_text_is_refused(text: str) -> None:
 
 async def test_a_token_ends_and_says_that_a_new_one_is_wanted() -> None:
     made = Made()
-    token = await made.token(life_s=60)
+    token = await made.token(valid_s=60)
     made.clock.now += 65  # Within the leeway for clocks that differ.
     assert (await made.tokens.authenticate(token, HERE)).subject
     made.clock.now += 6

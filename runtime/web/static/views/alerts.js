@@ -33,11 +33,11 @@ export class AlertsView extends View {
 			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
 			columns: [
 				["State", "120px", (row) => badge(stateOfAlert(row))],
-				["Alert", "minmax(130px, 1.3fr)", (row) => element("strong", { text: clipped(row.name, 60) })],
+				["Alert", "minmax(110px, 1.3fr)", (row) => element("strong", { text: clipped(row.name, 60) })],
 				["Severity", "90px", (row) => (row.severity ? badge(row.severity) : ""), "wide"],
-				["Summary", "minmax(140px, 2.5fr)", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
+				["Summary", "minmax(100px, 2.5fr)", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
 				["Value", "80px", (row) => brief(row.value), "number wide"],
-				["Since", "120px", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number"],
+				["Since", "120px", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number wide"],
 			],
 		});
 		this.rules = new VirtualList({
@@ -45,7 +45,7 @@ export class AlertsView extends View {
 			columns: [
 				["State", "120px", (row) => badge(row.state)],
 				["Rule", "minmax(130px, 1fr)", (row) => [element("strong", { text: row.name }), soft(` ${row.group}`)]],
-				["Expression", "minmax(160px, 2fr)", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
+				["Expression", "minmax(80px, 2fr)", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
 				["Problem", "minmax(100px, 1fr)", (row) => wrong(clipped(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120)), "wide"],
 				["Since", "120px", (row) => ageOf(page, row.since), "number wide"],
 			],

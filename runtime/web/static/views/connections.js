@@ -15,13 +15,13 @@ export class ConnectionsView extends View {
 		this.clients = this.listOf("Clients", (row) => row.client, (query) => page.api.connections(query), () => empty("Nobody listens", "This page is in this list once it is live."), [
 			["State", "100px", (row) => badge(row.queue_age_s > SLOW_S ? "slow" : "connected", row.queue_age_s > SLOW_S ? "slow" : "listens")],
 			["Who", "minmax(110px, 1fr)", (row) => element("strong", { text: clipped(row.user, 40), title: row.client })],
-			["By", "130px", (row) => row.way],
+			["By", "130px", (row) => row.way, "wide"],
 			["From", "130px", (row) => element("span", { class: "mono soft", text: row.address }), "wide"],
 			["Channels", "minmax(120px, 2fr)", (row) => element("span", { class: "mono", title: row.channels.join(", "), text: clipped(row.channels.join(", "), 90) + (row.channels_left_off ? ` +${row.channels_left_off}` : "") })],
-			["Waits", "85px", (row) => (row.queue_bytes ? bytes(row.queue_bytes) : "–"), "number"],
+			["Waits", "85px", (row) => (row.queue_bytes ? bytes(row.queue_bytes) : "–"), "number wide"],
 			["For", "75px", (row) => (row.queue_bytes ? duration(row.queue_age_s) : "–"), "number wide"],
 			["Sent", "85px", (row) => counted(row.sent), "number wide"],
-			["Dropped", "85px", (row) => (row.dropped ? wrong(counted(row.dropped)) : "0"), "number"],
+			["Dropped", "85px", (row) => (row.dropped ? wrong(counted(row.dropped)) : "0"), "number wide"],
 			["Since", "110px", (row) => ageOf(page, row.since), "number wide"],
 		]);
 		this.pipelines = this.listOf("Pipelines", (row) => row.name, (query) => page.api.pipelines(query), () => empty("No pipeline runs", ["A pipeline is built in a driver, or read from a file: see ", element("code", {}, "callboard pipelines"), "."]), [
@@ -29,10 +29,10 @@ export class ConnectionsView extends View {
 			["Pipeline", "minmax(110px, 1fr)", (row) => element("strong", { text: row.name })],
 			["From", "minmax(90px, 1fr)", (row) => row.source, "wide"],
 			["To", "minmax(90px, 1fr)", (row) => row.sink, "wide"],
-			["Batches", "90px", (row) => counted(row.batches), "number"],
+			["Batches", "90px", (row) => counted(row.batches), "number wide"],
 			["Behind", "100px", (row) => (row.behind === null ? "–" : nouns(row.behind, "row")), "number"],
 			["Committed", "120px", (row) => ageOf(page, row.committed_at), "number wide"],
-			["Problem", "minmax(90px, 1.5fr)", (row) => wrong(clipped(row.reason || row.problems.join("; "), 120))],
+			["Problem", "minmax(90px, 1.5fr)", (row) => wrong(clipped(row.reason || row.problems.join("; "), 120)), "wide"],
 		]);
 		this.element = element("div", { class: "view fills" }, viewHead("Connections"), this.tabs.element, this.split.element);
 		const subscriptions = ["connections", "pipelines"].map((channel) => page.stream.subscribe(channel, { onPublication: () => this.refresher.touch() }));

@@ -94,10 +94,10 @@ export class EventsView {
 		this.list = new VirtualList({
 			label: "Events, the newest first", keyOf: (row) => String(row.position), onOpen: (row) => this.opened(row), onNeed: () => this.query.tab !== "letters" && this.older.more(),
 			columns: [
-				["Position", "90px", (row) => counted(row.position), "number"],
+				["Position", "90px", (row) => counted(row.position), "number wide"],
 				["Time", "120px", (row) => timeOf(page, row.recorded_at, { isShort: true, decimals: 3 })],
-				["Event", "120px", (row) => element("strong", { text: clipped(row.kind, 40) })],
-				["Stream", "minmax(120px, 1fr)", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
+				["Event", "100px", (row) => element("strong", { text: clipped(row.kind, 40) })],
+				["Stream", "minmax(100px, 1fr)", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
 				["Fields", "minmax(100px, 2fr)", (row) => element("span", { class: "mono soft", text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
 			],
 		});
@@ -108,7 +108,7 @@ export class EventsView {
 			columns: [
 				["Pipeline", "minmax(100px, 1fr)", (row) => element("strong", { text: row.pipeline })],
 				["#", "80px", (row) => counted(row.number), "number"],
-				["Stage", "minmax(80px, 1fr)", (row) => row.stage],
+				["Stage", "minmax(80px, 1fr)", (row) => row.stage, "wide"],
 				["Time", "160px", (row) => timeOf(page, row.at), "wide"],
 				["Reasons", "minmax(140px, 3fr)", (row) => wrong(clipped(row.reasons.join("; "), 200))],
 			],
@@ -244,6 +244,6 @@ export class EventsView {
 			facts([["stage", row.stage], ["written", timeOf(this.page, row.at)], ["attempt", counted(row.attempt)], ["place", row.place]]),
 			element("h3", {}, "Reasons"), element("ul", {}, row.reasons.map((reason) => element("li", { class: "bad-text", text: reason }))),
 			element("h3", {}, "Original"), row.is_cut ? element("p", { class: "soft" }, "Too large for a list.") : element("pre", { text: pretty(row.original) }),
-			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)), badge("failed", "dead letter"));
+			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)));
 	}
 }

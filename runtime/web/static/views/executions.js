@@ -5,7 +5,7 @@ import { clipped, command, counted, duration, moment } from "../format.js";
 import { Choices, executionLink, Listing, searchBox, setValue, timeOf, View, viewHead } from "../parts.js";
 
 const STATUSES = ["running", "pending", "failed", "interrupted", "completed", "cancelled"];
-const ORDERS = { submitted: "submitted", ended: "ended", duration: "duration", job: "job", status: "status" };
+const ORDERS = { __proto__: null, submitted: "submitted", ended: "ended", duration: "duration", job: "job", status: "status" };
 const SPANS = [["", "any time"], ["3600", "last hour"], ["86400", "last day"], ["604800", "last week"]];
 
 export class ExecutionsView extends View {
@@ -27,10 +27,10 @@ export class ExecutionsView extends View {
 			columns: [
 				["Status", "130px", (row) => badge(row.status), "", "status"],
 				["Job", "minmax(110px, 1.2fr)", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
-				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span", { class: "soft", text: " fork", title: `of ${row.fork_of}` })]],
+				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span", { class: "soft", text: " fork", title: `of ${row.fork_of}` })], "wide"],
 				["Submitted", "160px", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
 				["Took", "100px", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
-				["Sub-tasks", "130px", (row) => this.progress(row), "number"],
+				["Sub-tasks", "130px", (row) => this.progress(row), "number wide"],
 				["Problem", "minmax(80px, 1fr)", (row) => element("span", { class: "bad-text", text: clipped(row.problem, 120), title: row.problem }), "wide"],
 			],
 		});

@@ -33,7 +33,6 @@ const BOARDS = {
 		["Load for each processor", [["", "max by (instance) (callboard_node_load{over=\"1m\"}) / max by (instance) (callboard_node_cpus)"]], ""],
 		["Memory that is free", [["", "max by (instance) (callboard_node_memory_bytes{state=\"available\"})"]], "_bytes"],
 		["Disk that is free", [["", "max by (instance) (callboard_node_disk_bytes{state=\"available\"})"]], "_bytes"],
-		["Network, received each second", [["", "max by (instance) (rate(callboard_node_network_received_bytes_total[$rate]))"]], "_bytes"],
 	]],
 };
 
@@ -80,7 +79,7 @@ export class MetricsView extends View {
 	}
 
 	get boardName() {
-		return this.query.board in BOARDS ? this.query.board : "system";
+		return Object.hasOwn(BOARDS, this.query.board ?? "") ? this.query.board : "system";
 	}
 
 	get spanText() {

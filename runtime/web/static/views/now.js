@@ -2,12 +2,13 @@
 
 import { formatAddress } from "../address.js";
 import { LineChart, numberOf, spark } from "../charts.js";
-import { badge, card, element, empty, failure, fill, kindOf, put, shapeOf, soft } from "../dom.js";
-import { brief, bytes, clipped, counted, duration, nouns } from "../format.js";
+import { badge, button, card, confirm, element, empty, failure, fill, kindOf, put, shapeOf, soft } from "../dom.js";
+import { brief, bytes, clipped, clock, command, counted, duration, nouns, pretty } from "../format.js";
 import { Rates, Refresher } from "../model.js";
 import { ageOf, executionLink, viewHead } from "../parts.js";
 
 const HOUR_S = 3600;
+const ROWS_MAX = 8;
 const CHARTS = [
 	["Messages handled, each second", "sum(rate(callboard_messages_handled_total[3m]))", "all hosts"],
 	["Sub-tasks ended, each second", "sum by (outcome) (rate(callboard_subtask_attempts_total[3m]))", ""],
@@ -22,10 +23,12 @@ export class NowView {
 		this.hosts = element("div", { class: "host-grid" });
 		this.hostsCard = card("Hosts", this.hosts);
 		this.failures = element("div");
+		this.decisions = element("ul", { class: "rows" });
+		this.decisionsCard = card("Decisions that wait for a person", this.decisions);
 		this.alerts = element("div");
 		this.charts = CHARTS.map(([title, expression, label]) => ({ title, expression, label, chart: new LineChart({ label: title, height: 150, format: brief }) }));
 		this.chartsCard = element("div", { class: "columns" }, this.charts.map(({ title, chart }) => card(title, chart.element)));
-		this.element = element("div", { class: "view" }, viewHead("Now"), this.verdict, this.tiles, this.hostsCard,
+		this.element = element("div", { class: "view" }, viewHead("Now"), this.verdict, this.tiles, this.decisionsCard, this.hostsCard,
 			this.chartsCard,
 			element("div", { class: "columns" }, card("Last failures", this.failures), card("Alerts", this.alerts)));
 		fill(this.verdict, badge("unknown", "reading"));
@@ -37,13 +40,37 @@ export class NowView {
 	}
 
 	show() {
+		this.showDecisions();
 		this.details.run();
 		this.past.run();
 	}
 
 	said(channel) {
+		if (channel === "approvals") this.showDecisions();
 		if (channel === "system" && this.page.model.isKnown) this.hostsSoon();
 		else this.details.touch();
+	}
+
+	showDecisions() {
+		const { page } = this, open = page.asked, may = page.may("approve");
+		this.decisionsCard.hidden = !open.length;
+		fill(this.decisions, open.slice(0, ROWS_MAX).map((one) => element("li", {}, badge("asked"),
+			element("strong", { class: "grow", title: JSON.stringify(one.details), text: clipped(one.subject, 200) }), soft(`by ${clipped(one.asked_by, 40)}`),
+			ageOf(page, one.asked_at), one.ends_at ? soft(`until ${clock(one.ends_at, page.utc)}`) : null,
+			may && button({ onclick: () => this.decide(one, true) }, "Give…"), may && button({ onclick: () => this.decide(one, false) }, "Refuse…"))));
+	}
+
+	async decide({ id, subject, details }, gives) {
+		const given = await confirm({
+			title: gives ? "Give this approval?" : "Refuse this approval?", text: `${subject} ${pretty(details, 500)}`, action: gives ? "Give it" : "Refuse it",
+			danger: !gives, line: command("callboard", "approve", id, ...(gives ? [] : ["--refuse"])), fields: [["reason", "Why"]],
+		});
+		if (!given) return;
+		try {
+			await this.page.api.decide(id, { gives, ...given });
+		} catch (error) {
+			fill(this.verdict, failure(error));
+		}
 	}
 
 	hostsSoon() {
@@ -115,6 +142,7 @@ export class NowView {
 			[hosts.down, "down", (count) => `${nouns(count, "host")} down`, "#/tree"],
 			[hosts.silent, "silent", (count) => `${nouns(count, "host")} silent`, "#/tree"],
 			[alerts?.firing, "firing", (count) => `${nouns(count, "alert")} firing`, "#/alerts"],
+			[this.page.asked.length, "asked", (count) => `${nouns(count, "decision")} waiting`, "#/now"],
 			[executions?.interrupted, "interrupted", (count) => `${nouns(count, "execution")} interrupted`, formatAddress(["executions"], { status: "interrupted" })],
 		].filter(([count]) => count);
 		fill(this.verdict, needs.length || problems.length
@@ -126,7 +154,7 @@ export class NowView {
 
 	showFailures(rows) {
 		fill(this.failures, rows.length
-			? element("ul", { class: "rows" }, rows.slice(0, 8).map((row) => element("li", {},
+			? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((row) => element("li", {},
 				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span", { class: "soft mono", text: clipped(row.id, 12) }),
 				element("span", { class: "grow bad-text", text: clipped(row.problem, 80) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
 			: empty("No execution has failed", "Failures appear here by themselves."));
@@ -162,7 +190,7 @@ export class NowView {
 		if (view === undefined) return;
 		const rows = view?.alerts.filter((alert) => alert.state !== "resolved") ?? [];
 		fill(this.alerts, !view ? empty("There is no alert manager", "Start the system with alert rules: see the page about alerts in the documentation.")
-			: rows.length ? element("ul", { class: "rows" }, rows.slice(0, 8).map((alert) => element("li", {},
+			: rows.length ? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((alert) => element("li", {},
 				badge(alert.silenced_by ? "silenced" : alert.state), element("a", { href: formatAddress(["alerts"], { id: alert.id }), text: clipped(alert.name, 40) }),
 				alert.severity && soft(alert.severity),
 				element("span", { class: "grow", text: clipped(alert.annotations.summary ?? "", 80) }), ageOf(this.page, alert.fired_at || alert.active_since))))

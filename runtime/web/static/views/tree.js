@@ -1,6 +1,6 @@
 // The tree: hosts, their actors, and what happened to each, also to those that have ended.
 
-import { badge, button, copyButton, element, empty, failure, fill, put, say, soft } from "../dom.js";
+import { badge, button, copyButton, element, empty, failure, fill, put, say, soft, wrong } from "../dom.js";
 import { bytes, clipped, command, counted, duration, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { facts, searchBox, setValue, Split, View, viewHead } from "../parts.js";
@@ -52,13 +52,13 @@ export class TreeView extends View {
 		this.list = new VirtualList({
 			label: "Hosts and actors", keyOf: (row) => row.key, onOpen: (row) => this.opened(row),
 			columns: [
-				["Name", "minmax(220px, 3fr)", (row) => this.nameOf(row)],
-				["State", "130px", ({ host, actor }) => badge(host ? stateOfHost(host) : actor.lifecycle)],
+				["Name", "minmax(120px, 3fr)", (row) => this.nameOf(row)],
+				["State", "115px", ({ host, actor }) => badge(host ? stateOfHost(host) : actor.lifecycle)],
 				["What", "minmax(120px, 1.4fr)", ({ host, actor }) => soft(host ? `on ${host.node}` : actor.kind), "wide"],
-				["Waiting", "80px", ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox), "number"],
+				["Waiting", "80px", ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox), "number wide"],
 				["Restarts", "80px", ({ host, actor }) => counted(host ? host.restarts : Math.max(0, actor.incarnation - 1)), "number wide"],
 				["Memory", "90px", ({ host }) => (host ? bytes(host.memory_bytes) : ""), "number wide"],
-				["Failed", "125px", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : badge("failed", duration(actor.failed_ago_s))), "number"],
+				["Failed", "90px", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
 			],
 		});
 		this.note = element("p", { class: "note" });
@@ -95,7 +95,6 @@ export class TreeView extends View {
 
 	said(channel) {
 		if (channel !== "system" || document.hidden) return;
-		this.refresher.touch();
 		this.frame ||= requestAnimationFrame(() => {
 			this.frame = 0;
 			this.draw();

@@ -14,9 +14,13 @@ LIVE: Final = ".banner.good"
 VIEW: Final = {"width": 1280, "height": 860}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Chromium of this machine; nothing is downloaded."""
+    """Chromium of this machine; nothing is downloaded.
+
+    It ends with each module: Playwright keeps a loop running in this thread, which tests of others
+    must not meet.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (dev extra)")
     path = shutil.which("chromium") or shutil.which("chromium-headless-shell")
     if path is None:
@@ -27,7 +31,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def world(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageWorld]:
     """A system with two hosts, an alert, and some executions."""
     opened = PageWorld(tmp_path_factory.mktemp("page"), with_alerts=True).open()
@@ -88,7 +92,7 @@ def open_page(chromium: Any) -> Iterator[OpenPage]:
     assert [said for one in opened for said in one.complaints] == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(chromium: Any, world: PageWorld) -> Iterator[Watched]:
     """One page for many tests, signed in by a link."""
     context = chromium.new_context(viewport=VIEW)

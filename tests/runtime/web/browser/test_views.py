@@ -36,6 +36,17 @@ def test_now_says_what_needs_a_person(page: Any) -> None:
     page.wait_for_selector("h1 >> text=making")
 
 
+def test_a_decision_that_waits_is_on_now_until_it_is_made(world: PageWorld, page: Any) -> None:
+    question = {"id": "a1", "subject": f"Pay {HOSTILE}?", "asked_by": "ada", "asked_at": 1.0}
+    world.asked = {"a1": {**question, "state": "asked", "details": {"sum": 7}, "ends_at": 0.0}}
+    page.wait_for_selector("text=1 decision waiting")
+    page.click("text=Refuse…")
+    assert page.locator("dialog code").inner_text() == "callboard approve a1 --refuse"
+    page.click("dialog >> text=Keep as it is")
+    world.asked = {}
+    page.wait_for_selector("text=Refuse…", state="hidden")
+
+
 def test_the_tree_shows_actors_and_what_happened_to_them(shown: Watched, page: Any) -> None:
     shown.go("#/tree")
     page.click(".list-row >> text=host-1")
@@ -87,10 +98,11 @@ def test_a_running_execution_moves_by_itself_and_can_be_cancelled(
     page.wait_for_selector(".execution-head >> text=2 done")
     shown.expect(404)  # It may be asked for before its first event is durable.
     page.wait_for_selector(".banner >> text=live")
-    page.evaluate("document.querySelector('main').scrollTop = 60")
+    page.wait_for_selector(".list-row:has-text('step-2')")
+    page.evaluate("document.querySelector('main').scrollTop = 20")
     world.release()
     page.wait_for_selector(".execution-head .badge >> text=completed", timeout=2_000)
-    assert page.evaluate("document.querySelector('main').scrollTop") == 60
+    assert page.evaluate("document.querySelector('main').scrollTop") == 20
     world.begin("live-2", hangs=True)
     shown.go("#/executions/live-2")
     page.click("text=Cancel…")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -16,6 +16,7 @@ from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiv
 from callboard.actors.events.log import FollowedLog
 from callboard.actors.kernel.props import props
 from callboard.actors.streaming.hub import Hub
+from callboard.actors.streaming.polled import PolledSource
 from callboard.messages.control.principals import LOCAL
 from callboard.messages.core.contract import Request as AnyRequest
 from callboard.runtime.admin.extension import AdminExtension
@@ -86,7 +87,7 @@ def _evaluator(_context: Any) -> TableEvaluator:
     return found
 
 
-def _targets() -> dict[str, Recorder]:
+def _targets(_receivers: Sequence[Receiver]) -> dict[str, Recorder]:
     return {"log": Recorder()}
 
 
@@ -122,6 +123,8 @@ class PageWorld:
         self.hub: Hub
         self.server: WebServer
         self.url = ""
+        self.asked: dict[str, Any] = {}
+        """What the channel `approvals` has, by the ids of approvals."""
 
     def open(self) -> "PageWorld":
         self._thread.start()
@@ -173,6 +176,9 @@ class PageWorld:
 
         self.call(release)
 
+    async def _read_asked(self) -> dict[str, Any]:
+        return dict(self.asked)
+
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -219,7 +225,11 @@ class PageWorld:
         log = FollowedLog(event_store(journal, reads_only=True))
         self.hub = Hub(
             self.tokens,
-            sources=[JournalSource(log), system_source(_asks(service), every_s=0.2)],
+            sources=[
+                JournalSource(log),
+                system_source(_asks(service), every_s=0.2),
+                PolledSource("approvals", self._read_asked, every_s=0.2),
+            ],
         )
         api = Api(
             admin=service_admin(service),

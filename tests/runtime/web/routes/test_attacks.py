@@ -24,7 +24,7 @@ from callboard.runtime.admin.port import Part
 
 from .api_world import World, api_world
 
-SECRET_PATH = "/root/secret/place.py"
+SECRET_PATH = "/srv/secret/place.py"
 LIMIT_S = 10.0
 
 

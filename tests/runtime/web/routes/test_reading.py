@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest_asyncio
 
-from callboard import Actor
+from callboard import Actor, Job, SubTask
 from callboard.actors.kernel.props import props
 
-from .api_world import World, api_world
+from .api_world import Made, Make, Ordered, World, api_world
 
 
 class Idle(Actor):
@@ -56,8 +56,8 @@ async def test_actors_are_listed_by_pages_each_once(world: World) -> None:
         named = (await client.get("v1/actors", params={"path": found[-1]["path"]})).json()
         assert named["items"][-1]["path"] == found[-1]["path"]
         assert (await client.get("v1/actors", params={"failed": True})).json()["items"] == []
-        story = (await client.get("v1/actors/host-1/story")).json()
-        assert story["matches"][0]["host"] == "host-1"
+        found_history = (await client.get("v1/actors/host-1/story")).json()
+        assert found_history["matches"][0]["host"] == "host-1"
 
 
 async def test_executions_are_filtered_sorted_and_paged(world: World) -> None:
@@ -165,6 +165,35 @@ async def test_a_wrong_cursor_is_a_wrong_request(world: World) -> None:
             for text in texts:
                 answer = await client.get(f"v1/{path}", params={"after": text})
                 assert (answer.status_code, answer.json()["code"]) == (400, "usage"), (path, text)
+
+
+async def test_no_answer_of_a_list_is_larger_than_a_megabyte(world: World) -> None:
+    for number in range(30):
+        await world.run(f"{number}-{'x' * 190}", steps=3)
+    wide = [SubTask(f"{'y' * 990}{number}", Make()) for number in range(900)]
+    job = Job[Ordered, list[Made]](name="wide", decompose=lambda _order: wide)
+    await world.system.submit(job, Ordered(), execution_id="wide").result(30)
+    async with world.client() as client:
+        for path in (
+            "v1/executions",
+            "v1/executions/wide/subtasks",
+            "v1/executions/wide/timeline",
+            "v1/executions/wide/events",
+            "v1/events",
+        ):
+            answer = await client.get(path, params={"limit": 500})
+            assert answer.status_code == 200, path
+            assert 1_000 < len(answer.content) <= 1_000_000, path
+        found, after = list[int](), ""
+        while True:
+            page = await client.get(
+                "v1/executions/wide/subtasks", params={"limit": 500, "after": after}
+            )
+            found += [row["number"] for row in page.json()["items"]]
+            after = page.json()["next"]
+            if not after:
+                break
+        assert found == list(range(900))
 
 
 async def test_metrics_are_asked_for_and_prometheus_reads_them(world: World) -> None:
