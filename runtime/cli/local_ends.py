@@ -56,6 +56,9 @@ def end_local(folder: LocalFolder, timeout_s: float) -> LocalEnd | None:
         if not in_order:
             _signal(state.daemon, signal.SIGKILL)
             until(lambda: not folder.is_held(), KILLED_S)
+        # It has let the folder go, and its interpreter may still be ending.
+        if not until(lambda: _is_over(state.daemon), KILLED_S):
+            _signal(state.daemon, signal.SIGKILL)
     killed = _kill_session(state.session) if state is not None and state.session else ()
     folder.forget()
     return LocalEnd(in_order and not killed, killed)
@@ -90,6 +93,17 @@ def _signal(process: Identity, number: signal.Signals) -> None:
                 signal.pidfd_send_signal(descriptor, number)
     finally:
         os.close(descriptor)
+
+
+def _is_over(process: Identity) -> bool:
+    """Whether it has ended; one that nobody has waited for yet (a zombie) has."""
+    if has_ended(process):
+        return True
+    try:
+        status: str = psutil.Process(process.process_id).status()
+    except psutil.Error:
+        return True
+    return status == psutil.STATUS_ZOMBIE
 
 
 def _kill_session(session: str) -> tuple[int, ...]:

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from callboard.messages.core.errors import CallboardError
 
-from ..api.alerts import start_alerts
 from ..api.composition import detached_systems, make_engine, session_here
 from ..api.local_systems import LocalFolder, LocalSystem
 from ..api.start import start
@@ -108,6 +107,7 @@ class _Daemon:
             detached=True,
             address="",
             metrics="auto",
+            alerts=True,
             ui=UiSettings(web=web, prints_link=False),
         )
 
@@ -119,7 +119,6 @@ class _Daemon:
         name = settings.name
         try:
             async with start(settings) as system:
-                await start_alerts(system)
                 self._say(urls=await system.ui.urls())
                 LOGGER.info("%s is up", name)
                 await self._ending.wait()

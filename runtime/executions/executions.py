@@ -463,7 +463,7 @@ class Executions:
             self.submit(job, request, attributes, execution_id, driver)
         try:
             async with asyncio.timeout(BEGUN_WITHIN_S):
-                await self._until_durable(execution_id)
+                await self.until_durable(execution_id)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"execution {execution_id} is not in the journal within {BEGUN_WITHIN_S} s.",
@@ -486,8 +486,11 @@ class Executions:
         check_same(execution_id, before, submission)
         return True
 
-    async def _until_durable(self, execution_id: str) -> None:
-        """Wait until the journal has the submission, or the execution has failed before that."""
+    async def until_durable(self, execution_id: str) -> None:
+        """Wait until the journal has the submission, or the execution has failed before that.
+
+        The caller has a deadline around it.
+        """
         journal = self.journal
         if journal is None:
             return

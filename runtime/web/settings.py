@@ -25,6 +25,7 @@ class WebLimits:
     body_bytes_max: int = 4 << 20
     """The largest body: a push of metrics has some 2 MB."""
     headers_max: int = 100
+    """Browsers send some 20, and proxies add some."""
     header_bytes_max: int = 16_384
     """The names and values of all headers; a cookie has 4 KB at most."""
     stalled_s: float = 30.0
@@ -56,11 +57,13 @@ class WebSettings:
     """
 
     host: str = "127.0.0.1"
+    """The address; by default only this machine reaches it."""
     port: int = 0
     """0 takes a free one."""
     certificate: Path | None = None
     """A file in PEM format, with the chain."""
     key: Path | None = None
+    """The file with its key."""
     insecure: bool = False
     """Whether others may reach it without TLS, for instance behind a proxy."""
     needs_token: bool = True
@@ -74,6 +77,7 @@ class WebSettings:
     proxies: tuple[str, ...] = ()
     """Addresses and networks of proxies whose `X-Forwarded-For` and `-Proto` count."""
     limits: WebLimits = field(default_factory=WebLimits)
+    """Times, sizes and counts."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):

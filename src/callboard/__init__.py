@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from callboard.runtime.api.system import System
     from callboard.runtime.hosting.settings import Settings, SettingsOptions
     from callboard.runtime.hosting.ui_settings import UiSettings
-    from callboard.runtime.web.settings import WebLimits, WebSettings
+    from callboard.runtime.web.settings import WebSettings
 
     from . import alerts as alerts
     from . import errors as errors
@@ -89,7 +89,6 @@ __all__ = [
     "SubTask",
     "System",
     "UiSettings",
-    "WebLimits",
     "WebSettings",
     "__version__",
     "attach",
@@ -141,7 +140,7 @@ _HOMES: Final = {
     "callboard.runtime.api.pools": ("Pool",),
     "callboard.runtime.hosting.settings": ("Settings", "SettingsOptions"),
     "callboard.runtime.hosting.ui_settings": ("UiSettings",),
-    "callboard.runtime.web.settings": ("WebLimits", "WebSettings"),
+    "callboard.runtime.web.settings": ("WebSettings",),
     "callboard.runtime.api.system": ("System",),
 }
 

@@ -13,6 +13,7 @@ journal; an execution has one runner here at a time.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, cast
@@ -50,6 +51,7 @@ from ...admin.extension import AdminAnswer, AdminLine, answer_line
 from ...admin.journal import JournalQueries
 from ...admin.port import OfferedJob
 from ...admin.service import AdminService
+from ...admin.submission import AwaitResult
 from ...admin.unix_socket import EXECUTIONS, AdminSocket
 from ...hosting.environment import REAL, Environment
 from ...hosting.settings import Settings
@@ -411,7 +413,7 @@ class ExecutionService(Actor):
 
     async def _command(self, request: Any) -> Any:
         """Carry out a command of another process on this machine."""
-        if isinstance(request, CancelExecution | DecideStep):
+        if isinstance(request, CancelExecution | DecideStep | AwaitResult):
             await self._running(request.execution_id)  # Wait for an execution that is starting.
         return await self._commands(await self._opened()).answer(request)
 
@@ -440,7 +442,11 @@ class ExecutionService(Actor):
                 driver={"submitted_by": by},
             )
         )
-        await self._running(execution_id)
+        # Who asks for it next finds it. A journal that is away makes nobody wait for long.
+        with contextlib.suppress(TimeoutError, CallboardError):
+            async with asyncio.timeout(BEGUN_WITHIN_S):
+                await self._running(execution_id)
+                await (await self._opened()).until_durable(execution_id)
         return is_new
 
     async def _take_up(self, job: Job[Any, Any], execution_id: str) -> ExecutionHandle[Any]:

@@ -22,7 +22,7 @@ from callboard.runtime.api.local_systems import (
 from callboard.runtime.cli import local_ends
 from callboard.runtime.cli.local_ends import end_local, until
 from callboard.runtime.transport.process_watch import identity_of
-from tests.runtime.detached.cluster import running_cluster
+from tests.runtime.detached.cluster import gone, running_cluster
 
 pytest.importorskip("fastapi")
 
@@ -233,7 +233,7 @@ def test_up_and_down_of_a_whole_system_leave_another_ray_alone(home: Path) -> No
         assert int(attached.stdout) >= 2
         assert command(home, "down", "lap") == {"name": "lap", "in_order": True, "killed": []}
         assert all_gone(mine)
-        assert not psutil.pid_exists(facts["daemon"])
+        gone([facts["daemon"]])
         for part in ("gcs_server", "raylet", "daemon"):
             facts = command(home, "up", "lap", "--hosts", "1", "--timeout", "150")
             mine = of_session(home)
