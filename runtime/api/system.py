@@ -11,12 +11,10 @@ outlives its drivers.
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from callboard.actors.alerts.messages import ALERT_MANAGER
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.kernel.actor import Actor
 from callboard.actors.kernel.directory.subscriptions import contract_name_of
@@ -28,7 +26,6 @@ from callboard.actors.kernel.spawnable import Spawnable
 from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.trees.ref import TreeRef
 from callboard.actors.trees.spec import ActorSpec, TreeSpec, walk
-from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.logs import LogsPage, QueryLogs
@@ -47,10 +44,6 @@ from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 from callboard.messages.storage.stores import ReadModelStore
 
-from ..admin.approvals import ApprovalRequests
-from ..admin.commands import ExecutionCommands
-from ..admin.extension import AdminExtension
-from ..admin.journal import JournalQueries
 from ..admin.pipelines import PipelineQueries
 from ..admin.port import Part
 from ..admin.service import AdminService
@@ -82,12 +75,12 @@ from .metrics import (
     start_metrics,
 )
 from .pools import Pool, PoolPlan
+from .serving import serve_admin
 from .spawner import DriverSpawner
 from .ui.system_ui import SystemUi
 
 __all__ = ["System"]
 
-LOGGER: Final = logging.getLogger("callboard")
 ActorT = TypeVar("ActorT", bound=Actor)
 ReplyT = TypeVar("ReplyT")
 RequestT = TypeVar("RequestT", bound=Contract)
@@ -190,25 +183,14 @@ class System:
         self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
-        service = self._service = AdminService(
-            queries=DriverSpawner(control).ask_root,
-            commands=ExecutionCommands(executions, executions.resume, executions.submit_for).answer,
-            journal=JournalQueries(executions, executions.snapshot).answer,
-            alerts=self._ask_alert_manager,
-            metrics=self._answer_metrics,
-            page=self._answer_page,
+        service = self._service = serve_admin(
+            control, executions, self.lookup, metrics=self._answer_metrics, page=self._answer_page
         )
-        approvals = ApprovalRequests(lambda: self.lookup(APPROVALS), service.ask, service.ask)
-        service.serve(Part.APPROVALS, approvals.answer)
-        control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         return executions
-
-    async def _ask_alert_manager(self, request: Request[ReplyT]) -> ReplyT:
-        return await (await self.lookup(ALERT_MANAGER)).ask(request)
 
     async def _answer_metrics(self, request: Request[Any]) -> Any:
         """Answer a request of the admin API, once the aggregators have started."""

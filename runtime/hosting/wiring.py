@@ -228,6 +228,10 @@ def _trees(host: RoleHost[Cell]) -> Extension:
     return Trees(host, PoolRecipe)
 
 
+STATELESS: Final = (Pools, _trees, KeyHandover, AdminExtension, HostLogs)
+"""The extensions that need nothing but their host."""
+
+
 def make_host(
     *,
     slot: int,
@@ -275,16 +279,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(
-            Pools,
-            _trees,
-            KeyHandover,
-            inventory,
-            recorder,
-            publisher,
-            AdminExtension,
-            HostLogs,
-        ),
+        extensions=(*STATELESS, inventory, recorder, publisher),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
