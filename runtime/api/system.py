@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
-from callboard.actors.alerts.messages import ALERT_MANAGER
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.kernel.actor import Actor
 from callboard.actors.kernel.directory.subscriptions import contract_name_of
@@ -28,7 +27,6 @@ from callboard.actors.kernel.spawnable import Spawnable
 from callboard.actors.keyed.activation import KeyedPlan
 from callboard.actors.trees.ref import TreeRef
 from callboard.actors.trees.spec import ActorSpec, TreeSpec, walk
-from callboard.messages.control.approvals import APPROVALS
 from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.dead_letters import DeadLetter
 from callboard.messages.control.logs import LogsPage, QueryLogs
@@ -47,10 +45,7 @@ from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 from callboard.messages.storage.stores import ReadModelStore
 
-from ..admin.approvals import ApprovalRequests
-from ..admin.commands import ExecutionCommands
 from ..admin.extension import AdminExtension
-from ..admin.journal import JournalQueries
 from ..admin.pipelines import PipelineQueries
 from ..admin.port import Part
 from ..admin.service import AdminService
@@ -67,6 +62,7 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..stores.choose import read_model_store
 from . import notices
+from .admin_service import admin_service
 from .alerts import start_chosen_alerts
 from .approvals import approvals_url
 from .composition import enter, environment_of, make_engine, node_here
@@ -190,32 +186,13 @@ class System:
         self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
-        service = self._service = AdminService(
-            queries=DriverSpawner(control).ask_root,
-            commands=ExecutionCommands(executions, executions.resume, executions.submit_for).answer,
-            journal=JournalQueries(executions, executions.snapshot).answer,
-            alerts=self._ask_alert_manager,
-            metrics=self._answer_metrics,
-            page=self._answer_page,
-        )
-        approvals = ApprovalRequests(lambda: self.lookup(APPROVALS), service.ask, service.ask)
-        service.serve(Part.APPROVALS, approvals.answer)
+        service = self._service = admin_service(self, control, executions)
         control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         return executions
-
-    async def _ask_alert_manager(self, request: Request[ReplyT]) -> ReplyT:
-        return await (await self.lookup(ALERT_MANAGER)).ask(request)
-
-    async def _answer_metrics(self, request: Request[Any]) -> Any:
-        """Answer a request of the admin API, once the aggregators have started."""
-        return await self.metrics.answer(request)
-
-    async def _answer_page(self, request: Request[Any]) -> Any:
-        return await self.ui.answer(request)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""

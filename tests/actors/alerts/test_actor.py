@@ -31,6 +31,7 @@ from callboard.messages.control.principals import LOCAL
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.admin.client import AdminClient
+from callboard.runtime.admin.extension import AdminExtension
 from callboard.runtime.admin.port import Caller
 from callboard.runtime.admin.service import AdminService
 from callboard.runtime.stores.memory import MemoryReadModelStore
@@ -123,7 +124,8 @@ async def test_a_restarted_manager_goes_on_and_notifies_nobody_twice(
 
 
 async def test_the_admin_api_reaches_the_manager(system: System, tmp_path: Path) -> None:
-    service = AdminService(alerts=system._ask_alert_manager)
+    service = system._host.extension(AdminExtension).service
+    assert service is not None
     client = AdminClient(lambda line: service.answer(line, CALLER), DEADLINE_S)
     with pytest.raises(CallboardError, match=r"callboard\.alerts"):
         await client.ask(QueryAlerts())
