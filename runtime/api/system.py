@@ -44,6 +44,7 @@ from callboard.messages.ports import Engine
 from callboard.messages.storage.keyed_stores import KeyedStore
 from callboard.messages.storage.stores import ReadModelStore
 
+from ..admin.extension import AdminExtension
 from ..admin.pipelines import PipelineQueries
 from ..admin.port import Part
 from ..admin.service import AdminService
@@ -60,6 +61,7 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..stores.choose import read_model_store
 from . import notices
+from .admin_service import admin_service
 from .alerts import start_chosen_alerts
 from .approvals import approvals_url
 from .composition import enter, environment_of, make_engine, node_here
@@ -75,7 +77,6 @@ from .metrics import (
     start_metrics,
 )
 from .pools import Pool, PoolPlan
-from .serving import serve_admin
 from .spawner import DriverSpawner
 from .ui.system_ui import SystemUi
 
@@ -183,21 +184,13 @@ class System:
         self._connection = control = Control(self.settings, engine, self._environment, self._failed)
         await control.start()
         executions = Executions(control.host, self._environment, journal)
-        service = self._service = serve_admin(
-            control, executions, self.lookup, metrics=self._answer_metrics, page=self._answer_page
-        )
+        service = self._service = admin_service(self, control, executions)
+        control.host.extension(AdminExtension).service = service
         if self._environment.is_real:
             self._admin = AdminSocket(service)
             control.host.meters.instruments.add(self._admin.reading)
             await self._admin.start()
         return executions
-
-    async def _answer_metrics(self, request: Request[Any]) -> Any:
-        """Answer a request of the admin API, once the aggregators have started."""
-        return await self.metrics.answer(request)
-
-    async def _answer_page(self, request: Request[Any]) -> Any:
-        return await self.ui.answer(request)
 
     async def close(self, timeout_s: float) -> None:
         """Stop everything that lives as long as this driver. `start` and `attach` call this."""
