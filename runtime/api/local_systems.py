@@ -17,7 +17,8 @@ from typing import Final
 from callboard.messages.core.errors import UsageError
 from callboard.messages.core.names import check_name, shell_command
 
-from ..executions.journals import FileLock, home
+from ..executions.journals import home
+from ..stores.file_lock import FileLock
 from ..stores.private import narrow, private_folder, write_private
 from ..transport.process_watch import Identity
 
