@@ -18,11 +18,13 @@ from bench.outcome import Params, check_of
 __all__ = [
     "BATCH",
     "COLUMNS",
+    "DISTINCT_BATCHES",
     "FULL",
     "LATENESS_NS",
     "MINUTE_NS",
     "PEERS_SMOKE",
     "SECOND_NS",
+    "SEEDED_BATCHES",
     "SINGLE",
     "SMOKE",
     "START_NS",
@@ -44,6 +46,8 @@ SERIES_POINTS_PER_S: Final = 64
 """The points of each series in a second of event time, for 1,000 series."""
 SEEDED_BATCHES: Final = 8
 """Batches with values of their own; later ones repeat these values at later times."""
+DISTINCT_BATCHES: Final = 96
+"""The same where each of 100,000 series has about 60 values: none is repeated within a minute."""
 STEP: Final = 1_024
 
 
@@ -56,6 +60,7 @@ FULL: Final = {
     "small_points": 16_000_000,
     "many_series": 100_000,
     "many_points": 24_000_000,
+    "distinct_points": 12_000_000,
     "error_points": 400_000,
     "memory_series": 200,
     "memory_s": 26 * 3_600,
@@ -70,6 +75,7 @@ SMOKE: Final = {
     "small_points": 8_000,
     "many_series": 500,
     "many_points": 8_000,
+    "distinct_points": 8_000,
     "error_points": 2_000,
     "memory_series": 10,
     "memory_s": 600,
@@ -88,7 +94,9 @@ class Columns(NamedTuple):
         return Columns(self.series[places], self.times_ns[places], self.values[places])
 
 
-def batches(series: int, points: int, batch: int = BATCH) -> Iterator[Columns]:
+def batches(
+    series: int, points: int, batch: int = BATCH, seeded_batches: int = SEEDED_BATCHES
+) -> Iterator[Columns]:
     """Batches of points in random order, whose time goes on by a second for 64,000 points."""
     rng = np.random.default_rng(1)
     seeded = [
@@ -97,7 +105,7 @@ def batches(series: int, points: int, batch: int = BATCH) -> Iterator[Columns]:
             np.ceil(rng.lognormal(0, 1, batch) * STEP) / STEP,
             rng.integers(0, LATENESS_NS, batch),
         )
-        for _ in range(min(SEEDED_BATCHES, max(points // batch, 1)))
+        for _ in range(min(seeded_batches, max(points // batch, 1)))
     ]
     step_ns = SECOND_NS * batch // (1_000 * SERIES_POINTS_PER_S)
     for number in range(points // batch):

@@ -15,20 +15,21 @@ from ..kernel.context import Context
 from ..metrics.ports import Evaluator
 from .messages import (
     AddSilence,
+    AlertsReloaded,
     AlertsView,
     EndSilence,
     FollowAlerts,
     Followed,
     QueryAlerts,
+    ReloadAlerts,
     SilenceAdded,
     SilenceEnded,
     change_of,
     silence_of,
 )
-from .ports import Target
 from .routing import NotificationPlan
 from .rules import RuleGroup
-from .runner import AlertRunner
+from .runner import AlertRunner, MakeTargets
 from .table import Change
 
 __all__ = ["FOLLOWERS_MAX", "AlertManager"]
@@ -54,7 +55,7 @@ class AlertManager(Actor):
         plan: NotificationPlan,
         make_store: Callable[[], ReadModelStore],
         make_evaluator: Callable[[Context], Evaluator],
-        make_targets: Callable[[], Mapping[str, Target]],
+        make_targets: MakeTargets,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self._groups = tuple(groups)
@@ -78,7 +79,7 @@ class AlertManager(Actor):
             self._plan,
             store=self._make_store(),
             evaluator=self._make_evaluator(ctx),
-            targets=self._make_targets(),
+            make_targets=self._make_targets,
             owner=f"{ctx.host_name}{ctx.path}",
             fence=ctx.fence,
             publish=self._publish,
@@ -127,6 +128,11 @@ class AlertManager(Actor):
     async def end_silence(self, request: EndSilence) -> SilenceEnded:
         """End a silence now; the answer comes when that is stored."""
         return SilenceEnded(was_known=await self._running().end_silence(request.id))
+
+    @handler
+    async def reload(self, request: ReloadAlerts) -> AlertsReloaded:
+        """Take other files; the answer comes when they are stored. Raises `FilesRefused`."""
+        return await self._running().reload([(each.name, each.text) for each in request.files])
 
     @handler
     async def follow(self, request: FollowAlerts, ctx: Context) -> Followed:

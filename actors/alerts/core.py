@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from callboard.messages.core.errors import UsageError
 
-from .encoding import GroupMoment, Owner, Stored, encode, key_of
+from .encoding import FILES, GroupMoment, Owner, ReloadedFiles, Stored, encode, key_of
 from .grouping import (
     AlertGroup,
     Notification,
@@ -76,7 +76,9 @@ class AlertCore:
         self._routed: Final[dict[str, list[tuple[str, AlertRoute, Labels]]]] = {}
         """For each alert its groups, as long as it exists."""
         self._muting: Final = Muting(plan.inhibitions, self.silences)
-        self._muted: set[str] = set()
+        self.muted: set[str] = set()
+        """The alerts that nobody is notified of."""
+        self._files: ReloadedFiles | None = None
         for value in stored:
             self._restore(value)
 
@@ -97,7 +99,8 @@ class AlertCore:
             case Silence():
                 self.silences[value.id] = value
             case RuleHealth():
-                is_known = value.id in table.rules
+                rule = table.rules.get(value.id)
+                is_known = rule is not None and rule.expression == value.expression
                 if is_known:
                     table.health[value.id] = value
             case GroupMoment():
@@ -107,12 +110,38 @@ class AlertCore:
                     table.moments[value.group] = value.evaluated_ns
             case Owner():
                 pass  # The shell compares it.
+            case ReloadedFiles():
+                self._files = value
         if not is_known:
             self._dirty[key_of(value)] = None
 
     def begin(self, now_ns: int) -> None:
         """End the alerts whose rules do not exist any more; call it once, first."""
         self.table.end_rules_that_are_gone(now_ns)
+
+    def renewed(self, groups: Sequence[RuleGroup], plan: NotificationPlan) -> "AlertCore":
+        """A core with other rules and notifications, which goes on from where this one is."""
+        table = self.table
+        moments = (GroupMoment(name, at_ns) for name, at_ns in table.moments.items())
+        kept: list[Stored] = [*table.alerts.values(), *table.health.values(), *moments]
+        kept += [*self.notified.values(), *self.silences.values()]
+        core = AlertCore(groups, plan, kept)
+        core.not_stored(self._dirty)
+        core.counts.update(self.counts)
+        core.table.news.extend(table.news)
+        core.files, core.muted = self._files, self.muted
+        return core
+
+    @property
+    def files(self) -> ReloadedFiles | None:
+        """The files that have replaced those of the start."""
+        return self._files
+
+    @files.setter
+    def files(self, files: ReloadedFiles | None) -> None:
+        if files != self._files:
+            self._files = files
+            self._dirty[FILES] = None
 
     def changes(self) -> dict[str, bytes | None]:
         """The rows that have changed since the last call, as they are now; None for a deleted one.
@@ -152,6 +181,8 @@ class AlertCore:
             case "moment":
                 if name in table.stored_moments:
                     value = GroupMoment(name, table.moments[name])
+            case "files":
+                value = self._files
             case _:
                 raise AssertionError(f"the core has no row {key}")
         return None if value is None else encode(value)
@@ -169,9 +200,9 @@ class AlertCore:
         self._forget(now_ns)
         views = {view.alert.id: view for view in self.views(now_ns)}
         muted = {key for key, view in views.items() if view.is_muted}
-        for key in muted - self._muted:
+        for key in muted - self.muted:
             self.counts["silenced" if views[key].silenced_by else "inhibited"] += 1
-        self._muted = muted
+        self.muted = muted
         members = self._members()
         for name, found in members.items():
             group = self.notified.get(name)

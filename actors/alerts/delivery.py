@@ -44,17 +44,25 @@ class Deliveries:
         *,
         retry: Backoff = RETRY,
     ) -> None:
-        self._targets: Final = targets
+        self._targets = targets
         self._settle: Final = settle
         self._random: Final = random
         self._retry: Final = retry
-        self._room: Final = {name: asyncio.Semaphore(IN_FLIGHT_MAX) for name in targets}
+        self._room: dict[str, asyncio.Semaphore] = {}
         self._tasks: Final[dict[str, asyncio.Task[None]]] = {}
-        self._failing: Final[set[str]] = set()
+        self._failing: set[str] = set()
         """The receivers whose last attempt failed."""
         self.counts: Final[Counter[str]] = Counter()
         """Attempts that failed, and notifications delivered, by receiver."""
         self.attempts_failed = 0
+        self.use(targets)
+
+    def use(self, targets: Mapping[str, Target]) -> None:
+        """Send to these receivers; what is under way is sent again to them, by `update`."""
+        self.update(())
+        self._targets = targets
+        self._room = {name: asyncio.Semaphore(IN_FLIGHT_MAX) for name in targets}
+        self._failing &= targets.keys()
 
     def update(self, outbox: Iterable[Notification]) -> None:
         """Begin to send what is new, and stop to send what was withdrawn."""

@@ -1,29 +1,46 @@
 """How alerts, groups, silences and rules are stored: rows of bytes under texts.
 
-A row begins with the version of its format. A row that does not decode is an error of its own,
-and never another state.
+A row begins with the version of its format; the fields of the class follow, in their order. A row
+that does not decode is an error of its own, and never another state.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Final
+import dataclasses
+import functools
+import types
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 import msgpack
 
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.errors import StoreDamaged
 
+from ..metrics.series import Matcher
 from .grouping import AlertGroup, Notification
-from .health import RuleHealth, RuleState
-from .matching import Labels, matcher, matcher_text
+from .health import RuleHealth
+from .matching import matcher, matcher_text
 from .silences import Silence
-from .states import Alert, AlertState
+from .states import Alert
 
-__all__ = ["MODEL", "OWNER", "GroupMoment", "Owner", "Stored", "decode", "encode", "key_of"]
+__all__ = [
+    "FILES",
+    "KINDS",
+    "MODEL",
+    "OWNER",
+    "GroupMoment",
+    "Owner",
+    "ReloadedFiles",
+    "Stored",
+    "decode",
+    "encode",
+    "key_of",
+]
 
 MODEL: Final = "callboard.alerts"
 """The name of the read model that holds the rows."""
 OWNER: Final = "owner"
+FILES: Final = "files"
 FORMAT: Final = 1
 
 
@@ -43,7 +60,17 @@ class GroupMoment:
     evaluated_ns: int
 
 
-Stored = Alert | AlertGroup | Silence | RuleHealth | GroupMoment | Owner
+@dataclass(frozen=True, slots=True)
+class ReloadedFiles:
+    """The files that have replaced those of the start."""
+
+    origin: str
+    """The start that they belong to: the files of a later one come in their place."""
+    files: tuple[tuple[str, str], ...]
+    """The names and the texts."""
+
+
+Stored = Alert | AlertGroup | Silence | RuleHealth | GroupMoment | Owner | ReloadedFiles
 
 
 def key_of(value: Stored) -> str:
@@ -61,52 +88,45 @@ def key_of(value: Stored) -> str:
             return f"moment/{value.group}"
         case Owner():
             return OWNER
+        case ReloadedFiles():
+            return FILES
+
+
+KINDS: Final[Mapping[str, Any]] = {
+    "alert": Alert,
+    "group": AlertGroup,
+    "silence": Silence,
+    "rule": RuleHealth,
+    "moment": GroupMoment,
+    OWNER: Owner,
+    FILES: ReloadedFiles,
+}
+"""What a row is, by the beginning of its key."""
+FIELDS: Final[Mapping[type[Any], Sequence[str]]] = {
+    kind: [each.name for each in dataclasses.fields(kind)]
+    for kind in (*KINDS.values(), Notification)
+}
 
 
 def encode(value: Stored) -> bytes:
     """The bytes of a row."""
-    fields: tuple[Any, ...]
-    match value:
-        case Alert():
-            fields = _alert_fields(value)
-        case AlertGroup():
-            sent = value.open
-            fields = (
-                value.id, value.route, value.labels, value.created_ns, value.notified_ns,
-                value.sequence, sorted(value.firing), sorted(value.unsure),
-                None if sent is None else _notification_fields(sent),
-            )  # fmt: skip
-        case Silence():
-            fields = (
-                value.id, [matcher_text(each) for each in value.matchers], value.from_ns,
-                value.until_ns, value.author, value.comment,
-            )  # fmt: skip
-        case RuleHealth():
-            fields = (
-                value.id, value.group, value.name, value.expression, value.state, value.problem,
-                value.since_ns, value.missing,
-            )  # fmt: skip
-        case GroupMoment():
-            fields = (value.group, value.evaluated_ns)
-        case Owner():
-            fields = (value.fence, value.name)
-    packed: bytes = msgpack.packb((FORMAT, *fields), unicode_errors="surrogatepass")
+    packed: bytes = msgpack.packb((FORMAT, *_plain(value)), unicode_errors="surrogatepass")
     return packed
 
 
-def _alert_fields(alert: Alert) -> tuple[Any, ...]:
-    return (
-        alert.id, alert.rule, alert.group, alert.labels, alert.annotations, alert.state,
-        alert.value, alert.active_since_ns, alert.fired_at_ns, alert.ended_since_ns,
-        alert.resolved_at_ns,
-    )  # fmt: skip
-
-
-def _notification_fields(sent: Notification) -> tuple[Any, ...]:
-    return (
-        sent.key, sent.receiver, sent.group, [_alert_fields(alert) for alert in sent.alerts],
-        sent.made_at_ns, sent.left_off,
-    )  # fmt: skip
+def _plain(value: Any) -> Any:
+    """What MessagePack knows; of a dataclass the values of its fields, in their order."""
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if kind is tuple:
+        return [_plain(each) for each in value]
+    if kind is frozenset:
+        return sorted(value)
+    if kind is Matcher:
+        return matcher_text(value)
+    names = FIELDS.get(kind)
+    return value if names is None else [_plain(getattr(value, name)) for name in names]
 
 
 def decode(key: str, data: bytes) -> Stored:
@@ -114,11 +134,11 @@ def decode(key: str, data: bytes) -> Stored:
     try:
         form, *fields = msgpack.unpackb(data, unicode_errors="surrogatepass")
         assert form == FORMAT, f"its format is {form!r}"
-        value = _value(key.partition("/")[0], fields)
+        value: Stored = _reader(KINDS[key.partition("/")[0]])(fields)
         assert key_of(value) == key, "it belongs to another key"
     except (
-        ValueError, TypeError, IndexError, AttributeError, CallboardError, msgpack.UnpackException,
-        AssertionError,
+        ValueError, TypeError, LookupError, AttributeError, CallboardError,
+        msgpack.UnpackException, AssertionError,
     ) as error:  # fmt: skip
         raise StoreDamaged(
             f"the row {key!r} of the alerts does not decode: {error}.",
@@ -127,62 +147,31 @@ def decode(key: str, data: bytes) -> Stored:
     return value
 
 
-def _value(kind: str, fields: list[Any]) -> Stored:
-    match kind:
-        case "alert":
-            return _alert(fields)
-        case "group":
-            return _group(fields)
-        case "silence":
-            name, matchers, from_ns, until_ns, author, comment = fields
-            return Silence(
-                id=_text(name), matchers=tuple(map(matcher, matchers)), from_ns=_whole(from_ns),
-                until_ns=_whole(until_ns), author=_text(author), comment=_text(comment),
-            )  # fmt: skip
-        case "rule":
-            name, group, rule, expression, state, problem, since_ns, missing = fields
-            return RuleHealth(
-                id=_text(name), group=_text(group), name=_text(rule), expression=_text(expression),
-                state=RuleState(state), problem=_text(problem), since_ns=_whole(since_ns),
-                missing=tuple(map(_text, missing)),
-            )  # fmt: skip
-        case "moment":
-            return GroupMoment(_text(fields[0]), _whole(fields[1]))
-        case "owner":
-            return Owner(_whole(fields[0]), _text(fields[1]))
-        case _:
-            raise ValueError("nothing has such a key")
-
-
-def _alert(fields: list[Any]) -> Alert:
-    name, rule, group, labels, annotations, state, value, active, fired, ended, resolved = fields
-    return Alert(
-        id=_text(name), rule=_text(rule), group=_text(group), labels=_labels(labels),
-        annotations=_labels(annotations), state=AlertState(state), value=float(value),
-        active_since_ns=_whole(active), fired_at_ns=_whole(fired), ended_since_ns=_whole(ended),
-        resolved_at_ns=_whole(resolved),
-    )  # fmt: skip
-
-
-def _group(fields: list[Any]) -> AlertGroup:
-    name, route, labels, created, notified, sequence, firing, unsure, sent = fields
-    made = AlertGroup(
-        id=_text(name), route=_text(route), labels=_labels(labels), created_ns=_whole(created),
-        notified_ns=_whole(notified), sequence=_whole(sequence),
-        firing=frozenset(map(_text, firing)), unsure=frozenset(map(_text, unsure)),
-    )  # fmt: skip
-    if sent is None:
-        return made
-    key, receiver, group, alerts, made_at, left_off = sent
-    notification = Notification(
-        key=_text(key), receiver=_text(receiver), group=_labels(group),
-        alerts=tuple(map(_alert, alerts)), made_at_ns=_whole(made_at), left_off=_whole(left_off),
-    )  # fmt: skip
-    return replace(made, open=notification)
-
-
-def _labels(pairs: Iterable[Any]) -> Labels:
-    return tuple((_text(name), _text(value)) for name, value in pairs)
+@functools.cache
+def _reader(hint: Hashable) -> Callable[..., Any]:
+    """What makes a value of this type of what `_plain` has made. Raises for another value."""
+    if hint in READERS:
+        return READERS[hint]
+    made: Any = hint
+    kind: Any = get_origin(hint)
+    inner = get_args(hint)
+    if kind is types.UnionType:
+        read_some = _reader(inner[0])
+        return lambda data: None if data is None else read_some(data)
+    if kind is frozenset or inner[-1:] == (...,):
+        read_each = _reader(inner[0])
+        return lambda data: kind(map(read_each, data))
+    if kind is tuple:
+        readers = list(map(_reader, inner))
+        return lambda data: tuple([r(each) for r, each in zip(readers, data, strict=True)])
+    if made not in FIELDS:
+        enumerated: Callable[..., Any] = made
+        return enumerated
+    hints = get_type_hints(made)
+    by_name = [(name, _reader(hints[name])) for name in FIELDS[made]]
+    return lambda data: made(
+        **{name: read(each) for (name, read), each in zip(by_name, data, strict=True)}
+    )
 
 
 def _text(value: Any) -> str:
@@ -195,3 +184,11 @@ def _whole(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{value!r:.60} is no whole number")
     return value
+
+
+READERS: Final[Mapping[Any, Callable[[Any], Any]]] = {
+    str: _text,
+    int: _whole,
+    float: float,
+    Matcher: matcher,
+}

@@ -11,7 +11,7 @@ from ..metrics.ports import Evaluator, Sample
 from .durations import nanoseconds
 from .matching import Labels
 from .ports import KnowsMissing
-from .rules import AlertRule, RuleGroup
+from .rules import AlertRule, OnMissing, RuleGroup
 from .table import Failed, Found
 
 __all__ = ["AT_ONCE", "RULE_S_MAX", "RuleEvaluation", "next_moment_ns"]
@@ -89,7 +89,8 @@ class RuleEvaluation:
             found = await evaluator.instant(rule.keep_firing_while, at_ns)
             kept = frozenset(labels for labels, _ in _labelled(found))
         missing: tuple[str, ...] = ()
-        if not samples and isinstance(evaluator, KnowsMissing):
+        asks = not samples and rule.on_missing is not OnMissing.IGNORE
+        if asks and isinstance(evaluator, KnowsMissing):
             missing = await evaluator.missing(rule.expression, at_ns)
         return Found(samples, kept, missing)
 

@@ -13,12 +13,12 @@ import yaml
 
 from callboard.messages.core.errors import SpecError, UsageError
 from callboard.messages.core.names import shown
+from callboard.messages.core.yaml_fields import Fields, Problems, document
 
-from .durations import duration_text
+from .durations import duration_s, duration_text
 from .matching import matcher
 from .routing import LOG, AlertRoute, Inhibition, NotificationPlan, Receiver, ReceiverKind
 from .rules import ALERTS_MAX, AlertRule, OnMissing, RuleGroup, check_groups
-from .yaml_fields import Fields, Problems, document
 
 __all__ = ["AlertFiles", "Check", "read_files", "rules_text"]
 
@@ -40,10 +40,13 @@ class AlertFiles:
     """The groups of rules, of all files."""
     plan: NotificationPlan = field(default_factory=NotificationPlan)
     """Receivers, routes and inhibitions."""
+    names: tuple[str, ...] = ()
+    """The names of the files."""
 
 
 def read_files(files: Iterable[tuple[str, str]], check: Check | None = None) -> AlertFiles:
     """Read files, each a name and a text. Raises `FilesRefused` with every problem."""
+    files = tuple(files)
     problems = Problems()
     groups: list[RuleGroup] = []
     plan: NotificationPlan | None = None
@@ -67,7 +70,8 @@ def read_files(files: Iterable[tuple[str, str]], check: Check | None = None) -> 
         seen[group.name] = group.source
     problems.raise_any()
     check_groups(groups)
-    return AlertFiles(tuple(groups), plan or NotificationPlan())
+    names = tuple(name for name, _ in files)
+    return AlertFiles(tuple(groups), plan or NotificationPlan(), names)
 
 
 # --- rules ------------------------------------------------------------------------------------
@@ -77,8 +81,8 @@ def _groups(top: Fields, check: Check | None) -> Iterable[RuleGroup]:
     for fields in top.mappings("groups", "group"):
         name = fields.text("name")
         fields.where = f"group {shown(name)}"
-        interval_s = fields.seconds("interval", 60.0)
-        offset_s = fields.seconds("query_offset", 0.0)
+        interval_s = fields.read("interval", duration_s, 60.0)
+        offset_s = fields.read("query_offset", duration_s, 0.0)
         limit = fields.read("limit", _whole, 0)
         shared = fields.texts("labels")
         read = [_rule(each, name, shared, check) for each in fields.mappings("rules", "rule")]
@@ -91,7 +95,7 @@ def _groups(top: Fields, check: Check | None) -> Iterable[RuleGroup]:
             )  # fmt: skip
         except SpecError as error:
             for where, text in error.details["problems"]:
-                fields.problem(text, fields.line(where))
+                fields.problem(text, where)
 
 
 def _rule(
@@ -100,15 +104,15 @@ def _rule(
     if fields.has("record"):
         name = fields.text("record")
         fields.where = f"group {shown(group)}, record {shown(name)}"
-        fields.problem(RECORDS, fields.line("record"))
+        fields.problem(RECORDS, "record")
         return None
     name = fields.text("alert")
     fields.where = f"group {shown(group)}, alert {shown(name)}"
     expression = fields.text("expr")
     kept_while = fields.text("keep_firing_while", default="")
     options: dict[str, Any] = {
-        "for_s": fields.seconds("for", 0.0),
-        "keep_firing_for_s": fields.seconds("keep_firing_for", 0.0),
+        "for_s": fields.read("for", duration_s, 0.0),
+        "keep_firing_for_s": fields.read("keep_firing_for", duration_s, 0.0),
         "on_missing": fields.read("on_missing", _on_missing, OnMissing.RESOLVE),
         "labels": shared | fields.texts("labels"),
         "annotations": fields.texts("annotations"),
@@ -119,7 +123,7 @@ def _rule(
             try:
                 check(text)
             except UsageError as error:
-                fields.problem(f"{where}: {error}", fields.line(where))
+                fields.problem(f"{where}: {error}", where)
     try:
         return AlertRule(  # What is missing is a problem already.
             name=name or "missing",
@@ -129,7 +133,7 @@ def _rule(
         )
     except SpecError as error:
         for where, text in error.details["problems"]:
-            fields.problem(text, fields.line(where))
+            fields.problem(text, where)
         return None
 
 
@@ -206,7 +210,7 @@ def _route(fields: Fields, above: AlertRoute | None) -> AlertRoute | None:
     matchers = fields.list_of_texts("matchers", matcher)
     continues = fields.truth("continue", default=False)
     times: dict[str, Any] = {
-        f"{name}_s": fields.seconds(name, getattr(parent, f"{name}_s"))
+        f"{name}_s": fields.read(name, duration_s, getattr(parent, f"{name}_s"))
         for name in ("group_wait", "group_interval", "repeat_interval")
     }
     if above is None and matchers:

@@ -30,7 +30,7 @@ class RuleHealth:
     state: RuleState
     problem: str = ""
     """Why it has failed."""
-    missing: tuple[str, ...] = ()
-    """The metrics that do not exist."""
     since_ns: int = 0
     """Since when it is in this state."""
+    missing: tuple[str, ...] = ()
+    """The metrics that do not exist."""

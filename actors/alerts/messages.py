@@ -16,14 +16,18 @@ from .table import Change
 
 __all__ = [
     "ALERT_MANAGER",
+    "FILES_MAX",
     "AddSilence",
     "AlertChanged",
+    "AlertText",
     "AlertView",
+    "AlertsReloaded",
     "AlertsView",
     "EndSilence",
     "FollowAlerts",
     "Followed",
     "QueryAlerts",
+    "ReloadAlerts",
     "RuleView",
     "SilenceAdded",
     "SilenceEnded",
@@ -37,6 +41,7 @@ __all__ = [
 
 ALERT_MANAGER: Final = "callboard.alerts"
 """The name of the alert manager, for `lookup`."""
+FILES_MAX: Final = 100
 
 
 class AlertView(Contract, name="callboard.alerts.alert"):
@@ -125,6 +130,8 @@ class AlertsView(Contract, name="callboard.alerts.view"):
     """What has happened since the manager began; empty from a store."""
     left_off: int = 0
     """Alerts that did not fit into this view."""
+    files: tuple[str, ...] = ()
+    """The names of the files that the rules come from."""
 
 
 class QueryAlerts(Request[AlertsView], name="callboard.alerts.query"):
@@ -167,6 +174,34 @@ class EndSilence(Request[SilenceEnded], name="callboard.alerts.end_silence"):
 
     id: str
     """The id of the silence."""
+
+
+class AlertText(Contract, name="callboard.alerts.text"):
+    """The text of one file of rules or notifications."""
+
+    name: str
+    """Its path, or another name that problems are shown with."""
+    text: str
+    """What is in it."""
+
+
+class AlertsReloaded(Contract, name="callboard.alerts.reloaded"):
+    """The files count from now on, and are stored."""
+
+    rules: int
+    """The rules that are evaluated now, with those for Callboard itself."""
+    receivers: int
+    """The receivers that there are now."""
+
+
+class ReloadAlerts(Request[AlertsReloaded], name="callboard.alerts.reload"):
+    """Put these files in the place of all that count until now.
+
+    With a problem in one of them, everything stays as it is.
+    """
+
+    files: tuple[AlertText, ...] = Field(min_length=1, max_length=FILES_MAX)
+    """All files of rules, receivers and routes."""
 
 
 class Followed(Contract, name="callboard.alerts.followed"):

@@ -31,23 +31,26 @@ from ..metrics.ports import Evaluator
 from .core import AlertCore
 from .delivery import RETRY, Deliveries
 from .durations import NS
-from .encoding import Stored
+from .encoding import FILES, ReloadedFiles, Stored
 from .evaluation import RULE_S_MAX, RuleEvaluation, next_moment_ns
+from .files import AlertFiles, read_files
 from .grouping import Outcome
 from .health import RuleState
-from .messages import AlertsView, alert_view, rule_view, silence_view
+from .messages import AlertsReloaded, AlertsView, alert_view, rule_view, silence_view
 from .ports import Closes, Target
-from .routing import NotificationPlan
-from .rules import RuleGroup
+from .routing import NotificationPlan, Receiver
+from .rules import RuleGroup, check_groups
 from .silences import Silence
 from .states import AlertState
 from .storage import AlertRows
 from .table import Change
 
-__all__ = ["AlertRunner", "Publish"]
+__all__ = ["AlertRunner", "MakeTargets", "Publish"]
 
 LOGGER: Final = logging.getLogger("callboard.alerts")
 Publish = Callable[[Sequence[Change]], None]
+MakeTargets = Callable[[Sequence[Receiver]], Mapping[str, Target]]
+"""Makes the targets of receivers by their names. Raises `SpecError` for a wrong one."""
 TICK_S: Final = 1.0
 """The precision of notifications, and the wait before the store is tried again."""
 IDLE_SHARE: Final = 20.0
@@ -72,7 +75,9 @@ class AlertRunner:
     """Evaluates rules until it is closed. Belongs to one event loop.
 
     `publish` is called with the changes of alerts. `on_broken` is called once when the runner
-    must end: another incarnation has taken the alerts over, or the store is damaged.
+    must end: another incarnation has taken the alerts over, or the store is damaged. `defaults`
+    are groups that `reload` keeps. `names` are the files that the other groups come from. What was
+    reloaded counts again for a runner of the same `origin`.
     """
 
     def __init__(
@@ -82,8 +87,11 @@ class AlertRunner:
         *,
         store: ReadModelStore,
         evaluator: Evaluator,
-        targets: Mapping[str, Target],
+        make_targets: MakeTargets,
         owner: str,
+        defaults: Sequence[RuleGroup] = (),
+        origin: str = "",
+        names: Sequence[str] = (),
         fence: int = 0,
         publish: Publish | None = None,
         on_broken: Callable[[CallboardError], None] | None = None,
@@ -91,8 +99,12 @@ class AlertRunner:
         retry: Backoff = RETRY,
         rule_s_max: float = RULE_S_MAX,
     ) -> None:
-        self._groups: Final = tuple(groups)
-        self._plan: Final = plan
+        self._defaults: Final = tuple(defaults)
+        self._groups = (*self._defaults, *groups)
+        self._plan = plan
+        self._make_targets: Final = make_targets
+        self._origin: Final = origin
+        self._names: Final = tuple(names)
         self._rows: Final = AlertRows(store, fence=fence, name=owner)
         self._evaluator: Final = evaluator
         self._evaluation: Final = RuleEvaluation(evaluator, rule_s_max=rule_s_max)
@@ -100,16 +112,18 @@ class AlertRunner:
         self._on_broken: Final = on_broken
         self._now_ns: Final = now_ns
         self._deliveries: Final = Deliveries(
-            targets,
+            make_targets(plan.receivers),
             self._settle,
             random.Random(owner),  # noqa: S311 - no secret
             retry=retry,
         )
-        self.core = AlertCore(groups, plan)
+        self.core = AlertCore(self._groups, plan)
         self._news: list[Change] = []
         self._wake: Final = asyncio.Event()
         self._stored: Final = asyncio.Condition()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, tuple[RuleGroup, asyncio.Task[None]]] = {}
+        """For each group what evaluates it."""
+        self._reloading: Final = asyncio.Lock()
         self._main: asyncio.Task[None] | None = None
         self._store_failures = self._missed = self._unstored = 0
         self._failing_since_s: float | None = None
@@ -129,7 +143,7 @@ class AlertRunner:
         if stored is None:
             self._main = asyncio.ensure_future(self._guarded(self._wait_for_store))
         else:
-            self._begin(stored)
+            await self._begin(stored)
             self._main = asyncio.ensure_future(self._guarded(self._run))
 
     async def _opened(self) -> list[Stored] | None:
@@ -146,20 +160,53 @@ class AlertRunner:
             await asyncio.sleep(OPEN_RETRY.delay_s(self._store_failures))
             stored = await self._opened()
             if stored is not None:
-                self._begin(stored)
+                await self._begin(stored)
                 await self._run()
 
-    def _begin(self, stored: list[Stored]) -> None:
+    async def _begin(self, stored: list[Stored]) -> None:
+        await self._use_reloaded(stored)
         now_ns = self._now_ns()
         self.core = AlertCore(self._groups, self._plan, stored)
         self.core.counts["rows_damaged"] = self._rows.damaged
         self.core.begin(now_ns)
         self._silences_read_s = self._loop_s()
+        if self.core.files is not None and self.core.files.origin != self._origin:
+            self.core.files = None  # A later start has brought its own.
         self._is_open = True
-        self._tasks = [
-            asyncio.ensure_future(self._guarded(functools.partial(self._evaluate, group)))
-            for group in self._groups
-        ]
+        self._evaluate_groups()
+
+    async def _use_reloaded(self, stored: list[Stored]) -> None:
+        """Take the files that were reloaded since the start, if there are any."""
+        for row in stored:
+            if isinstance(row, ReloadedFiles) and row.origin == self._origin:
+                try:
+                    self._use(await self._read(row.files))
+                except CallboardError as error:  # Another release has stored them.
+                    LOGGER.warning("the reloaded rules are not used, but those before: %s", error)
+
+    async def _read(self, files: Sequence[tuple[str, str]]) -> AlertFiles:
+        """What files say. Raises `FilesRefused`, `SpecError`."""
+        # In a thread: a large file takes seconds.
+        made = await asyncio.to_thread(read_files, files, self._evaluator.check)
+        check_groups((*self._defaults, *made.groups))
+        return made
+
+    def _use(self, files: AlertFiles) -> None:
+        """Evaluate and notify by these files. Raises `SpecError`, and nothing has changed."""
+        self._deliveries.use(self._make_targets(files.plan.receivers))
+        self._groups, self._plan = (*self._defaults, *files.groups), files.plan
+
+    def _evaluate_groups(self) -> None:
+        """Begin with new groups, and end those that are gone; the same ones go on."""
+        wanted = {group.name: group for group in self._groups}
+        for name, (group, task) in list(self._tasks.items()):
+            if wanted.get(name) != group:
+                task.cancel()
+                del self._tasks[name]
+        for name, group in wanted.items():
+            if name not in self._tasks:
+                work = self._guarded(functools.partial(self._evaluate, group))
+                self._tasks[name] = (group, asyncio.ensure_future(work))
 
     async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do a part of the work; what it raises ends the runner, and never stays unnoticed."""
@@ -173,7 +220,7 @@ class AlertRunner:
 
     def _break(self, error: CallboardError) -> None:
         LOGGER.error("the alert manager ends: %s", error)
-        for task in self._tasks:
+        for _, task in self._tasks.values():
             task.cancel()
         self._deliveries.update(())
         if self._on_broken is not None:
@@ -312,6 +359,24 @@ class AlertRunner:
         await self._until_stored(f"silence/{name}")
         return True
 
+    async def reload(self, files: Sequence[tuple[str, str]]) -> AlertsReloaded:
+        """Put files, each a name and a text, in the place of those until now; wait until stored.
+
+        Alerts, groups of notifications and silences stay; alerts whose rule is gone resolve.
+        Raises `FilesRefused` with every problem, and `SpecError`; then nothing has changed.
+        """
+        self._check_open()
+        async with self._reloading:
+            self._use(await self._read(files))
+            self.core = self.core.renewed(self._groups, self._plan)
+            self.core.files = ReloadedFiles(self._origin, tuple(files))
+            self.core.begin(self._now_ns())
+            self._evaluate_groups()
+        LOGGER.info("the rules of alerts have been reloaded from %d files", len(files))
+        await self._until_stored(FILES)
+        rules = sum(len(group.rules) for group in self._groups)
+        return AlertsReloaded(rules=rules, receivers=len(self._plan.receivers))
+
     def _check_open(self) -> None:
         if not self._is_open:
             raise StoreUnavailable(
@@ -329,6 +394,7 @@ class AlertRunner:
     def view(self) -> AlertsView:
         """Everything, for people: alerts that fire first."""
         now_ns = self._now_ns()
+        files = self.core.files
         order = {AlertState.FIRING: 0, AlertState.PENDING: 1, AlertState.RESOLVED: 2}
         views = sorted(
             self.core.views(now_ns),
@@ -342,6 +408,7 @@ class AlertRunner:
             undelivered=sum(1 for _ in self.core.outbox),
             counts=self._counts(),
             left_off=max(0, len(views) - ALERTS_SHOWN_MAX),
+            files=self._names if files is None else tuple(name for name, _ in files.files),
         )
 
     def _counts(self) -> dict[str, int]:
@@ -389,14 +456,15 @@ class AlertRunner:
 
     async def close(self) -> None:
         """Store what has changed, and stop. Raises nothing."""
-        for task in self._tasks:
+        tasks = [task for _, task in self._tasks.values()]
+        for task in tasks:
             task.cancel()
         self._is_closing = True
         self._wake.set()
         if self._main is not None:
             await asyncio.wait((self._main,), timeout=CLOSE_S_MAX if self._is_open else 0.0)
             self._main.cancel()
-            await asyncio.wait((self._main, *self._tasks))
+            await asyncio.wait((self._main, *tasks))
         await self._deliveries.close()
         await self._rows.close()
         if isinstance(self._evaluator, Closes):

@@ -6,14 +6,15 @@ own file. `CellT` is always `Cell`, which imports this file.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any, Protocol, TypeVar
 
 from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import ChildSpec, Restart, StopTimeout, SupervisorSpec
 from callboard.messages.core.codec import Codec
-from callboard.messages.core.contract import ContractRegistry
+from callboard.messages.core.contract import Contract, ContractRegistry, Request
 from callboard.messages.core.errors import ActorStartFailed, CallboardError
+from callboard.messages.core.ref import Address
 from callboard.messages.ports import MakeSupervisor, Pickler, SupervisorPort
 
 from .actor import Behaviour
@@ -294,6 +295,18 @@ class CellHost(Protocol[CellT]):
 
     def children_of(self, cell: CellT | None) -> Children[CellT]:
         """The children of a cell, or of the host itself."""
+
+    def ask(
+        self,
+        address: Address | None,
+        request: Request[ReplyT],
+        timeout_s: float | None = None,
+        origin: Ask | None = None,
+    ) -> Awaitable[ReplyT]:
+        """See `ContextHost.ask`."""
+
+    def tell(self, address: Address, message: Contract) -> None:
+        """See `Ref.tell`."""
 
     def run_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run something in the background; its failure is logged."""

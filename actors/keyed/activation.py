@@ -49,6 +49,8 @@ class KeyedPlan:
     memory_bytes_max: int | None
     save_every: int | None
     save_after_s: float | None
+    shares: int = 0
+    """The shares of the keys, which move to hosts that come later; 0 for keys that never move."""
 
 
 class KeyOwner(Protocol):

@@ -31,7 +31,7 @@ from callboard.messages.storage.keyed_stores import (
 from ..kernel.actor import Actor, Behaviour, OnError, behaviour_of, handler
 from ..kernel.context import Context
 
-__all__ = ["KeyedActor", "StoreActor", "check_keyed", "key_kinds"]
+__all__ = ["KeyedActor", "StoreActor", "check_keyed", "contract_offered", "key_kinds"]
 
 KEY_TYPES: Final = (str, int, bytes, UUID)
 """The types of keys. Within one type, the texts of two keys differ (`key_text`)."""
@@ -122,6 +122,12 @@ def check_keyed(actor: type[Any]) -> Behaviour:
             field=actor.key,
         )
     return behaviour
+
+
+def contract_offered(behaviour: Behaviour) -> str:
+    """The name of a contract that a keyed actor handles: all of them are routed alike."""
+    contract: type[Contract] = next(iter(behaviour.handlers.values())).contract
+    return contract.contract_name
 
 
 def key_kinds(annotation: Any) -> set[str]:

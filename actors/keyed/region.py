@@ -3,7 +3,8 @@
 The key region's cell handles nothing: it passes each message to the activation of its key by
 reference, with the asker and the deadline. A stable hash over the key regions that existed when
 the kind was made chooses the region of a key. Addresses name slots, so a key stays at its address
-when its host is replaced, and the links cut off an old process of the slot.
+when its host is replaced, and the links cut off an old process of the slot. Keys of a kind with
+shares move when hosts come and go; `handover.py` says how.
 """
 
 import asyncio
@@ -28,12 +29,13 @@ from callboard.messages.storage.keyed_stores import MemoryStore
 from ..kernel.actor import Actor, Behaviour, Overflow, behaviour_of
 from ..kernel.asks import Ask
 from ..kernel.cell import Cell, Lifecycle, Recipe, message_of
-from ..kernel.directory.routing import key_text
+from ..kernel.directory.routing import key_text, share_of
 from ..kernel.failures import start_failed_error, text_of
 from ..kernel.flow_key import FlowKey
 from ..kernel.lifecycle.mailbox_policy import apply_restart_policy
 from ..kernel.ports import CellDispatcher, CellHost
 from .activation import Activation, KeyedPlan
+from .actor import contract_offered
 from .core import (
     Activate,
     Deliver,
@@ -47,6 +49,7 @@ from .core import (
     State,
     Stop,
 )
+from .handover import OwnShares, ReleaseShare, SharingCell
 from .states import States
 
 __all__ = ["KeyRegion", "KeyedRecipe"]
@@ -86,7 +89,7 @@ class KeyedRecipe(Recipe):
         return KeyRegion(number, self, behaviour_of(KeyRegionActor), host.dispatcher)
 
 
-class KeyRegion(Cell):
+class KeyRegion(SharingCell):
     """The cell that receives all messages for the keys of one host."""
 
     __slots__ = (
@@ -94,6 +97,7 @@ class KeyRegion(Cell):
         "_core",
         "_gives_up_at_s",
         "_room_waiters",
+        "_shares",
         "_timer",
         "plan",
         "states",
@@ -119,6 +123,10 @@ class KeyRegion(Cell):
         self._cells: dict[str, Activation] = {}
         held_max = behaviour_of(plan.actor).mailbox_messages
         self._core = KeyRegionCore(KeyRegionLimits(plan.active_max, plan.idle_s, held_max))
+        self._shares: OwnShares | None = None
+        if plan.shares:
+            name = contract_offered(behaviour_of(plan.actor))
+            self._shares = OwnShares(dispatcher.host, number, name)
 
     def now(self) -> float:
         """The host's time."""
@@ -161,8 +169,8 @@ class KeyRegion(Cell):
     def _take(self, item: Any, *, comes_over_link: bool) -> bool:
         key = key_text(message_of(item), self.plan.actor.key)
         core = self._core
-        if core.state_of(key) is None:
-            self._check_owner(item)
+        if core.state_of(key) is None and not self._owns(key, item):
+            return False
         may_wait = self._lets_senders_wait and (comes_over_link or type(item) is Ask)
         in_mailbox = self._mailbox_size(key)
         effects = core.message_arrived(
@@ -293,9 +301,14 @@ class KeyRegion(Cell):
     def end_turn(self) -> None:
         """Never called: a key region has no turn of its own."""
 
-    def _check_owner(self, item: Any) -> None:
-        directory = self.host.directory
-        owner = directory.route(message_of(item))
+    def _owns(self, key: str, item: Any) -> bool:
+        """Whether the key is of this region; a message for a key that has moved goes on."""
+        if self._shares is not None:
+            is_own = self._shares.owns(key)
+            if not is_own:
+                self._shares.pass_on(key, item, self.put, self._refuse)
+            return is_own
+        owner = self.host.directory.route(message_of(item))
         here = Address(self.host.slot, self.id)
         if isinstance(owner, Address) and owner != here:
             raise ActorNotFound(
@@ -303,6 +316,10 @@ class KeyRegion(Cell):
                 advice="Send the message without a reference: the key finds its actor.",
                 may_have_run=False,
             )
+        return True
+
+    def _refuse(self, item: Any, error: CallboardError) -> None:
+        self.fail(item, error, "refused")
 
     def fail(self, item: Any, error: CallboardError, reason: str) -> None:
         """Fail a message that no activation handles."""
@@ -368,6 +385,9 @@ class KeyRegion(Cell):
         limit = self.plan.memory_bytes_max
         vitals = self.host.meters.vitals
         is_over = limit is not None and vitals().memory_bytes > limit
+        if self._shares is not None:
+            for key in self._shares.moved(self._cells):
+                self.host.run_task(self._stop_each(iter((self._cells[key],))))
         if self.plan.save_after_s is not None:
             for cell in [cell for cell in self._cells.values() if cell.unsaved]:
                 cell.check_idle()
@@ -384,6 +404,10 @@ class KeyRegion(Cell):
         behaviour = behaviour_of(self.plan.actor)
         cell: Activation | None = None
         try:
+            if self._shares is not None:
+                await self._shares.take_over(key)
+                if not self._shares.owns(key):
+                    raise _stopped_error(f"{self.path}/{key}")
             begun = entries.begin_cell(
                 lambda number: Activation(number, self, key, behaviour), self, Restart.TRANSIENT
             )
@@ -407,7 +431,10 @@ class KeyRegion(Cell):
         failure, *effects = self._core.activation_failed(key, self.now())
         assert isinstance(failure, Fail)
         for item in failure.items:
-            self.fail(item, error, "activation_failed")
+            if self._shares is not None and not self._shares.owns(key):
+                self._shares.pass_on(key, item, self.put, self._refuse)
+            else:
+                self.fail(item, error, "activation_failed")
         self._perform(effects)
         self._release(key)
 
@@ -499,6 +526,18 @@ class KeyRegion(Cell):
             if self._core.state_of(cell.key) is None:
                 self._release(cell.key)
 
+    async def release(self, request: ReleaseShare) -> None:
+        """Stop the activations of a share in order, and start no others."""
+        assert self._shares is not None, "only keys in shares move"
+        self._shares.give(request)
+        while cells := [
+            cell
+            for key, cell in self._cells.items()
+            if share_of(key, request.shares) == request.share
+        ]:
+            await asyncio.gather(*(self._stop_each(iter((cell,))) for cell in cells))
+            await asyncio.sleep(0)
+
     # --- the end ----------------------------------------------------------------------------
 
     def has_given_up(self) -> bool:
@@ -509,9 +548,9 @@ class KeyRegion(Cell):
         """Stop all activations, many at a time: each may wait for the store."""
         self._gives_up_at_s = self.now() + LAST_SAVES_S
         pending = reversed(list(self._cells.values()))
-        await asyncio.gather(*(self._stop_some(pending) for _ in range(STOPS_AT_ONCE)))
+        await asyncio.gather(*(self._stop_each(pending) for _ in range(STOPS_AT_ONCE)))
 
-    async def _stop_some(self, pending: Iterator[Activation]) -> None:
+    async def _stop_each(self, pending: Iterator[Activation]) -> None:
         for cell in pending:
             with contextlib.suppress(ActorNotFound):
                 await self.stop_child(cell.id)

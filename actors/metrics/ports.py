@@ -86,6 +86,9 @@ class MetricsStorage(Protocol):
         and start that have a lower revision.
         """
 
+    def shards(self) -> Sequence[int]:
+        """The shards that were ever claimed: there may be more than the system has by now."""
+
     def extents(self) -> Mapping[int, Extent]:
         """See `WindowReader.extents`."""
 

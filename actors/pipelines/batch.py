@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from callboard.messages.core.errors import UsageError
 
+from .tables import columns_of, is_table, joined_tables, row_of_table, table_of, taken
+
 __all__ = ["MADE", "Columns", "DataBatch", "Origins", "Rows", "joined", "rows_of"]
 
 Rows: TypeAlias = tuple[Any, ...]
@@ -26,10 +28,10 @@ MADE: Final = -1
 class DataBatch:
     """Rows as a tuple (mappings, contracts, bytes), or as columns of equal length; never changed.
 
-    An Arrow table is a batch as well: what has `num_rows`, `take` and `column_names`.
+    A table of Arrow is columns as well. It stays one until a stage makes other columns of it.
     """
 
-    __slots__ = ("data", "originals", "origins", "places", "position", "rows", "source")
+    __slots__ = ("_columns", "data", "originals", "origins", "places", "position", "rows", "source")
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class DataBatch:
         """For each row its place in the source's batch; None while no row is missing."""
         self.places: Sequence[int] | None = None
         """In a source's batch: where each row is in the source, if not one after the other."""
+        self._columns: Columns | None = None
 
     @classmethod
     def of_rows(
@@ -92,6 +95,17 @@ class DataBatch:
         rows = next(iter(found))[0] if found else 0
         return cls(dict(columns), rows, source=source, position=position)
 
+    @classmethod
+    def of_table(cls, table: Any, *, source: str = "", position: int = 0) -> Self:
+        """A batch of a table of Arrow: of pyarrow, polars, or with `__arrow_c_stream__`.
+
+        Raises `UsageError` for anything else, and without pyarrow and polars.
+        """
+        if not is_table(table):
+            raise no_content(table)
+        data = table_of(table)
+        return cls(data, rows_of(data), source=source, position=position)
+
     @property
     def is_rows(self) -> bool:
         """Whether it has rows, and not columns."""
@@ -99,15 +113,20 @@ class DataBatch:
 
     @property
     def columns(self) -> Columns:
-        """Its columns, by name."""
-        assert isinstance(self.data, Mapping), "a batch of rows has no columns"
-        return self.data
+        """Its columns, by name; those of a table of Arrow as numpy has them."""
+        if isinstance(self.data, Mapping):
+            return self.data
+        if self._columns is None:
+            assert is_table(self.data), "a batch of rows has no columns"
+            self._columns = columns_of(self.data)
+        return self._columns
 
     def __len__(self) -> int:
         return self.rows
 
     def with_data(self, data: Any) -> "DataBatch":
         """The same rows, changed: as many, in the same order."""
+        data = _content(data)
         return DataBatch(
             data,
             rows_of(data),
@@ -119,6 +138,7 @@ class DataBatch:
 
     def made(self, data: Any) -> "DataBatch":
         """Other rows, which a stage has made of these and perhaps of earlier ones."""
+        data = _content(data)
         rows = rows_of(data)
         return DataBatch(
             data,
@@ -136,6 +156,8 @@ class DataBatch:
             data = tuple([self.data[place] for place in chosen.tolist()])
         elif isinstance(self.data, Mapping):
             data = {name: column[chosen] for name, column in self.data.items()}
+        elif is_table(self.data):
+            data = taken(self.data, chosen)
         else:
             data = self.data.take(chosen)
         return DataBatch(
@@ -167,8 +189,7 @@ class DataBatch:
             return self.data[place]
         if isinstance(self.data, Mapping):
             return {name: _plain(column[place]) for name, column in self.data.items()}
-        names: Sequence[str] = self.data.column_names
-        return {name: self.data.column(name)[place].as_py() for name in names}
+        return row_of_table(self.data, place)
 
     def split(self, key_of: Callable[[Any], str]) -> "dict[str, DataBatch]":
         """The rows by a key, each part in the order of the batch."""
@@ -191,13 +212,23 @@ def rows_of(data: Any) -> int:
                 f"columns have {sorted(lengths)} values.", advice="Return columns of one length."
             )
         return lengths.pop() if lengths else 0
-    found = getattr(data, "num_rows", None)
+    found = getattr(data, "height" if hasattr(data, "height") else "num_rows", None)
     if isinstance(found, int):
         return found
-    raise UsageError(
+    raise no_content(data)
+
+
+def no_content(data: Any) -> UsageError:
+    """The error for something that is neither rows nor columns."""
+    return UsageError(
         f"a {type(data).__name__} is no content of a batch.",
-        advice="Use a tuple of rows, a mapping of columns, or an Arrow table.",
+        advice="Use a tuple of rows, a mapping of columns, or a table of Arrow.",
     )
+
+
+def _content(data: Any) -> Any:
+    """What a stage has made, as a batch keeps it."""
+    return table_of(data) if type(data) is not tuple and is_table(data) else data
 
 
 def _plain(value: Any) -> Any:
@@ -214,6 +245,10 @@ def joined(parts: Sequence[DataBatch]) -> DataBatch:
         data = tuple([row for part in parts for row in part.data])
     elif all(isinstance(part.data, Mapping) for part in parts):
         data = {name: np.concatenate([part.data[name] for part in parts]) for name in first.data}
+    elif all(type(part.data) is type(first.data) and is_table(part.data) for part in parts):
+        data = joined_tables([part.data for part in parts])
+    elif not any(part.is_rows for part in parts):
+        return joined([part.with_data(part.columns) for part in parts])
     else:
         raise UsageError(
             "the parts of a batch are rows and columns.", advice="Return one kind from a stage."

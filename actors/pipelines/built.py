@@ -12,7 +12,7 @@ from .registry import Flushes, Processor, StageEffects, StageType
 from .schemas import ColumnCheck, is_of_columns
 from .spec import ErrorHandlingStrategy, ErrorPolicy, PipelineStage, Schema, StagePlacement
 
-__all__ = ["BuiltStage", "added", "check_needs", "flushed", "settled", "stated", "stopped"]
+__all__ = ["BuiltStage", "added", "flushed", "needs_problem", "settled", "stated", "stopped"]
 
 
 @final
@@ -57,14 +57,17 @@ def check_of(schema: Schema) -> ColumnCheck | None:
     return ColumnCheck(schema) if is_of_columns(schema) else None
 
 
-def check_needs(stage: BuiltStage, needs: ColumnCheck, batch: DataBatch) -> None:
-    """Check the columns that come to a stage. Raises `StageValidationError`."""
-    problem = needs.problem(batch.columns)
-    if problem:
-        raise StageValidationError(
-            f"the stage {stage.spec.name!r} gets other columns than it needs: {problem}.",
-            advice="Correct the source, or the input schema of the stage.",
-        )
+def needs_problem(stage: BuiltStage, batch: DataBatch) -> StageValidationError | None:
+    """Why the columns that come to a stage are wrong; None when they are right."""
+    if stage.needs is None or batch.is_rows:
+        return None
+    problem = stage.needs.problem(batch.columns)
+    if not problem:
+        return None
+    return StageValidationError(
+        f"the stage {stage.spec.name!r} gets other columns than it needs: {problem}.",
+        advice="Correct the source, or the input schema of the stage.",
+    )
 
 
 def settled(

@@ -20,7 +20,7 @@ from callboard.messages.core.errors import CallboardError
 
 from .accounts import PipelineAccount, StageFlow
 from .batch import DataBatch, joined
-from .built import BuiltStage, added, check_needs, flushed, settled, stated, stopped
+from .built import BuiltStage, added, flushed, needs_problem, settled, stated, stopped
 from .errors import PipelineStopped, StageValidationError
 from .letters import DeadRow, letter_of
 from .registry import StageEffects
@@ -242,11 +242,13 @@ class BatchRun:
             self.flows.append(NO_FLOW)
             self.index += 1
             return
+        problem = needs_problem(stage, before)
+        if problem is not None:  # Of every row, so that halves would not help.
+            self._failed(stage, problem, can_be_split=False)
+            return
         clock = self._pipeline.clock
         began = 0 if clock is None else clock()
         try:
-            if stage.needs is not None and not before.is_rows:
-                check_needs(stage, stage.needs, before)
             if keeps_state:
                 state = self._state(stage)
                 effects = StageEffects(state.value, state.rows)
@@ -383,7 +385,13 @@ class BatchRun:
             flow.dropped = added(flow.dropped, flow_of_part.dropped)
             refused += [_Refused(start + row, why) for row, why in effects.refused or ()]
         full = [part for part in passed if part.rows]
-        return (joined(full) if full else batch.take(())), refused
+        try:
+            return (joined(full) if full else batch.take(())), refused
+        except Exception as error:  # noqa: BLE001 - a stage may give each part other columns
+            flow.failures += 1
+            flow.passed, flow.rows_out, flow.dropped = 0, 0, None
+            why = (stated(stage, error).message,)
+            return batch.take(()), [_Refused(row, why) for row in range(batch.rows)]
 
     def _refused(
         self,

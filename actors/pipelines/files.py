@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import shown
-from callboard.messages.core.yaml_text import YamlRefused, line_of, yaml_node
+from callboard.messages.core.yaml_text import YamlRefused, inner_path, yaml_values
 
 from .errors import PipelineRefused
 from .spec import DataPipeline, ErrorHandlingStrategy, MonitoringConfiguration, PipelineStage
@@ -26,7 +24,6 @@ from .spec import DataPipeline, ErrorHandlingStrategy, MonitoringConfiguration, 
 __all__ = ["pipeline_from_data", "read_pipeline"]
 
 FILE_BYTES_MAX: Final = 1_000_000
-DEPTH_MAX: Final = 50
 NESTED: Final[Mapping[str, type[Any]]] = {
     "error_handling": ErrorHandlingStrategy,
     "monitoring": MonitoringConfiguration,
@@ -47,60 +44,23 @@ def read_pipeline(path: str | Path) -> DataPipeline:
         raise UsageError(
             f"the pipeline {file} cannot be read: {error}.", advice="Check the path."
         ) from error
-    places: dict[str, str] = {}
-    problems: list[str] = []
     try:
-        node = yaml_node(text)
+        read = yaml_values(text)
     except YamlRefused as error:
         where = f"{file.name}, line {error.line}"
         raise PipelineRefused.of(file.stem, [f"{where}: {error.problem}"]) from None
-    data = None if node is None else _value(node, "", places, problems, file.name, 0)
-    if file.suffix == ".json" and not problems:
+    if read.problems:
+        problems = [f"{file.name}, line {line}: {problem}" for line, problem in read.problems]
+        raise PipelineRefused.of(file.stem, problems)
+    data = read.value
+    if file.suffix == ".json":
         # JSON's own numbers and texts: YAML reads some of them otherwise, such as 1e3.
         try:
             data = json.loads(text)
         except ValueError as error:
             raise PipelineRefused.of(file.stem, [f"{file.name}: {error}"]) from None
-    if problems:
-        raise PipelineRefused.of(file.stem, problems)
+    places = {path: f"{file.name}, line {line}" for path, line in read.lines.items()}
     return pipeline_from_data(data, places, file.stem)
-
-
-def _value(
-    node: Any, path: str, places: dict[str, str], problems: list[str], file: str, depth: int
-) -> Any:
-    """The value of a node; notes its place."""
-    where = f"{file}, line {line_of(node)}"
-    if path in places or depth > DEPTH_MAX:
-        problems.append(f"{where}: {path or 'the file'} is given twice, or nests too deep")
-        return None
-    places[path] = where
-    if isinstance(node, yaml.MappingNode):
-        found: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = _scalar(key_node, problems, file)
-            inner = f"{path}.{key}" if path else str(key)
-            found[key] = _value(value_node, inner, places, problems, file, depth + 1)
-        return found
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _value(each, f"{path}[{number}]", places, problems, file, depth + 1)
-            for number, each in enumerate(node.value)
-        ]
-    return _scalar(node, problems, file)
-
-
-def _scalar(node: Any, problems: list[str], file: str) -> Any:
-    where = f"{file}, line {line_of(node)}"
-    if not isinstance(node, yaml.ScalarNode):
-        problems.append(f"{where}: a key must be a text")
-        return None
-    try:
-        return yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
-        text = getattr(error, "problem", None) or error
-        problems.append(f"{where}: {text}")
-        return None
 
 
 def pipeline_from_data(
@@ -135,13 +95,13 @@ class _Reader:
         for key in data:
             if key not in fields:
                 known = ", ".join(fields)
-                self._refuse(_inner(path, key), f"{shown(key)} is unknown; there are: {known}")
+                self._refuse(inner_path(path, key), f"{shown(key)} is unknown; there are: {known}")
         hints = typing.get_type_hints(cls)
         values: dict[str, Any] = {}
         before = len(self.problems)
         for name, each in fields.items():
             if name in data:
-                values[name] = self._field(name, hints[name], data[name], _inner(path, name))
+                values[name] = self._field(name, hints[name], data[name], inner_path(path, name))
             elif each.default is dataclasses.MISSING and each.default_factory is (
                 dataclasses.MISSING
             ):
@@ -196,7 +156,3 @@ def _kind(hint: Any) -> type[Any]:
     if isinstance(hint, type):
         return hint
     return dict
-
-
-def _inner(path: str, key: Any) -> str:
-    return f"{path}.{key}" if path else str(key)

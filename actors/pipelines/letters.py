@@ -1,6 +1,10 @@
 """Dead letters: rows that a stage refused, as their source had them, until someone decides."""
 
+import contextlib
+import datetime as dt
+import decimal
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -93,16 +97,33 @@ def letter_of(
     """
     origin = at_stage.origin(row)
     if origin == MADE:
-        original, encoding = original_of(at_stage.row(row))
+        original, encoding = _kept(at_stage.row(row))
         origin = 0
     elif batch.originals is not None:
         original, encoding = batch.originals[origin], RAW
     else:
-        original, encoding = original_of(batch.row(origin))
+        original, encoding = _kept(batch.row(origin))
     cut = tuple(_short(reason) for reason in reasons[:REASONS_MAX])
     return DeadRow(
         original, encoding, _short(batch.source), batch.place_of(origin), reasons=cut, **known
     )
+
+
+def _kept(row: Any) -> tuple[bytes, str]:
+    """A row as the bytes of a letter: times and decimals become text, to be replayed as text."""
+    original, encoding = original_of(row)
+    if encoding == "text" and isinstance(row, Mapping):
+        with contextlib.suppress(TypeError, ValueError, RecursionError):
+            return json.dumps(row, default=_text_of).encode(), JSON
+    return original, encoding
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta | decimal.Decimal | uuid.UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} has no text")
 
 
 def original_of(row: Any) -> tuple[bytes, str]:

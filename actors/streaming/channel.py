@@ -6,7 +6,7 @@ from typing import Final
 from callboard.messages.core.errors import UsageError
 
 from .limits import HubLimits
-from .messages import ChannelKind
+from .messages import ChannelKind, problem_of
 from .ports import ChannelSource, Codec
 from .protocol import Join, Leave, Position, Publication
 from .ring import Ring
@@ -17,13 +17,7 @@ __all__ = ["Channel", "name_problem"]
 
 def name_problem(name: str, limits: HubLimits) -> str:
     """What is wrong with the name of a channel; empty if nothing is."""
-    if not name:
-        return "the channel has no name"
-    if not name.isprintable():
-        return "the name of the channel has control characters"
-    if len(name.encode("utf-8", "replace")) > limits.channel_bytes_max:
-        return f"the name of the channel is longer than {limits.channel_bytes_max} bytes"
-    return ""
+    return problem_of(name, limits.channel_bytes_max)
 
 
 class Group:

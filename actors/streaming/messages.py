@@ -24,6 +24,7 @@ __all__ = [
     "StreamSubscription",
     "is_of_parts",
     "is_reserved",
+    "problem_of",
 ]
 
 CHANNEL_BYTES_MAX: Final = 255
@@ -37,6 +38,17 @@ RESERVED: Final = (
 """Channels that only the system publishes to; a name with a colon covers all behind it."""
 OF_PARTS: Final = ("logs:", "partials:", "approvals")
 """Those of them that have no source: parts of the system on any host publish to them."""
+
+
+def problem_of(channel: str, bytes_max: int = CHANNEL_BYTES_MAX) -> str:
+    """What is wrong with the name of a channel; empty if nothing is."""
+    if not channel:
+        return "the channel has no name"
+    if not channel.isprintable():
+        return "the name of the channel has control characters"
+    if len(channel.encode("utf-8", "replace")) > bytes_max:
+        return f"the name of the channel is longer than {bytes_max} bytes"
+    return ""
 
 
 def is_reserved(channel: str) -> bool:

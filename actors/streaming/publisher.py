@@ -24,8 +24,6 @@ from ..kernel.cell import Cell
 from ..kernel.host.extension import Extension
 from ..kernel.inspection.metric_sources import Name, Reading
 from ..kernel.ports import RoleHost
-from .channel import name_problem
-from .limits import HubLimits
 from .messages import (
     EVENT_BYTES_MAX,
     Outbound,
@@ -33,6 +31,7 @@ from .messages import (
     StreamEvent,
     StreamMetadata,
     is_reserved,
+    problem_of,
 )
 
 __all__ = ["EventQueue", "StreamPublisher", "encoded", "outbound_of"]
@@ -45,7 +44,6 @@ BATCH_EVENTS: Final = 256
 BATCH_BYTES: Final = 1 << 18
 SEND_S: Final = 1.0
 """How long a hub may have no room before a batch is dropped for it."""
-LIMITS: Final = HubLimits()
 
 
 def outbound_of(
@@ -57,7 +55,7 @@ def outbound_of(
     """
     if type(type(event)) is not CONTRACT_TYPE:
         raise not_a_message(event)
-    problem = name_problem(channel, LIMITS)
+    problem = problem_of(channel)
     if not problem and is_reserved(channel):
         problem = f"{channel} is a channel that only the system publishes to"
     if problem:

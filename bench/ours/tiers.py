@@ -3,7 +3,8 @@
 Latencies with a log-normal distribution, one point a second. `bytes_per_window` is stated for each
 width, and `bytes_per_point` is the sum over all widths, for each point. Moves go from an SQLite
 file into a folder, with all syncs. The query reads one series over 30 days at an hour, in the
-segments that the moves have left.
+segments that the moves have left. `kept_…_bytes_per_point` are the bytes of a whole store
+(`kept.py`).
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from callboard.runtime.api.tiers import open_tiers
 from callboard.runtime.objects.parquet import ParquetWindows
 from callboard.runtime.stores.sqlite.windows import SqliteMetricsStorage
 
+from .kept import measure_kept
+
 __all__ = ["run"]
 
 POINTS_MAX: Final = 3_600
@@ -43,6 +46,8 @@ def run(params: Params) -> Outcome:
     _segments(params, figures)
     with tempfile.TemporaryDirectory(prefix="callboard-tiers-") as folder:
         found, segments = asyncio.run(_moves(params, Path(folder), figures))
+    with tempfile.TemporaryDirectory(prefix="callboard-tiers-") as folder:
+        measure_kept(params, Path(folder), figures)
     notes = (f"{found:,} windows were moved into {segments} segments",)
     return Outcome(figures, check_of({"windows": found}), notes)
 

@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from bench.outcome import Outcome, Params
 from bench.windows import (
+    DISTINCT_BATCHES,
     LATENESS_NS,
     MINUTE_NS,
     SECOND_NS,
+    SEEDED_BATCHES,
     START_NS,
     Columns,
     batches,
@@ -54,11 +56,16 @@ def run(params: Params) -> Outcome:
     figures["small_batches_points_per_s"] = small.rate(params["small_points"], 4_000)
     many = _Shard(params["many_series"])
     figures["many_series_points_per_s"] = many.rate(params["many_points"], params["batch"])
+    distinct = _Shard(params["many_series"])
+    figures["many_series_distinct_points_per_s"] = distinct.rate(
+        params["distinct_points"], params["batch"], DISTINCT_BATCHES
+    )
     figures |= _errors(params["error_points"])
     figures |= _memory(params["memory_series"], params["memory_s"])
     note = (
         f"batches of {params['batch']:,} points, small ones of 4,000; with the closing of windows "
-        f"and the encoding of a commit every {COMMIT_POINTS:,} points"
+        f"and the encoding of a commit every {COMMIT_POINTS:,} points; values repeat every "
+        f"{SEEDED_BATCHES} batches, those of distinct points not within a minute"
     )
     notes = [note]
     if params.get("data"):
@@ -123,11 +130,11 @@ class _Shard:
         if keep:
             self.rows += windows
 
-    def rate(self, points: int, batch: int) -> float:
+    def rate(self, points: int, batch: int, seeded_batches: int = SEEDED_BATCHES) -> float:
         """Points per second, after a warm-up."""
         since = warm = 0
         taken_ns = 0
-        for number, columns in enumerate(batches(len(self._keys), points, batch)):
+        for number, columns in enumerate(batches(len(self._keys), points, batch, seeded_batches)):
             newest = START_NS + LATENESS_NS + number * (SECOND_NS * batch // 64_000)
             begin_ns = time.perf_counter_ns()
             self.put(columns, newest - LATENESS_NS, newest)

@@ -102,6 +102,7 @@ def review(
             "hosts": hosts,
             "address": address,
             "metrics": "auto",
+            "alerts": True,
             "modules": [PACKAGE] if address or os.environ.get("CALLBOARD_ADDRESS") else None,
         }
         report, measured = _review_with_agents(tree, folder, stopwatch, options, silent=as_json)

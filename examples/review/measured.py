@@ -1,4 +1,4 @@
-"""What the agents did, from the stored windows of the system's metrics."""
+"""What the agents did, from the stored windows of the system's metrics; and which alerts fire."""
 
 import time
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from callboard.alerts import ALERT_MANAGER, QueryAlerts
 from callboard.metrics import MetricsQuery, function_named
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ class Measured:
 
     steps: tuple[StepTimes, ...]
     url: str
+    rules: int = 0
+    """The rules of alerts that watched the system."""
+    firing: tuple[str, ...] = ()
+    """The alerts that fire at the end."""
 
     def print_to(self, console: Console) -> None:
-        """Print a table, and where the windows are."""
+        """Print a table, where the windows are, and the alerts."""
         if not self.steps:
             return
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -57,6 +62,14 @@ class Measured:
                     "  ", (self.url, "underline"), ": read on by `callboard metrics query`"
                 ),
                 soft_wrap=True,
+            )
+        if self.rules:
+            alerts = ", ".join(self.firing) or "none"
+            console.print(
+                f"  {self.rules} rules watched the system; alerts that fire: {alerts} "
+                "(`callboard alerts`)",
+                markup=False,
+                highlight=False,
             )
 
 
@@ -79,4 +92,8 @@ async def measured_in(system: "System") -> Measured:
         for series, total in zip(result.series, result.totals.tolist(), strict=True):
             found.setdefault(dict(series.tags).get("step", ""), []).append(total)
     steps = [StepTimes(step, int(count), *rest) for step, (count, *rest) in found.items()]
-    return Measured(tuple(sorted(steps, key=lambda each: -each.p50_s)), system.metrics.url)
+    manager = await system.lookup(ALERT_MANAGER)
+    view = await manager.ask(QueryAlerts())
+    firing = tuple(alert.name for alert in view.alerts if alert.state == "firing")
+    ranked = tuple(sorted(steps, key=lambda each: -each.p50_s))
+    return Measured(ranked, system.metrics.url, len(view.rules), firing)

@@ -184,6 +184,8 @@ class DirectoryChanged(Contract, name="callboard.directory_changed"):
     empty (its host ended and is not restarted); 0 for all others."""
     newest_slot: int
     """The highest number ever given: a lower number without a place is gone for good."""
+    fence: int = 0
+    """The floor of fencing tokens from now on: keys that have moved get higher ones."""
 
 
 class DirectoryPatched(Contract, name="callboard.directory_patched"):
@@ -210,6 +212,7 @@ class DirectoryPatched(Contract, name="callboard.directory_patched"):
     places: dict[int, int] = Field(default_factory=dict)
     places_gone: tuple[int, ...] = ()
     newest_slot: int
+    fence: int = 0
 
 
 class WantDirectory(Contract, name="callboard.want_directory"):

@@ -1,12 +1,25 @@
 """How a message without a receiver reaches one of the actors that offer its contract."""
 
 import enum
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Self, final
 
 from ..core.errors import SpecError
 
-__all__ = ["ROUTING_DEFAULT", "Routing", "RoutingKind", "consistent_hash", "keyed_by"]
+__all__ = [
+    "ROUTING_DEFAULT",
+    "SHARES_MAX",
+    "Routing",
+    "RoutingKind",
+    "consistent_hash",
+    "deal",
+    "keyed_by",
+]
+
+SHARES_MAX: Final = 4_096
+"""The most shares that the keys of one kind of keyed actors may be divided into."""
 
 
 @final
@@ -38,6 +51,11 @@ class Routing:
     """The field whose value decides, for `consistent_hash` and keyed actors."""
     places: tuple[tuple[int, int], ...] = ()
     """Slots and cells that share the keys of `KEYED`; the root fills them in."""
+    owners: tuple[int, ...] = ()
+    """For each share of the keys of `KEYED` the number of its place. The root changes them as hosts
+    come and go. Without shares, a hash over the places decides, and a key never moves."""
+    before: tuple[int, ...] = ()
+    """For each share the place that had it before the last change, and has to release it."""
 
     ROUND_ROBIN: ClassVar[Self]
     """Takes each offer in turn."""
@@ -50,7 +68,11 @@ class Routing:
         if (
             not isinstance(self.kind, RoutingKind)
             or hashes != self.field.isidentifier()
-            or (self.places and not is_keyed)
+            or ((self.places or self.owners) and not is_keyed)
+            or len(self.before) not in {0, len(self.owners)}
+            or not all(
+                0 <= owner < max(1, len(self.places)) for owner in (*self.owners, *self.before)
+            )
         ):
             raise SpecError(
                 f"Routing({self.kind!r}, {self.field!r}) is no valid routing.",
@@ -63,16 +85,26 @@ class Routing:
         text = f"{self.kind}:{self.field}" if self.field else self.kind.value
         if self.places:
             text += ":" + ",".join(f"{slot}/{cell}" for slot, cell in self.places)
+        if self.owners:
+            text += ("" if self.places else ":") + ":" + ".".join(map(str, self.owners))
+        if self.before:
+            text += ":" + ".".join(map(str, self.before))
         return text
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """The routing that `to_text` wrote; raises `SpecError` for any other text."""
         kind, _, rest = text.partition(":")
-        field, _, places = rest.partition(":")
+        field, _, rest = rest.partition(":")
+        places, _, rest = rest.partition(":")
+        owners, _, before = rest.partition(":")
         try:
             return cls(
-                RoutingKind(kind), field, tuple(map(_place, filter(None, places.split(","))))
+                RoutingKind(kind),
+                field,
+                tuple(map(_place, filter(None, places.split(",")))),
+                tuple(map(int, filter(None, owners.split(".")))),
+                tuple(map(int, filter(None, before.split(".")))),
             )
         except ValueError:
             raise SpecError(
@@ -93,9 +125,30 @@ def consistent_hash(field: str) -> Routing:
     return Routing(RoutingKind.CONSISTENT_HASH, field)
 
 
-def keyed_by(field: str) -> Routing:
-    """The routing of keyed actors by a field."""
-    return Routing(RoutingKind.KEYED, field)
+def keyed_by(field: str, shares: int = 0) -> Routing:
+    """The routing of keyed actors by a field; with `shares`, their keys move to hosts that come."""
+    return Routing(RoutingKind.KEYED, field, owners=(0,) * shares)
+
+
+def deal(owners: Sequence[int | None], places: Sequence[int]) -> tuple[int, ...]:
+    """Deal shares out to these places, given the present owner of each share; None for no owner.
+
+    Afterwards any two places differ by one share at most, and no other way to get there moves
+    fewer shares. Equal arguments give equal results. `places` may not be empty.
+    """
+    had = Counter(owner for owner in owners if owner is not None)
+    least, more = divmod(len(owners), len(places))
+    # Those that have the most keep one more.
+    order = sorted(places, key=lambda place: -had[place])
+    room = {place: least + (number < more) for number, place in enumerate(order)}
+    found: list[int | None] = []
+    for owner in owners:
+        stays = owner is not None and room.get(owner, 0) > 0
+        if owner is not None and stays:
+            room[owner] -= 1
+        found.append(owner if stays else None)
+    free = (place for place in places for _ in range(room[place]))
+    return tuple(next(free) if owner is None else owner for owner in found)
 
 
 def _place(text: str) -> tuple[int, int]:

@@ -73,6 +73,8 @@ class SpawnPart(BaseModel):
     """The parts of its request that hold the placed children of its tree, in their order."""
     places: tuple[tuple[int, int], ...] = ()
     """Slot and first cell number of each holder. The root fills this in."""
+    spreads: bool = False
+    """Whether hosts that come later get such a part, too, and the shares of its keys move."""
 
 
 class Spawned(Contract, name="callboard.spawned"):

@@ -1,13 +1,18 @@
-"""YAML as nodes with their lines: what every reader of a file in YAML begins with.
+"""YAML as values with their lines: what every reader of a file in YAML begins with.
 
 Aliases are refused: a small file could mean a huge one.
 """
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import yaml
 
-__all__ = ["YamlRefused", "line_of", "yaml_node"]
+from .names import shown
+
+__all__ = ["YamlRefused", "YamlValues", "inner_path", "yaml_values"]
+
+DEPTH_MAX: Final = 50
 
 
 class YamlRefused(Exception):
@@ -32,7 +37,86 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def yaml_node(text: str) -> "yaml.Node | None":
+class YamlValues(NamedTuple):
+    """The mappings, lists and scalars of a text."""
+
+    value: Any
+    """All of it; None for an empty text."""
+    lines: Mapping[str, int]
+    """The lines, from 1 on, by paths such as `groups[0].name`; of all of it by an empty text."""
+    problems: Sequence[tuple[int, str]]
+    """What is wrong with the text and still is YAML, with its line; then values are missing."""
+
+
+def yaml_values(text: str, *, only_texts: bool = False) -> YamlValues:
+    """The values of the one document in a text. Raises `YamlRefused`.
+
+    Scalars are numbers, truths, None and so on as YAML says, or with `only_texts` what is written.
+    """
+    node = _node(text)
+    reading = _Reading(only_texts=only_texts)
+    value = None if node is None else reading.value(node, "", _line(node), 0)
+    return YamlValues(value, reading.lines, reading.problems)
+
+
+def inner_path(path: str, name: Any) -> str:
+    """The path of a field in a mapping at `path`."""
+    return f"{path}.{name}" if path else str(name)
+
+
+class _Reading:
+    """Makes values of nodes, and notes their lines."""
+
+    def __init__(self, *, only_texts: bool) -> None:
+        self._only_texts = only_texts
+        self.lines: dict[str, int] = {}
+        self.problems: list[tuple[int, str]] = []
+
+    def value(self, node: "yaml.Node", path: str, line: int, depth: int) -> Any:
+        """The value of a node."""
+        self.lines.setdefault(path, line)
+        if depth > DEPTH_MAX:
+            self.problems.append((line, f"it nests deeper than {DEPTH_MAX} levels"))
+        elif isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth)
+        elif isinstance(node, yaml.SequenceNode):
+            return [
+                self.value(each, f"{path}[{number}]", _line(each), depth + 1)
+                for number, each in enumerate(node.value)
+            ]
+        else:
+            return self._scalar(node)
+        return None
+
+    def _mapping(self, node: "yaml.MappingNode", path: str, depth: int) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            line = _line(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append((line, "a key must be a text"))
+                continue
+            key = self._scalar(key_node)
+            if key in found:
+                self.problems.append((line, f"{shown(key)} is there twice"))
+                continue
+            found[key] = self.value(value_node, inner_path(path, key), line, depth + 1)
+        return found
+
+    def _scalar(self, node: "yaml.Node") -> Any:
+        if self._only_texts:
+            return str(node.value)
+        try:
+            return yaml.SafeLoader("").construct_object(node)
+        except yaml.YAMLError as error:
+            problem = getattr(error, "problem", None) or str(error)
+        except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
+            # What PyYAML raises for a scalar with the tag of another type, such as `!!bool x`.
+            problem = f"{shown(node.value)} is no value of the type {node.tag}"
+        self.problems.append((_line(node), f"{problem:.200}"))
+        return None
+
+
+def _node(text: str) -> "yaml.Node | None":
     """The node of the one document in a text; None for an empty text. Raises `YamlRefused`."""
     loader = None
     try:
@@ -48,6 +132,6 @@ def yaml_node(text: str) -> "yaml.Node | None":
             loader.dispose()
 
 
-def line_of(node: "yaml.Node") -> int:
+def _line(node: "yaml.Node") -> int:
     """The line at which a node begins, from 1 on."""
     return int(node.start_mark.line) + 1

@@ -1,5 +1,6 @@
 """The errors of stores, grouped by who must act. `core/errors.py` has their base classes."""
 
+import errno
 from enum import StrEnum, auto
 from typing import Final
 
@@ -23,6 +24,7 @@ __all__ = [
     "WriterFenced",
     "WrongExpectedVersion",
     "fault_of",
+    "of_file",
 ]
 
 
@@ -164,3 +166,21 @@ def fault_of(error: BaseException) -> StoreFault:
         if isinstance(error, cls):
             return fault
     return StoreFault.OTHER
+
+
+# --- the faults of files ---------------------------------------------------------------
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+
+
+def of_file(store: str, error: OSError) -> StoreFailed:
+    """The error of a store whose things are files; `store` is its name, for people."""
+    text = f"{store}: {error.strerror or error} ({type(error).__name__})."
+    if error.errno in _FULL:
+        advice = "Make room on the disk; nothing was changed."
+        return StoreFull(text, advice=advice, may_have_run=False)
+    if error.errno in _READ_ONLY:
+        advice = "Make the folder writable, or name another."
+        return StoreReadOnly(text, advice=advice, may_have_run=False)
+    return StoreUnavailable(text, advice="Check that the folder and its disk exist.")

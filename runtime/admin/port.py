@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts
+from callboard.actors.alerts.messages import AddSilence, EndSilence, QueryAlerts, ReloadAlerts
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.journal.journal import Journal
 from callboard.actors.metrics.query.question import ListMetrics, QueryMetrics
@@ -107,6 +107,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryAlerts: Served(Part.ALERTS, Scope.READ),
     AddSilence: Served(Part.ALERTS, Scope.ALERTS),
     EndSilence: Served(Part.ALERTS, Scope.ALERTS),
+    ReloadAlerts: Served(Part.ALERTS, Scope.ADMIN),
     QueryPipelines: Served(Part.PIPELINES, Scope.READ),
     QueryLetters: Served(Part.PIPELINES, Scope.READ),
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from callboard.actors.executions.handle import ExecutionHandle
-from callboard.actors.executions.history.events import stream_of
 from callboard.actors.executions.history.reading import read_history
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import (
@@ -58,8 +57,8 @@ class Submit(Protocol):
         execution_id: str,
         by: str,
         /,
-    ) -> Awaitable[None]:
-        """Submit."""
+    ) -> Awaitable[bool]:
+        """Submit; gives whether this began it."""
 
 
 class Submissions:
@@ -93,21 +92,11 @@ class Submissions:
                 advice=f"It offers: {known}. `System.offer` offers one.",
             )
         asked = _built(offered, request.fields)
-        execution_id = uuid4().hex
-        is_new = True
-        if request.execution_id:
-            execution_id = check_execution_id(request.execution_id)
-            is_new = not await self._is_known(execution_id)
-        await self._submit(offered.job, asked, request.attributes, execution_id, request.by)
+        execution_id = check_execution_id(request.execution_id or uuid4().hex)
+        is_new = await self._submit(
+            offered.job, asked, request.attributes, execution_id, request.by
+        )
         return Submitted(execution_id=execution_id, is_new=is_new)
-
-    async def _is_known(self, execution_id: str) -> bool:
-        if self._executions.running(execution_id) is not None:
-            return True
-        journal = self._executions.journal
-        if journal is None:
-            return False
-        return bool(await journal.read_stream(stream_of(execution_id), limit=1))
 
     # --- results -----------------------------------------------------------------------------
 

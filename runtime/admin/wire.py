@@ -39,7 +39,7 @@ __all__ = [
 
 ReplyT = TypeVar("ReplyT")
 ADMIN_VERSION: Final = 1
-REQUEST_BYTES_MAX: Final = 65_536
+REQUEST_BYTES_MAX: Final = 1 << 20
 REPLY_BYTES_MAX: Final = 1 << 26
 REPLY_TIMEOUT_S: Final = 25.0
 """How long a process of the system waits for the reply of another: more than a service takes."""

@@ -1,16 +1,16 @@
 """Keyed actors for a driver: the spawn request, and the handle on all actors of one kind."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from callboard.actors.kernel.actor import Actor, behaviour_of
 from callboard.actors.kernel.directory.routing import Load
 from callboard.actors.kernel.host.extension import RecipeStart
 from callboard.actors.keyed.activation import KeyedPlan
-from callboard.actors.keyed.actor import check_keyed
+from callboard.actors.keyed.actor import check_keyed, contract_offered
 from callboard.actors.keyed.region import KeyedRecipe
 from callboard.messages.control.placement import Placement
-from callboard.messages.control.routing import keyed_by
+from callboard.messages.control.routing import SHARES_MAX, keyed_by
 from callboard.messages.control.spawning import Offer, SpawnPart
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import SpecError, UsageError
@@ -24,6 +24,7 @@ from .spawner import DriverSpawner
 
 __all__ = ["KeyedActors", "parts_for", "store_of"]
 
+STOPS_MAX: Final = 3
 ActorT_co = TypeVar("ActorT_co", bound=Actor, covariant=True)
 
 
@@ -41,14 +42,21 @@ def parts_for(
         value = getattr(plan, field)
         if value is not None and not value > 0:
             raise SpecError(f"{field} is {value!r}.", advice="Give a value over 0.", field=field)
-    routing = keyed_by(plan.actor.key).to_text()
+    if not 0 <= plan.shares <= SHARES_MAX:
+        raise SpecError(
+            f"shares is {plan.shares!r}.", advice=f"Give 0 to {SHARES_MAX}.", field="shares"
+        )
+    routing = keyed_by(plan.actor.key, plan.shares).to_text()
     if not hosts:
         raise SpecError(
             "there is no host for keyed actors: all hosts have ended.",
             advice="Start a new system.",
         )
     region = RecipeStart(KeyedRecipe(plan))
-    parts = tuple(part_of(pickler, [region], Placement(host)) for host in hosts)
+    spreads = {"spreads": plan.shares > 0}
+    parts = tuple(
+        part_of(pickler, [region], Placement(host)).model_copy(update=spreads) for host in hosts
+    )
     offers = [
         Offer(part=number, contracts=contracts_of(behaviour), routing=routing)
         for number in range(len(parts))
@@ -81,11 +89,22 @@ class KeyedActors(Group[ActorT_co]):
     @property
     def refs(self) -> tuple[Ref[ActorT_co], ...]:
         """One reference for each host, to the key region there."""
-        return self._refs
+        contract = contract_offered(behaviour_of(self._actor))
+        host = self._spawner.host
+        if host.directory.shares(contract) is None:
+            return self._refs
+        return tuple(map(host.ref, host.directory.offers(contract)))
 
     async def stop(self) -> None:
         """Save and stop all actors, and wait. The store keeps their states."""
-        await super().stop()
+        for _ in range(STOPS_MAX):
+            await super().stop()
+            if not self._is_left():
+                break  # Otherwise a host has come meanwhile.
+
+    def _is_left(self) -> bool:
+        contract = contract_offered(behaviour_of(self._actor))
+        return self._spawner.host.directory.shares(contract) is not None
 
     def _choose(self, message: Contract) -> Address | Load:
         behaviour = behaviour_of(self._actor)

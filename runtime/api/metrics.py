@@ -98,7 +98,7 @@ class Starts(Protocol):
     ) -> Ref[Any]:
         """See `System.spawn`."""
 
-    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0) -> Any:
+    async def keyed(self, actor: Spawnable[Any], *, idle_s: float = 60.0, shares: int = 0) -> Any:
         """See `System.keyed`."""
 
     def ask(
@@ -167,7 +167,7 @@ async def start_metrics(
 
     Raises `SpecError` for a URL that names no store, and `ActorStartFailed` when it does not open.
     """
-    make_store = functools.partial(metrics_storage, url, durability=durability)
+    make_store = functools.partial(metrics_storage, url, durability=durability, alone=True)
     make_store()  # Refuse a wrong URL here, not on a host.
     store: ShardStore = make_store
     reader: ShardStorage
@@ -182,8 +182,9 @@ async def start_metrics(
     else:
         reader = ThreadStorage(make_store())
         await reader.open()
+    shards = await shards_with_stored(reader, shards)
     made = props(MetricsAggregator, store, settings, limits)
-    keyed = await system.keyed(made, idle_s=NEVER_S)
+    keyed = await system.keyed(made, idle_s=NEVER_S, shares=shards)
     activator = await system.spawn(props(ShardActivator, shards), restart=Restart.PERMANENT)
     metrics = SystemMetrics(system, host, url, shards, reader, (activator, keyed))
     if not url.startswith(MEMORY):
@@ -212,7 +213,17 @@ async def join_metrics(
     else:
         storage = ThreadStorage(metrics_storage(url, reads_only=True))
         await storage.open()
+    shards = await shards_with_stored(storage, shards)
     return SystemMetrics(system, host, url, shards, storage)
+
+
+async def shards_with_stored(storage: ShardStorage, shards: int) -> int:
+    """The number of aggregators: those of the settings, and those that the store has more.
+
+    The latter get no new points. They close the windows that were open when the number changed, so
+    that finer windows can expire.
+    """
+    return max(shards, *(shard + 1 for shard in await storage.shards()), 1)
 
 
 class SystemMetrics:
@@ -251,7 +262,9 @@ class SystemMetrics:
         path = path_of(self.url)
         if not self.url.startswith(MEMORY) and (path is None or path.exists()):
             archive = open_archive(self.url)
-            self._archive = (await self._open.enter_async_context(archive),)
+            reader = await self._open.enter_async_context(archive)
+            self._open.callback(self._host.meters.instruments.add(reader.reading))
+            self._archive = (reader,)
 
     @property
     def reader(self) -> WindowReader:

@@ -65,6 +65,7 @@ from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..stores.choose import read_model_store
 from . import notices
+from .alerts import start_chosen_alerts
 from .composition import enter, environment_of, make_engine
 from .imports import ImportCheck
 from .keyed import KeyedActors, parts_for, store_of
@@ -156,6 +157,7 @@ class System:
             durability=settings.durability,
             objects=objects_url(settings),
         )
+        await start_chosen_alerts(self, url)
 
     async def _attach(self) -> Submits:
         environment = self._environment
@@ -321,6 +323,7 @@ class System:
         memory_bytes_max: int | None = None,
         save_every: int | None = None,
         save_after_s: float | None = None,
+        shares: int = 0,
         name: str | None = None,
     ) -> KeyedActors[ActorT]:
         """Declare keyed actors: a message for a key activates the one actor of that key.
@@ -333,6 +336,10 @@ class System:
         saves its state, and so does an orderly stop of the system. A kill loses at most the
         changes of `save_every` messages or of `save_after_s` seconds.
 
+        With `shares`, the keys are divided into so many shares, which are spread evenly over the
+        hosts, and go on to hosts that come later. A key that is a whole number names its own
+        share. Without, a key stays with the hosts of now.
+
         Raises `SpecError` for a wrong limit, or when other actors handle the same contracts, and
         `ActorStartFailed`.
         """
@@ -341,7 +348,7 @@ class System:
         check_name("the name of keyed actors is", chosen)
         plan = KeyedPlan(
             made.actor, made.args, made.keywords, chosen, store_of(store),
-            idle_s, active_max, memory_bytes_max, save_every, save_after_s,
+            idle_s, active_max, memory_bytes_max, save_every, save_after_s, shares,
         )  # fmt: skip
         parts, offers = parts_for(self._host.pickler, self._host.directory.hosts, plan)
         spawner.learn(made.actor)

@@ -1,4 +1,4 @@
-"""`callboard alerts rules` and `test`: files of rules are checked, receivers are tried."""
+"""`callboard alerts rules`, `test` and `reload`: files are checked, tried, and put in place."""
 
 import asyncio
 import json
@@ -10,21 +10,24 @@ from typing import Any, Final
 
 import click
 
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.alerts.delivery import ATTEMPT_S_MAX
 from callboard.actors.alerts.files import AlertFiles, rules_text
 from callboard.actors.alerts.grouping import Notification
+from callboard.actors.alerts.messages import AlertsReloaded
 from callboard.actors.alerts.ports import Target
 from callboard.actors.alerts.states import Alert, AlertState
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.core.names import shown
 
-from ..api.alerts import alert_files
+from ..api.alerts import alert_files, alert_texts, reload_request
 from ..delivery.targets import make_targets
+from ..telemetry.default_rules import default_groups
+from .alert_sources import finding, only_one
 from .figures import counted, echo
 from .outcome import ExitCode
+from .sources import Place
 
-__all__ = ["rules", "test"]
+__all__ = ["reload", "rules", "test"]
 
 TEST_NAME: Final = "CallboardTest"
 
@@ -54,6 +57,35 @@ def _data(found: AlertFiles, count: int) -> dict[str, Any]:
         "rules": count,
         "receivers": [receiver.name for receiver in found.plan.receivers],
     }
+
+
+def reload(*, files: Sequence[Path], as_json: bool, address: str | None, name: str | None) -> None:
+    """Perform the command; `commands/` declares it."""
+    alert_files(files)  # Refuse them here, before anything is asked.
+    where, paths, done = asyncio.run(_reload(files, Place(address, name)))
+    if as_json:
+        click.echo(json.dumps({"files": [str(path) for path in paths], **done.model_dump()}))
+        return
+    echo(
+        f"{where}: {counted(done.rules, 'rule')}, {counted(done.receivers, 'receiver')} from "
+        f"{', '.join(map(str, paths))}."
+    )
+
+
+async def _reload(
+    files: Sequence[Path], place: Place
+) -> tuple[str, Sequence[Path], AlertsReloaded]:
+    async with finding(None, place, takes_store=False) as listed:
+        found = only_one(listed, "Name a detached system: --name. Python has `reload_alerts`.")
+        assert found.source is not None, "only a system is found"
+        paths = files or tuple(map(Path, found.view.files))
+        if not paths:
+            raise UsageError(
+                f"the rules of {found.where} are not from files.", advice="Name the files to use."
+            )
+        make_targets(alert_files(paths).plan.receivers)
+        done = await found.source.ask(reload_request(alert_texts(paths)))
+        return found.where, paths, done
 
 
 def test(*, files: Sequence[Path], receiver: str | None, as_json: bool) -> None:

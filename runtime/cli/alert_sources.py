@@ -1,10 +1,9 @@
 """Where the commands find alerts: in running systems, or in a store."""
 
-import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,7 +31,7 @@ from ..executions.journals import home
 from ..stores.choose import path_of, read_model_store
 from .sources import Place, Source, query_all, server
 
-__all__ = ["Found", "change_silences", "find_alerts", "opened"]
+__all__ = ["Found", "change_silences", "finding", "only_one", "opened"]
 
 TRIES_MAX: Final = 16
 
@@ -49,34 +48,49 @@ class Found:
     """The store."""
 
 
-def find_alerts(url: str | None, place: Place) -> list[Found]:
+@contextlib.asynccontextmanager
+async def finding(
+    url: str | None, place: Place, *, takes_store: bool = True
+) -> AsyncIterator[list[Found]]:
     """The alerts of the named store; or of the running systems; or else of the newest store.
 
-    Raises `UsageError` when there are none.
+    The systems can be asked until the end of `async with`. Raises `UsageError` when there are no
+    alerts.
     """
     if url is not None:
-        return [_in_store(url)]
-    found = asyncio.run(_in_systems(place))
-    if found or place != Place() or server() is not None:
-        return found
-    newest = _newest_store()
-    if newest is None:
-        raise UsageError(
-            "no system that runs here has an alert manager, and no store was found.",
-            advice="Name a store: --store URL. A system has alerts if it was started with alerts.",
-        )
-    return [_in_store(newest)]
-
-
-async def _in_systems(place: Place) -> list[Found]:
+        yield [_in_store(url)]
+        return
     async with place.sources() as sources:
         listed = list(sources())
         by_pid = {(source.pid, source.name): source for source in listed}
-        return [
+        answers = await query_all(listed, QueryAlerts())
+        found = [
             Found(answer.source, answer.view, by_pid[answer.pid, answer.name])
-            for answer in await query_all(listed, QueryAlerts())
+            for answer in answers
             if answer.view is not None
         ]
+        if not found:
+            is_here = place == Place() and server() is None
+            newest = _newest_store() if is_here and takes_store else None
+            if newest is None:
+                problems = [f"{each.source} {each.problem}" for each in answers]
+                raise _nothing(place, problems, takes_store=takes_store)
+            found = [_in_store(newest)]
+        yield found
+
+
+def _nothing(place: Place, problems: list[str], *, takes_store: bool) -> UsageError:
+    advice = "A system has alerts with metrics in a file or on a server, or by the setting alerts."
+    if problems:
+        return UsageError(f"no system has alerts: {'; '.join(problems)}", advice=advice)
+    if place != Place():
+        return UsageError(place.nothing_runs.message, advice=place.nothing_runs.advice)
+    if not takes_store:
+        return UsageError("no system that runs here has alerts.", advice=advice)
+    return UsageError(
+        "no system that runs here has alerts, and no store was found.",
+        advice=f"Name a store: --store URL. {advice}",
+    )
 
 
 def _newest_store() -> str | None:
@@ -92,6 +106,16 @@ def _newest_store() -> str | None:
     files = (home(os.environ) / "journals").glob("*.db.metrics")
     newest = max(files, key=changed_at, default=None)
     return None if newest is None else str(newest)
+
+
+def only_one(found: list[Found], advice: str) -> Found:
+    """The one that a command is about. Raises `UsageError`, with the advice, for more."""
+    if len(found) == 1:
+        return found[0]
+    raise UsageError(
+        f"{len(found)} systems have alerts: {', '.join(each.where for each in found)}.",
+        advice=advice,
+    )
 
 
 # --- a store ------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`callboard alerts`: what fires, what nobody is notified of, and which rules say nothing."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,9 +13,9 @@ from rich.text import Text
 from callboard.actors.alerts.messages import AlertsView, AlertView, RuleView
 from callboard.actors.alerts.templates import shown_value
 
-from .alert_sources import Found, find_alerts
+from .alert_sources import Found, finding
 from .figures import age, counted, paper, printable
-from .outcome import ExitCode, print_failure
+from .outcome import ExitCode
 from .sources import Place
 
 __all__ = ["alerts", "draw"]
@@ -34,17 +35,18 @@ def alerts(
 ) -> None:
     """Perform the command; `commands/` declares it."""
     context = click.get_current_context()
-    place = Place(address, name)
-    found = find_alerts(url, place)
-    if not found:
-        print_failure(place.nothing_runs, verbose=False)
-        context.exit(ExitCode.FAILED)
+    found = asyncio.run(_found(url, Place(address, name)))
     if as_json:
         click.echo(json.dumps({"sources": [_data(each, state) for each in found]}, indent=2))
     else:
         for each in found:
             paper().print(draw(each, state, shows_all=shows_all))
     context.exit(ExitCode.FAILED if any(_fires(each.view) for each in found) else ExitCode.OK)
+
+
+async def _found(url: str | None, place: Place) -> list[Found]:
+    async with finding(url, place) as found:
+        return found
 
 
 def _fires(view: AlertsView) -> bool:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -16,9 +17,20 @@ from callboard.actors.metrics.query.question import MetricsAnswered, MetricsList
 from .charts import chart, clock, number, sparkline
 from .figures import counted, printable
 
-__all__ = ["as_csv", "as_json", "charts", "lines", "listing", "listing_as_json", "table"]
+__all__ = [
+    "as_csv",
+    "as_json",
+    "charts",
+    "incomplete",
+    "lines",
+    "listing",
+    "listing_as_json",
+    "open_note",
+    "table",
+]
 
 SPARKLINE_MAX: Final = 40
+SEGMENTS_NAMED_MAX: Final = 3
 NOTHING: Final = "no values."
 
 
@@ -55,7 +67,7 @@ def table(answer: MetricsAnswered) -> RenderableType:
 def charts(answer: MetricsAnswered, width: int, height: int, charts_max: int) -> RenderableType:
     """A chart of each series, with its newest, least and greatest value."""
     if not answer.series:
-        return Text(NOTHING)
+        return Text(incomplete(answer.missing) or NOTHING)
     parts: list[RenderableType] = []
     for series in answer.series[:charts_max]:
         values = series.floats()
@@ -68,6 +80,8 @@ def charts(answer: MetricsAnswered, width: int, height: int, charts_max: int) ->
     hidden = len(answer.series) - charts_max
     if hidden > 0:
         parts.append(Text(f"… and {hidden:,} more series (--charts)", style="dim"))
+    if answer.missing:
+        parts.append(Text(incomplete(answer.missing), style="yellow"))
     return Group(*parts, Text(_span(answer), style="dim"))
 
 
@@ -100,7 +114,26 @@ def _span(answer: MetricsAnswered) -> str:
     steps = " and ".join(f"{width / 60e9:g} min" for width in sorted(set(widths)))
     begin = clock(answer.times_ns[0], widths[0])
     end = clock(answer.times_ns[-1], widths[-1])
-    return f"{begin} to {end}, {counted(len(answer.times_ns), 'value')} of {steps}"
+    is_open = ", still open" if answer.open_until_ns else ""
+    return f"{begin} to {end}, {counted(len(answer.times_ns), 'value')} of {steps}{is_open}"
+
+
+def open_note(answer: MetricsAnswered) -> str:
+    """What to know about values of windows that are still open."""
+    end = clock(answer.open_until_ns, 0)
+    return f"No window has ended yet: these are the values so far of those that end at {end}."
+
+
+def incomplete(missing: Sequence[str]) -> str:
+    """What an answer lacks; empty when it is whole."""
+    if not missing:
+        return ""
+    names = ", ".join(map(printable, missing[:SEGMENTS_NAMED_MAX]))
+    more = ", …" if len(missing) > SEGMENTS_NAMED_MAX else ""
+    return (
+        f"incomplete: {counted(len(missing), 'segment')} cannot be read, and their windows are "
+        f"not in this answer: {names}{more}. Restore the files from a backup."
+    )
 
 
 # --- for machines -------------------------------------------------------------------------------
@@ -115,6 +148,8 @@ def as_json(answer: MetricsAnswered) -> str:
             {"name": each.metric, "tags": dict(each.tags), "values": list(each.values)}
             for each in answer.series
         ],
+        "open_until_s": answer.open_until_ns / 1e9 or None,
+        "missing_segments": list(answer.missing),
     }
     return json.dumps(data, allow_nan=False)
 
@@ -122,7 +157,7 @@ def as_json(answer: MetricsAnswered) -> str:
 def listing_as_json(found: MetricsListed) -> str:
     """The metrics as JSON."""
     rows = [dict(zip(("name", "kind", "series"), row, strict=True)) for row in found.metrics]
-    return json.dumps({"metrics": rows})
+    return json.dumps({"metrics": rows, "missing_segments": list(found.missing)})
 
 
 def as_csv(answer: MetricsAnswered) -> str:

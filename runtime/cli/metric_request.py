@@ -38,7 +38,8 @@ class Asked:
     def at(self, now_ns: int) -> QueryMetrics:
         """The question with its time. Raises `UsageError`."""
         begin, end = self._times(now_ns)
-        return self.question.model_copy(update={"from_ns": begin, "to_ns": end})
+        times = {"from_ns": begin, "to_ns": end, "is_of_now": self.end is None}
+        return self.question.model_copy(update=times)
 
     def listing(self, now_ns: int) -> ListMetrics:
         """The question which metrics there are. Raises `UsageError`."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -51,6 +52,9 @@ def query(*, url: str | None, form: str, as_json: bool, **options: Any) -> None:
         echo(NOTHING, err=True)
     else:
         paper().print(drawing.table(answer) if form == "table" else drawing.lines(answer))
+    if answer.open_until_ns and not as_json:
+        echo(drawing.open_note(answer), err=True)
+    _warn(answer.missing)
     context.exit(ExitCode.OK if answer.series else ExitCode.FAILED)
 
 
@@ -62,7 +66,13 @@ def _list(asked: Asked, url: str | None, *, prints_json: bool) -> ExitCode:
         paper().print(drawing.listing(found))
     else:
         echo("no metrics.", err=True)
+    _warn(found.missing)
     return ExitCode.OK if found.metrics else ExitCode.FAILED
+
+
+def _warn(missing: Sequence[str]) -> None:
+    if missing:
+        echo(drawing.incomplete(missing), err=True)
 
 
 def watch(

@@ -16,8 +16,8 @@ from callboard.actors.alerts.silences import Silence
 from callboard.messages.core.errors import UsageError
 from callboard.messages.core.names import shown
 
-from .alert_sources import Found, change_silences, find_alerts
-from .figures import age, echo
+from .alert_sources import Found, change_silences, finding, only_one
+from .figures import age, counted, echo
 from .sources import Place
 
 __all__ = ["silence", "unsilence"]
@@ -46,11 +46,7 @@ def silence(
         comment=comment,
     )
     made = silence_of(request)  # Refuse it here, before anything is asked.
-    found = _only(find_alerts(url, Place(address, name)))
-    if found.source is not None:
-        asyncio.run(_ask(found, request))
-    else:
-        change_silences(found.url, lambda _: [made])
+    found = asyncio.run(_silence(request, made, url, Place(address, name)))
     covered = [
         alert
         for alert in found.view.alerts
@@ -61,25 +57,25 @@ def silence(
         click.echo(json.dumps({**data, "alerts": [alert.id for alert in covered]}))
         return
     words = ", ".join(map(matcher_text, made.matchers))
-    echo(f"silence {made.id}: {words} for {age(lasts_s)}; {len(covered):,} alerts now.")
+    count = counted(len(covered), "alert")
+    echo(f"silence {made.id}: {words} for {age(lasts_s)}; {count} now.")
 
 
-async def _ask(found: Found, request: AddSilence) -> None:
-    assert found.source is not None
-    await found.source.ask(request)
+async def _silence(request: AddSilence, made: Silence, url: str | None, place: Place) -> Found:
+    async with finding(url, place) as listed:
+        found = only_one(listed, "Name the store of one: --store.")
+        if found.source is not None:
+            await found.source.ask(request)
+        else:
+            change_silences(found.url, lambda _: [made])
+        return found
 
 
 def unsilence(
     *, silence_id: str, url: str | None, as_json: bool, address: str | None, name: str | None
 ) -> None:
     """Perform the command; `commands/` declares it."""
-    found = [
-        each
-        for each in find_alerts(url, Place(address, name))
-        if any(known.id == silence_id for known in each.view.silences)
-    ]
-    ended = [each for each in found if _end(each, silence_id)]
-    if not ended:
+    if not asyncio.run(_unsilence(silence_id, url, Place(address, name))):
         raise UsageError(
             f"no silence {shown(silence_id)} is there that is not over.",
             advice="`callboard alerts` lists them.",
@@ -90,9 +86,20 @@ def unsilence(
         echo(f"silence {silence_id} has ended.")
 
 
-def _end(found: Found, silence_id: str) -> bool:
+async def _unsilence(silence_id: str, url: str | None, place: Place) -> bool:
+    async with finding(url, place) as found:
+        return any(
+            [
+                await _end(each, silence_id)
+                for each in found
+                if any(known.id == silence_id for known in each.view.silences)
+            ]
+        )
+
+
+async def _end(found: Found, silence_id: str) -> bool:
     if found.source is not None:
-        return asyncio.run(_ask_end(found, silence_id))
+        return (await found.source.ask(EndSilence(id=silence_id))).was_known
     ended = False
 
     def change(silences: dict[str, Silence]) -> list[Silence]:
@@ -105,22 +112,6 @@ def _end(found: Found, silence_id: str) -> bool:
 
     change_silences(found.url, change)
     return ended
-
-
-async def _ask_end(found: Found, silence_id: str) -> bool:
-    assert found.source is not None
-    return (await found.source.ask(EndSilence(id=silence_id))).was_known
-
-
-def _only(found: list[Found]) -> Found:
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UsageError("no system there has an alert manager.", advice="Name a store: --store.")
-    raise UsageError(
-        f"{len(found)} systems have alerts: {', '.join(each.where for each in found)}.",
-        advice="Name the store of one: --store.",
-    )
 
 
 def _user() -> str:

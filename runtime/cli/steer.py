@@ -25,7 +25,7 @@ from callboard.messages.jobs.commands import (
 from callboard.messages.storage.events import Append, EventStore
 
 from ..admin.principals import local_principal
-from ..executions.journals import FileLock
+from ..stores.file_lock import FileLock
 from .logs import Found, catch_up
 from .sources import local_executors
 

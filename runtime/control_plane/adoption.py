@@ -149,6 +149,7 @@ class _Adoption:
             *(self._reconcile(one) for one in living.values()),
         )
         await root.registrar.published()
+        root.registrar.spreading.hosts_changed()
         self._control.run_task(root.standbys.start_one())
         return tuple(
             dict.fromkeys(s for one in living.values() for s in one.found.attached_drivers)

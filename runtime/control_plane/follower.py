@@ -75,7 +75,7 @@ class Follower:
         return HostPlace(
             slot.number,
             slot.process.node if is_settled else "",
-            is_empty=not slot.entries,
+            is_empty=slot.is_idle,
             is_fixed=slot.resources is not None,
         )
 
@@ -90,7 +90,7 @@ class Follower:
                 slot = root.table.slots[number]
                 slot.is_leaving = True
                 root.registrar.directory_changed()
-                self._change(slot, root.hosts.remove(slot), "ends, as there are hosts enough")
+                self._change(slot, self._remove(slot), "ends, as there are hosts enough")
             case Move(number, node, within_s):
                 slot = root.table.slots[number]
                 move = root.supervised_by(slot).move(slot, node, within_s)
@@ -110,6 +110,13 @@ class Follower:
             await change
         except CallboardError as error:
             LOGGER.warning("%s: %s", slot.name, error)
+
+    async def _remove(self, slot: "Slot") -> None:
+        try:
+            await self._root.registrar.spreading.leave(slot)
+        except CallboardError as error:
+            LOGGER.warning("keys of %s have not moved in order: %s", slot.name, error)
+        await self._root.hosts.remove(slot)
 
     async def _add(self, slot: "Slot", node: str) -> None:
         root = self._root

@@ -245,6 +245,7 @@ class Hosting:
             if introduced.get(number) != peer:
                 self._introductions.introduce(number, *peer, (process,), is_open=True)
         self._introduce(slot, process, epoch, is_open=True)
+        self._registrar.spreading.hosts_changed()
 
     def adopt(
         self, slot: "Slot", process: HostProcess, carrier: FrameCarrier, ended: Ended

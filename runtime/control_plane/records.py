@@ -185,7 +185,7 @@ class Records:
     async def epoch(self, system: str, epoch: int) -> None:
         """Record that this control epoch is in use from now on."""
         self._note(EPOCH, lambda: msgpack.packb((system, epoch)))
-        await self._written()
+        await self.written()
 
     def claims_gone(self, epochs: Sequence[int]) -> None:
         """Remove the claims of earlier roots: if one of them still runs, it ends itself."""
@@ -195,7 +195,7 @@ class Records:
     async def started(self) -> None:
         """Record that the system is up; a new root of a system that never was starts afresh."""
         self._note(STARTED, lambda: b"")
-        await self._written()
+        await self.written()
 
     async def reserve(self, next_cell: int, newest_slot: int, newest_term: int) -> None:
         """Reserve the numbers of actors below `next_cell`, and slots and terms up to the newest."""
@@ -207,12 +207,12 @@ class Records:
                 max(terms, newest_term + TERMS_AHEAD),
             )
             self._note(CELLS, lambda: msgpack.packb(mark))
-            await self._written()
+            await self.written()
 
     async def process(self, name: str) -> None:
         """Record the name of a process before its start."""
         self._note(PROCESS + name, lambda: b"")
-        await self._written()
+        await self.written()
 
     def process_gone(self, name: str) -> None:
         """Remove the record of a process that has ended."""
@@ -222,7 +222,7 @@ class Records:
         """Record that a process takes a slot over, or that all its actors have started there."""
         if self._ledger is not None:
             self.slot_changed(slot, is_populated=is_populated)
-            await self._written()
+            await self.written()
 
     def slot_changed(self, slot: Slot, *, is_populated: bool) -> None:
         """The same, for callers that need not wait."""
@@ -258,14 +258,22 @@ class Records:
         self.remember(token, [batch.first for _, batch in placed], answer)
         # Last: the batches count only with the answer.
         self._note(ANSWER + token, lambda: msgpack.packb(answer.model_dump()))
-        await self._written()
+        await self.written()
 
     async def resized(self, part: PartSize) -> None:
         """Record the size of a part of a pool before it changes."""
         token = self._tokens.get(part.cell)
         if token is not None:
             self._note_batch(part.slot, token, part.cell, part.part, [part.offer])
-            await self._written()
+            await self.written()
+
+    def offers_changed(
+        self, slot: Slot, batch: Batch, part: SpawnPart, offers: Sequence[Offer]
+    ) -> None:
+        """Record other offers of actors; wait for `written` before they count."""
+        token = self._tokens.get(batch.first)
+        if token is not None:
+            self._note_batch(slot.number, token, batch.first, part, offers)
 
     def _note_batch(
         self, slot: int, token: str, first: int, part: SpawnPart, offers: Sequence[Offer]
@@ -313,19 +321,19 @@ class Records:
         """Record the subscribers of all dead letters."""
         rows = [tuple(subscriber) for subscriber in subscribers]
         self._note(DEAD_LETTERS, lambda: msgpack.packb(rows))
-        await self._written()
+        await self.written()
 
     async def close(self) -> None:
         """Accept no more records, and wait until the last write has ended."""
         self._ledger = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await self._written()
+                await self.written()
 
     async def attached_driver(self, slot: int, row: Sequence[Any]) -> None:
         """Record a driver before it joins; `row` is plain data."""
         self._note(f"{DRIVER}{slot}", lambda: msgpack.packb(row))
-        await self._written()
+        await self.written()
 
     def driver_gone(self, slot: int) -> None:
         """Remove the record of a driver that has left or was dropped; it never joins again."""
@@ -343,7 +351,7 @@ class Records:
             self._is_writing = True
             self._host.run_task(self._write(self._ledger))
 
-    async def _written(self) -> None:
+    async def written(self) -> None:
         """Wait until all records so far are safe."""
         if self._is_writing:
             assert self._host is not None

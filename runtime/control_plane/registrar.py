@@ -25,7 +25,7 @@ from callboard.messages.control.control_plane import (
 )
 from callboard.messages.control.hosts import HostSpec
 from callboard.messages.control.placement import ANYWHERE, Placement
-from callboard.messages.control.routing import Routing, RoutingKind
+from callboard.messages.control.routing import Routing, RoutingKind, deal
 from callboard.messages.control.spawning import (
     Offer,
     PartSize,
@@ -40,6 +40,7 @@ from callboard.messages.core.ref import Address
 from .authority import UNLIMITED, Authority
 from .records import Records
 from .slots import Batch, Changed, Slot, SlotTable, has_keys
+from .spreading import Spreading
 
 __all__ = ["IsolatedHosts", "Registrar"]
 
@@ -89,6 +90,8 @@ class Registrar:
         self._has_published = False
         self._places: dict[int, int] = {}
         """The places as the hosts know them."""
+        self.spreading: Final = Spreading(control, self)
+        """Spreads keyed actors over the hosts of now."""
 
     # --- starting and stopping actors ---------------------------------------------------
 
@@ -124,10 +127,10 @@ class Registrar:
                 for outcome in await asyncio.gather(*starts):
                     failures |= outcome
         except BaseException:
-            self._give_up(placed)
+            self.give_up(placed)
             raise
         if failures and request.all_or_none:
-            self._give_up(placed)
+            self.give_up(placed)
         for slot, batch in placed:
             for cell in [cell for cell in batch.cells if cell in failures]:
                 self.forget(Address(slot.number, cell))
@@ -136,7 +139,7 @@ class Registrar:
                 for offer in request.offers:  # Other offers may have come meanwhile.
                     self.table.check_routing(offer.contracts, offer.routing)
             except SpecError:
-                self._give_up(placed)
+                self.give_up(placed)
                 raise
             for offer in request.offers:
                 slot, batch = placed[offer.part]
@@ -202,6 +205,22 @@ class Registrar:
             await self._reserve(takes_term=True)
             return await self._start_batch(slot, batch)
 
+    async def start_part(self, part: SpawnPart) -> Batch | None:
+        """Start actors that no driver asked for; None when they do not start."""
+        slot, batch = self._place(part)
+        try:
+            await self._reserve(takes_term=True)
+            failures = await self._start(slot, batch)
+        except BaseException:
+            self.give_up([(slot, batch)])
+            raise
+        for data in failures.values():
+            LOGGER.warning("%s does not take keys: %s", slot.name, error_from_data(data))
+        if failures:
+            self.give_up([(slot, batch)])
+            return None
+        return batch
+
     async def _start_batch(self, slot: Slot, batch: Batch, *, waits: bool = True) -> Failures:
         command = StartActors(
             entries=batch.entries,
@@ -216,7 +235,8 @@ class Registrar:
         )
         return answer.failures
 
-    def _give_up(self, placed: Sequence[Placed]) -> None:
+    def give_up(self, placed: Sequence[Placed]) -> None:
+        """Stop actors that may have started, and forget them."""
         for slot, batch in placed:
             cells = tuple(cell for cell in batch.cells if cell)
             for cell in cells:
@@ -290,15 +310,20 @@ class Registrar:
 
     async def _drain_and_stop(self, address: Address) -> None:
         slot, cell = address
+        await self.until_unsent(address)
+        with contextlib.suppress(CallboardError):
+            await self._control.ask(Address(slot, CONTROL_CELL), DrainActor(cell=cell), DRAIN_S)
+        with contextlib.suppress(CallboardError):  # The actor may have stopped meanwhile.
+            await self.stop_actor(address)
+
+    async def until_unsent(self, address: Address) -> None:
+        """Wait until all that was sent to an actor by an older directory has arrived there."""
+        slot, cell = address
         # A host has the new directory before this barrier, and sends nothing after it.
         command = SendBarrier(slot=slot, cell=cell)
         hosts = [CONTROL_SLOT, *(slot.number for slot in self.table.reached())]
         asks = (self._control.ask(Address(host, CONTROL_CELL), command, DRAIN_S) for host in hosts)
         await asyncio.gather(*asks, return_exceptions=True)  # A dead host sends nothing.
-        with contextlib.suppress(CallboardError):
-            await self._control.ask(Address(slot, CONTROL_CELL), DrainActor(cell=cell), DRAIN_S)
-        with contextlib.suppress(CallboardError):  # The actor may have stopped meanwhile.
-            await self.stop_actor(address)
 
     async def resize(self, request: ResizePool) -> None:
         """Change the sizes of a pool's parts; see `ResizePool`."""
@@ -390,6 +415,7 @@ class Registrar:
         self.records.slot_changed(slot, is_populated=False)
         self.forget_all(slot)
         self.directory_changed()
+        self.spreading.hosts_changed()
 
     def remove_slot(self, slot: Slot) -> None:
         """Remove the slot of a host that has ended for good; its number is never used again."""
@@ -397,6 +423,7 @@ class Registrar:
         self.table.remove_slot(slot)
         self.records.slot_gone(slot.number)
         self.directory_changed()
+        self.spreading.hosts_changed()
 
     # --- the directory ----------------------------------------------------------------
 
@@ -408,9 +435,10 @@ class Registrar:
 
     def _publish_scheduled(self) -> None:
         if self._directory_scheduled:  # Otherwise a copy of the whole was wanted meanwhile.
-            self._publish()
+            self.publish()
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Send the directory to all hosts now."""
         self._directory_scheduled = False
         self.directory_version += 1
         change: DirectoryPatched | DirectoryChanged
@@ -454,7 +482,7 @@ class Registrar:
             places={slot: at for slot, at in places.items() if before.get(slot) != at},
             places_gone=[slot for slot in before if slot not in places],
             newest_slot=table.newest_slot,
-        )
+        ).model_copy(update={"fence": table.fence_floor()})
 
     async def published(self) -> None:
         """Wait until this host's copy is up to date, and the others are on their way."""
@@ -464,7 +492,7 @@ class Registrar:
     def directory(self) -> DirectoryChanged:
         """The whole directory, as a message to hosts; the next change is one of this copy."""
         if self._has_published and self._has_changed():
-            self._publish()
+            self.publish()
         return self._whole()
 
     def _has_changed(self) -> bool:
@@ -488,11 +516,12 @@ class Registrar:
             routings=dict(self.table.routings),
             places=self.table.places(),
             newest_slot=self.table.newest_slot,
+            fence=self.table.fence_floor(),
         )
 
 
 def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
-    """Write the places of keyed actors into their routing; the shares of the keys never change."""
+    """Write the places of keyed actors into their routing, and deal out their shares."""
     places: dict[str, list[tuple[int, int]]] = {}
     for offer in request.offers:
         if offer.routing is not None:
@@ -502,7 +531,8 @@ def _with_places(request: Spawn, placed: Sequence[Placed]) -> Spawn:
     for text, rows in places.items():
         routing = Routing.from_text(text)
         if routing.kind is RoutingKind.KEYED:
-            texts[text] = replace(routing, places=tuple(rows)).to_text()
+            owners = deal([None] * len(routing.owners), range(len(rows)))
+            texts[text] = replace(routing, places=tuple(rows), owners=owners).to_text()
     if not texts:
         return request
     offers = tuple(

@@ -37,6 +37,7 @@ class Batch:
         "is_remote_child_holder",
         "numbers_each",
         "places",
+        "spreads",
     )
 
     def __init__(self, part: SpawnPart, first: int) -> None:
@@ -52,6 +53,8 @@ class Batch:
         """Whether it holds a placed child of a tree on another host."""
         self.places = part.places
         """Slot and cell of each holder of a placed child of its tree."""
+        self.spreads = part.spreads
+        """Whether it has shares of keys, which may move to other hosts."""
         self.cells = [first + i * part.numbers_each for i in range(part.count)]
         """The first number of each actor, in order; 0 once the actor has ended for good."""
 
@@ -108,6 +111,11 @@ class Slot:
     def add(self, batch: Batch) -> None:
         """Add the actors of a batch to this slot."""
         self.entries.update(dict.fromkeys(batch.cells, batch))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no actors but those that move away when its host ends."""
+        return all(batch.spreads for batch in self.entries.values())
 
     def batches(self) -> list[Batch]:
         """The batches to start when another process takes over."""
@@ -284,6 +292,11 @@ class SlotTable:
         self._found.setdefault(address, ([], []))[1].extend(contracts)
         for contract in contracts:
             self.offers.setdefault(contract, []).append(address)
+
+    def route(self, contracts: tuple[str, ...], routing: str) -> None:
+        """Replace the routing of contracts."""
+        self.routings.update(dict.fromkeys(contracts, routing))
+        self.changed.contracts.update(dict.fromkeys(contracts))
 
     def resize(self, address: Address, size: int) -> None:
         """Set the number of agents behind an offer; a withdrawn offer stays withdrawn."""

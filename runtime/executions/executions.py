@@ -448,40 +448,47 @@ class Executions:
         attributes: Mapping[str, Any],
         execution_id: str,
         by: str,
-    ) -> None:
-        """Submit for a client of the admin API; returns when the execution has begun.
+    ) -> bool:
+        """Submit for a client of the admin API; returns when the journal has the submission.
 
-        Raises `ExecutionIdTaken`, and `DeadlineExceeded` when the journal does not answer.
+        Gives whether this began the execution. Raises `ExecutionIdTaken`, and `DeadlineExceeded`
+        when the journal does not answer.
         """
         driver = {**how_started(self._environment), "submitted_by": by}
         async with self._submitting:
-            await self._check_same(execution_id, Submission(job.name, request, attributes))
+            asked = Submission(job.name, request, attributes)
+            is_new = not await self._is_known(execution_id, asked)
             self.submit(job, request, attributes, execution_id, driver)
         try:
             async with asyncio.timeout(BEGUN_WITHIN_S):
-                await self._until_durable(execution_id)
+                await self.until_durable(execution_id)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"execution {execution_id} is not in the journal within {BEGUN_WITHIN_S} s.",
                 advice="It goes on: submit the same request under the same id again.",
             ) from None
+        return is_new
 
-    async def _check_same(self, execution_id: str, submission: Submission) -> None:
-        """Raise `ExecutionIdTaken` when another request has this id."""
+    async def _is_known(self, execution_id: str, submission: Submission) -> bool:
+        """Whether there is this execution. Raises `ExecutionIdTaken` for one of another request."""
         running = self._by_id.get(execution_id)
         if running is not None:
             before = cast("Execution[Any]", execution_of(running)).submission
-        elif self.journal is None:
-            return
         else:
-            history = await read_history(self.journal, execution_id)
+            history = None
+            if self.journal is not None:
+                history = await read_history(self.journal, execution_id)
             if history is None:
-                return
+                return False
             before = submission_in(history, self._replay(history))
         check_same(execution_id, before, submission)
+        return True
 
-    async def _until_durable(self, execution_id: str) -> None:
-        """Wait until the journal has the submission, or the execution has failed before that."""
+    async def until_durable(self, execution_id: str) -> None:
+        """Wait until the journal has the submission, or the execution has failed before that.
+
+        The caller has a deadline around it.
+        """
         journal = self.journal
         if journal is None:
             return

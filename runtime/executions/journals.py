@@ -5,11 +5,9 @@ lives. A system takes its own file when that is free, otherwise the next file of
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,13 +18,13 @@ from callboard.messages.core.errors import CallboardError, DeadlineExceeded, Spe
 from callboard.messages.storage.errors import StoreUnavailable
 
 from ..hosting.settings import Settings
-from ..stores.private import narrow, open_private, private_folder
+from ..stores.file_lock import FileLock
+from ..stores.private import narrow, private_folder
 from .states import SystemStates, open_system_states
 
 __all__ = [
     "AUTO",
     "OFF",
-    "FileLock",
     "JournalOpener",
     "OpenJournal",
     "detached_journal",
@@ -42,8 +40,6 @@ OFF: Final = "off"
 FILES_MAX: Final = 64
 """The most systems of one name that run at once, each with a file."""
 FLUSH_S: Final = 10.0
-TRIES_MAX: Final = 3
-TRY_AGAIN_S: Final = 0.015
 
 
 def home(environment: Mapping[str, str]) -> Path:
@@ -58,45 +54,6 @@ def home(environment: Mapping[str, str]) -> Path:
 def journal_files(environment: Mapping[str, str]) -> list[Path]:
     """The journal files of the default setting, by name."""
     return sorted((home(environment) / "journals").glob("*.db"))
-
-
-class FileLock:
-    """The lock of a file's writer. The kernel releases it when the process ends in any way."""
-
-    def __init__(self, path: Path, *, pause: Callable[[float], None] = time.sleep) -> None:
-        self._path = path.with_name(path.name + ".lock")
-        self._pause = pause
-        self._handle: int | None = None
-
-    def take(self) -> bool:
-        """Try to take the lock for some hundredths of a second; True when that succeeds."""
-        handle = open_private(self._path)
-        for tries in range(1, TRIES_MAX + 1):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if tries == TRIES_MAX:
-                    os.close(handle)
-                    return False
-                # A check for a living writer holds the lock for an instant.
-                self._pause(TRY_AGAIN_S)
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        self._handle = handle
-        return True
-
-    def owner(self) -> str:
-        """The process id of the holder, for people."""
-        with contextlib.suppress(OSError):
-            return self._path.read_text().strip() or "unknown"
-        return "unknown"
-
-    def release(self) -> None:
-        """Release the lock; may be called twice."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
 
 
 class OpenJournal:
@@ -249,7 +206,7 @@ async def _open(url: str, settings: Settings, fence: int) -> OpenJournal:
         ) from error
     if not is_free:
         raise StoreUnavailable(
-            f"the journal {path} is written by process {lock.owner()}.",
+            f"the journal {path} is written by process {lock.owner()}, since {lock.since()}.",
             advice="A journal has one writer: stop that system, or name another journal.",
         )
     return await _opened(url, settings, lock, fence)

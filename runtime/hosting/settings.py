@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn, TypedDict
 
+from callboard.actors.alerts.settings import AlertsSetting, alert_settings
 from callboard.actors.metrics.recording.options import RecordingOptions
 from callboard.messages.control.hosts import HOSTS_MAX, AutoHosts, HostSpec, host_specs
 from callboard.messages.control.spec import AutoShutdown, Backoff, Intensity, SupervisorSpec
@@ -139,6 +140,10 @@ class Settings:
     metrics_objects: str = "off"
     """The object store for windows of `metrics` that are no longer new: a folder, or a URL such as
     `s3://bucket/prefix` (extra `data`). With `off` they stay in the store until they expire."""
+    alerts: AlertsSetting | None = None
+    """The alerts over `metrics`: paths of files of rules, receivers and routes, or an
+    `AlertSettings`; True for the rules for Callboard itself; False for none. None: those rules,
+    where `metrics` are in a file or on a server."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -203,6 +208,11 @@ class Settings:
             _refuse("metrics_objects", self.metrics_objects, "a folder, a URL, or off")
         if self.metrics == "off" != self.metrics_objects:
             _refuse("metrics_objects", self.metrics_objects, "off without the setting metrics")
+
+        if self.alerts not in (None, False):
+            object.__setattr__(self, "alerts", alert_settings(self.alerts))
+            if self.metrics == "off":
+                _refuse("alerts", "on", "False without the setting metrics")
 
     def _check_times(self) -> None:
         for name in (
@@ -310,6 +320,7 @@ class SettingsOptions(TypedDict, total=False):
     states_cache: str | None
     metrics: str | None
     metrics_objects: str | None
+    alerts: AlertsSetting | None
     durability: str | None
 
 
@@ -368,7 +379,9 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
         return _hosts_of(variable or name, text)
     if kind is int:
         return _whole_number(variable or name, text)
-    if name == "modules":
+    if name == "alerts" and text.lower() in TRUTHS:
+        return TRUTHS[text.lower()]
+    if name in ("modules", "alerts"):
         return [path for path in text.split(os.pathsep) if path]
     if kind is float:
         try:

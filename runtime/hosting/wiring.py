@@ -22,6 +22,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.keyed.handover import KeyHandover
 from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
 from callboard.actors.metrics.recording.sink import MeterSink
@@ -65,8 +66,8 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, Inventory, AdminExtension)
-"""The extensions that every host has. Keyed actors need none: they have their recipe."""
+EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension)
+"""The extensions that every host has."""
 
 
 DYNAMIC: Final = "<dynamic-code>"
@@ -274,7 +275,16 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(Pools, _trees, inventory, recorder, publisher, AdminExtension, HostLogs),
+        extensions=(
+            Pools,
+            _trees,
+            KeyHandover,
+            inventory,
+            recorder,
+            publisher,
+            AdminExtension,
+            HostLogs,
+        ),  # fmt: skip
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,

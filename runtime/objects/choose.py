@@ -1,7 +1,7 @@
 """Object stores by their URL: a folder, or S3, GCS, Azure and memory."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -105,6 +105,10 @@ class LazyWindows:
         """See `WindowFormat.write`."""
         return self._form().write(rows, level)
 
+    def write_parts(self, parts: Iterable[WindowRows], level: int) -> bytes:
+        """See `WindowFormat.write_parts`."""
+        return self._form().write_parts(parts, level)
+
     def count(self, data: bytes) -> int:
         """See `WindowFormat.count`."""
         return self._form().count(data)
@@ -124,9 +128,11 @@ class LazyWindows:
         from_ns: int,
         to_ns: int,
         limit: int,
+        *,
+        bare: bool = False,
     ) -> WindowRows:
         """See `WindowFormat.read`."""
-        return self._form().read(name, fetch, width_ns, matchers, from_ns, to_ns, limit)
+        return self._form().read(name, fetch, width_ns, matchers, from_ns, to_ns, limit, bare=bare)
 
     def close(self) -> None:
         """See `WindowFormat.close`."""

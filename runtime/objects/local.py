@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from callboard.actors.storage.objects import ObjectInfo, check_object_name, object_missing
-from callboard.messages.core.errors import CallboardError
-from callboard.messages.storage.errors import StoreFull, StoreReadOnly, StoreUnavailable
+from callboard.messages.storage.errors import StoreUnavailable, of_file
 
 __all__ = ["LocalObjectStore"]
 
@@ -27,8 +26,6 @@ UNFINISHED_S: Final = 86_400.0
 PUT_TRIES: Final = 5
 FILE: Final = 0o600
 FOLDER: Final = 0o700
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 NOTHING_THERE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
@@ -213,16 +210,4 @@ class LocalObjectStore:
         try:
             yield
         except OSError as error:
-            raise self._fault_of(error) from error
-
-    def _fault_of(self, error: OSError) -> CallboardError:
-        text = f"{self.name}: {error.strerror or error} ({type(error).__name__})."
-        if error.errno in FULL:
-            return StoreFull(
-                text, advice="Make room on the disk; nothing was changed.", may_have_run=False
-            )
-        if error.errno in READ_ONLY:
-            return StoreReadOnly(
-                text, advice="Make the folder writable, or name another.", may_have_run=False
-            )
-        return StoreUnavailable(text, advice="Check that the folder and its disk exist.")
+            raise of_file(self.name, error) from error

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -45,6 +45,8 @@ UNREADABLE: Final = (ValueError, TypeError, AttributeError, KeyError)
 """What bytes raise that are no text, no JSON or no numbers."""
 GROUP_ROWS: Final = 20_480
 COLUMNS: Final = "series, start_ns, count, sum, min, max, last, revision, flags, bins, keys, counts"
+BARE: Final = COLUMNS.removesuffix(", keys, counts")
+PART_LEVEL: Final = 1
 FLOATS: Final = (("sum", "sums"), ("min", "minima"), ("max", "maxima"))
 
 
@@ -78,6 +80,7 @@ class ParquetWindows:
                 f"memory_limit = '{MEMORY_MIB}MiB'",
                 "temp_directory = ''",
                 "preserve_insertion_order = true",
+                "enable_progress_bar = false",
                 "autoinstall_known_extensions = false",
                 "autoload_known_extensions = false",
                 f"allowed_directories = [{_quoted(f'{self._folder}/')}]",
@@ -134,24 +137,51 @@ class ParquetWindows:
 
     def write(self, rows: WindowRows, level: int) -> bytes:
         """See `WindowFormat.write`."""
+        return self.write_parts((rows,), level)
+
+    def write_parts(self, parts: Iterable[WindowRows], level: int) -> bytes:
+        """See `WindowFormat.write_parts`. Each part is a file, until they are copied into one."""
+        paths: list[Path] = []
+        numbered = 0
+        try:
+            for rows in parts:
+                # A single part is written as it stays.
+                path = self._write(rows, numbered, level if not paths else PART_LEVEL)
+                numbered += len(rows.series)
+                paths.append(path)
+            if len(paths) > 1:
+                paths.append(self._joined(paths, level))
+            return paths[-1].read_bytes()
+        finally:
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+    def _write(self, rows: WindowRows, first_number: int, level: int) -> Path:
         columns = _columns_of(_sorted(rows))
+        columns["series"] += np.int32(first_number)
         with self._running() as duck:
             path = self._new_path()
             duck.register("window_rows", columns)
             try:
-                # No sort and no join: the rows stream, in their order, whatever their number.
                 duck.execute(
                     "COPY (SELECT * REPLACE (name::VARCHAR AS name, tags::VARCHAR AS tags, "  # noqa: S608 - our own path
                     "keys::BLOB AS keys, counts::BLOB AS counts, "
                     "CASE WHEN isnan(last) THEN NULL ELSE last END AS last) FROM window_rows) "
-                    f"TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, "
-                    f"COMPRESSION_LEVEL {level:d}, ROW_GROUP_SIZE {GROUP_ROWS}, "
-                    "PARQUET_VERSION v2)"
+                    f"TO {_target(path, level)}"
                 ).fetchall()
-                return path.read_bytes()
             finally:
                 duck.unregister("window_rows")
-                path.unlink(missing_ok=True)
+        return path
+
+    def _joined(self, paths: Sequence[Path], level: int) -> Path:
+        with self._running() as duck:
+            path = self._new_path()
+            # No sort and no join: the rows stream, in their order, whatever their number.
+            files = ",".join(_quoted(str(each)) for each in paths)
+            duck.execute(
+                f"COPY (SELECT * FROM read_parquet([{files}])) TO {_target(path, level)}"  # noqa: S608 - our own paths
+            ).fetchall()
+        return path
 
     def count(self, data: bytes) -> int:
         """See `WindowFormat.count`. It reads every column of every row."""
@@ -197,6 +227,8 @@ class ParquetWindows:
         from_ns: int,
         to_ns: int,
         limit: int,
+        *,
+        bare: bool = False,
     ) -> WindowRows:
         """See `WindowFormat.read`."""
         with self._reading(name, fetch) as (duck, path):
@@ -205,10 +237,15 @@ class ParquetWindows:
             if not len(chosen):
                 return WindowRows.empty(width_ns)
             found = duck.execute(
-                f"SELECT {COLUMNS} FROM {_table(path)} WHERE start_ns >= $1 AND start_ns < $2 "  # noqa: S608 - our own words
+                f"SELECT {BARE if bare else COLUMNS} FROM {_table(path)} "  # noqa: S608 - our own words
+                "WHERE start_ns >= $1 AND start_ns < $2 "
                 f"{_series_condition(chosen, len(listed.keys))} LIMIT {limit + 1:d}",
                 [from_ns, to_ns],
             ).fetchnumpy()
+        if bare:
+            none = np.zeros(len(found["bins"]), object)
+            none[:] = b""
+            found |= {"bins": np.zeros(len(none), np.int64), "keys": none, "counts": none}
         return _rows_of(found, width_ns, listed)
 
     def _listed_of(self, duck: duckdb.DuckDBPyConnection, name: str, path: Path) -> _Listed:
@@ -370,6 +407,13 @@ def _key(kind: int, name: str, tags: str) -> SeriesKey:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _target(path: Path, level: int) -> str:
+    return (
+        f"{_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {level:d}, "
+        f"ROW_GROUP_SIZE {GROUP_ROWS}, PARQUET_VERSION v2)"
+    )
 
 
 def _table(path: Path) -> str:

@@ -6,7 +6,6 @@ temporary name until `sweep`.
 """
 
 import contextlib
-import errno
 import itertools
 import os
 import threading
@@ -15,9 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.blobs import BlobGone, BlobRef, StoredBlob
-from callboard.messages.storage.errors import StoreFull, StoreReadOnly, StoreUnavailable
+from callboard.messages.storage.errors import StoreUnavailable, of_file
 
 from .private import narrow, open_private, private_folder
 
@@ -25,8 +23,6 @@ __all__ = ["FileBlobStore", "MemoryBlobStore"]
 
 INCOMING: Final = "incoming"
 HEX: Final = "[0-9a-f]"
-FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 class FileBlobStore:
@@ -149,15 +145,7 @@ class FileBlobStore:
         try:
             yield
         except OSError as error:
-            raise self._fault_of(error) from error
-
-    def _fault_of(self, error: OSError) -> CallboardError:
-        text = f"{self.name}: {error.strerror or error} ({type(error).__name__})."
-        if error.errno in FULL:
-            return StoreFull(text, advice="Make room on the disk; nothing was changed.")
-        if error.errno in READ_ONLY:
-            return StoreReadOnly(text, advice="Make the folder writable, or name another.")
-        return StoreUnavailable(text, advice="Check that the folder and its disk exist.")
+            raise of_file(self.name, error) from error
 
 
 class MemoryBlobStore:

@@ -125,13 +125,18 @@ def read_model_store(url: str, *, durability: str = "full") -> ReadModelStore:
     return kind.read_models(*kind.place, **kind.options)
 
 
-def metrics_storage(url: str, *, durability: str = "full", reads_only: bool = False) -> HotStorage:
+def metrics_storage(
+    url: str, *, durability: str = "full", reads_only: bool = False, alone: bool = False
+) -> HotStorage:
     """The hot store of metric windows at a URL, not yet opened. Raises `SpecError`.
 
-    With `reads_only` the store must exist. It is neither changed nor migrated.
+    With `reads_only` the store must exist. It is neither changed nor migrated. With `alone` a file
+    opens only while no other process has it open with `alone`; a server knows no such lock.
     """
     kind = _kind(url, durability)
     mode = {"reads_only": reads_only} if kind.options else {}
+    if path_of(url) is not None:
+        mode["alone"] = alone
     return kind.windows(*kind.place, **kind.options, **mode)
 
 

@@ -1,13 +1,13 @@
 """The hot store of metric windows in memory: for tests, and for what need not outlive a process."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from callboard.actors.metrics.ports import Extent, ShardState
-from callboard.actors.metrics.query.columns import combine_rows, take_rows
+from callboard.actors.metrics.query.columns import bare_rows, combine_rows, take_rows
 from callboard.actors.metrics.query.readers import too_many_rows, too_many_series
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, SeriesKey
@@ -87,6 +87,11 @@ class MemoryMetricsStorage:
         del shard, before_ns, blocks_max
         return 0
 
+    def shards(self) -> list[int]:
+        """See `MetricsStorage.shards`."""
+        with self._lock:
+            return list(self._shards)
+
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
         found: dict[int, Extent] = {}
@@ -154,10 +159,21 @@ class MemoryMetricsStorage:
             )
         return hot_ranges(width_ns, [(shard, period, 1) for period, shard in found])
 
-    def read_range(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> WindowRows:
-        """All windows of a shard that begin in `[from_ns, to_ns)`."""
+    def read_range(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int, *, bare: bool = False
+    ) -> WindowRows:
+        """See `HotWindows.read_range`."""
         with self._lock:
-            return self._rows((), width_ns, from_ns, to_ns, shard)
+            rows = self._rows((), width_ns, from_ns, to_ns, shard)
+        return bare_rows(rows) if bare else rows
+
+    def read_parts(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int
+    ) -> Iterator[WindowRows]:
+        """See `HotWindows.read_parts`. All of them are in memory anyway."""
+        rows = self.read_range(shard, width_ns, from_ns, to_ns)
+        if len(rows):
+            yield rows
 
     def stamp_windows(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> str:
         """A text that changes with each change of these stretches; empty without windows."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from callboard.actors.metrics.aggregation.packed import FAST, SMALL, pack_rows, unpack_rows
-from callboard.actors.metrics.query.columns import combine_rows, take_rows
+from callboard.actors.metrics.query.columns import bare_rows, combine_rows, take_rows
 from callboard.actors.metrics.query.readers import too_many_rows, too_many_series
 from callboard.actors.metrics.rows import SECOND_NS, WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind, SeriesKey
@@ -30,6 +30,7 @@ __all__ = [
     "fenced_shard",
     "hot_ranges",
     "packed_block",
+    "part_bands",
     "period_ns",
     "read_blocks",
     "read_series",
@@ -37,6 +38,8 @@ __all__ = [
 
 BAND: Final = 8
 """Series of one block. More compress a little better; a query of one series reads them all."""
+PART_BANDS: Final = 64
+"""Bands that are read at a time when a whole stretch moves: 512 series, some 30 MB."""
 MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
 PERIODS_NS: Final = {
@@ -232,8 +235,10 @@ def read_blocks(
     from_ns: int,
     to_ns: int,
     limit: int,
+    *,
+    bare: bool = False,
 ) -> WindowRows:
-    """The chosen windows of the blocks that begin in `[from_ns, to_ns)`.
+    """The chosen windows of the blocks that begin in `[from_ns, to_ns)`; `bare` without sketches.
 
     `blocks` are in the order in which they were stored; with None as `bands`, all series are
     chosen. Raises `UsageError` for more than `limit` rows.
@@ -242,6 +247,7 @@ def read_blocks(
     count = 0
     for block in blocks:
         rows = _rows_of(block, table.band(block.shard, block.band))
+        rows = bare_rows(rows) if bare else rows
         chosen = _chosen(rows, bands, block, from_ns, to_ns)
         if not len(chosen):
             continue
@@ -294,6 +300,14 @@ def read_series(
 
 
 # --- what may move to another tier -----------------------------------------------------------
+
+
+def part_bands(table: SeriesTable, shard: int) -> Iterator[Bands]:
+    """All series of a shard in parts, each of which has at most some 30,000 rows of a stretch."""
+    count = -(-table.size(shard) // BAND)
+    for first in range(0, count, PART_BANDS):
+        bands = range(first, min(first + PART_BANDS, count))
+        yield Bands({(shard, band): np.ones(BAND, bool) for band in bands})
 
 
 class HotRange(NamedTuple):

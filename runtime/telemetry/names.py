@@ -214,6 +214,9 @@ TIERS: Final = {
     "callboard_tier_corrupt_segments": Metric(
         GAUGE, "Segments whose file is missing or changed: restore them from a backup."
     ),
+    "callboard_tier_unread_segments": Metric(
+        COUNTER, "Segments that queries could not read, because they are missing or changed."
+    ),
     "callboard_tier_problems": Metric(GAUGE, "Moves that stood still in the last round."),
 }
 
@@ -243,6 +246,9 @@ RECORDING: Final = {
     ),
     "callboard_points_waiting": Metric(GAUGE, "Points that no aggregator has stored yet."),
     "callboard_point_batches_repeated": Metric(COUNTER, "Batches that were sent again."),
+    "callboard_series_idle_forgotten": Metric(
+        COUNTER, "Series that a host has forgotten, because they got no point for long."
+    ),
     "callboard_point_source_failures": Metric(COUNTER, "Failures of sources of points."),
     "callboard_series_recorded": Metric(GAUGE, "Series of the host's meter."),
 }
@@ -260,6 +266,9 @@ WINDOWS: Final = {
         COUNTER, "Times that a shard went back to its store, after a commit of unknown outcome."
     ),
     "callboard_window_closed": Metric(COUNTER, "Windows that have closed, or were corrected."),
+    "callboard_window_series_forgotten": Metric(
+        COUNTER, "Series without an open window or a source that aggregators have forgotten."
+    ),
     "callboard_window_late_discarded": Metric(
         COUNTER, "Late points that can no longer be read, because newer ones took their room."
     ),

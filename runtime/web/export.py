@@ -21,7 +21,7 @@ from ..admin.reports import Live, sub_tasks_of, view_of
 from ..admin.timeline import timeline_of
 from ..admin.views import ExecutionView, QuerySubTasks, QueryTimeline, SubTaskRow, Timeline
 
-__all__ = ["ROWS_MAX", "exported", "exported_history"]
+__all__ = ["exported", "exported_history"]
 
 STATIC: Final = Path(__file__).parent / "static"
 ENTRY: Final = "offline.js"

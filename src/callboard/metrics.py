@@ -23,6 +23,7 @@ from callboard.actors.metrics.ports import (
     WindowReader,
 )
 from callboard.actors.metrics.query.feed import newest_windows
+from callboard.actors.metrics.query.missing import allow_missing
 from callboard.actors.metrics.query.prometheus_api import ApiAnswer, PrometheusApi
 from callboard.actors.metrics.query.promql.evaluator import ExpressionEvaluator, RangeValues
 from callboard.actors.metrics.query.question import (
@@ -133,6 +134,7 @@ __all__ = [
     "WindowSamples",
     "WindowSettings",
     "WindowSink",
+    "allow_missing",
     "columns_of_points",
     "function_named",
     "metrics_storage",

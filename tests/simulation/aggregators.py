@@ -1,12 +1,14 @@
-"""The scenario of aggregators: each point counts in exactly one window, whatever dies.
+"""The scenario of aggregators: each point counts in exactly one window, whatever dies or moves.
 
 Sources send points of the present and the past to shards, again when no answer comes, some of them
-twice and out of order. Hosts crash, shards move, and the disk with the windows fails. A minute of
-event time passes in each virtual second, so that windows close and points become late in a run.
-The sources keep their own accounts, and compare them with those of the shards at the end.
+twice and out of order. Hosts crash, join and leave, shards move, and the disk with the windows
+fails. A minute of event time passes in each virtual second, so that windows close and points become
+late in a run. The sources keep their own accounts, and compare them with those of the shards at the
+end.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -24,15 +26,21 @@ from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
 from callboard.actors.metrics.points import AppendPoints, MetricSource, PointBatch, SourceKind
 from callboard.actors.metrics.rows import WINDOWS_NS
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey
+from callboard.messages.control.hosts import HostSpec
 from callboard.messages.core.errors import CallboardError
+from callboard.runtime.api.inside import root_of
 
+from .nodes import unevenly_spread
 from .run import Run
 from .scenario_fixture import BUSY_S, ScenarioFixture, open_fixture, run_under_faults
 from .window_disk import HEALTHY, WindowDisk, WindowFaults, window_store
 
 __all__ = ["WindowChecker", "aggregators", "windows_stand"]
 
-SHARDS: Final = 2
+SHARDS: Final = 4
+JOINS: Final = 0.6
+"""The share of runs in which a host joins."""
+SPREAD_S: Final = 30.0
 SECOND_NS: Final = 1_000_000_000
 BEGIN_NS: Final = 1_700_000_000 * SECOND_NS
 FASTER: Final = 60
@@ -85,7 +93,7 @@ class WindowChecker:
             store = await fixture.system.spawn(props(MetricsStoreActor, window_store), host=1)
             storage = RemoteStorage(store)
         made = props(MetricsAggregator, store, limits=LIMITS, clock_ns=world_clock_ns)
-        await fixture.system.keyed(made, idle_s=0.4 if run.draw() < 0.3 else NEVER_S)
+        await fixture.system.keyed(made, idle_s=0.4 if run.draw() < 0.3 else NEVER_S, shares=SHARDS)
         disk.faults = faults
         run.world.at(run.world.now_s + BUSY_S, setattr, disk, "faults", HEALTHY)
         return WindowChecker(fixture, storage)
@@ -127,7 +135,18 @@ class WindowChecker:
                     )
                 if width_ns == WINDOWS_NS[0]:
                     self._check_minutes(shard, rows)
+        await self._check_places()
         self.run.check_now()
+
+    async def _check_places(self) -> None:
+        """After a quiet time, hosts differ by one shard at most."""
+        system, until_s = self._fixture.system, self.run.world.now_s + SPREAD_S
+        problem = unevenly_spread(system, AppendPoints.contract_name)
+        while problem and self.run.world.now_s < until_s:
+            await asyncio.sleep(AGAIN_S)
+            problem = unevenly_spread(system, AppendPoints.contract_name)
+        if problem:
+            self.run.complain("shards_are_spread", problem)
 
     def _check_minutes(self, shard: int, rows: Any) -> None:
         for row in range(len(rows)):
@@ -239,11 +258,32 @@ def _draw_faults(draw: Any) -> WindowFaults:
     )
 
 
+async def join(fixture: ScenarioFixture) -> None:
+    """A host joins, or none, and sometimes leaves again in order."""
+    draw, root = fixture.draw, root_of(fixture.system)
+    if draw() >= JOINS:
+        return
+    await fixture.later(BUSY_S)
+    slot = root.table.add_slot("")
+    slot.name = f"host-{slot.number}"
+    with contextlib.suppress(CallboardError):  # A fault: its process does not start.
+        await root.hosts.add(slot, HostSpec(slot.name))
+    if slot.number in root.table.slots and draw() < 0.3:
+        await fixture.later(2.0 * BUSY_S)
+        slot.is_leaving = True
+        root.registrar.directory_changed()
+        with contextlib.suppress(CallboardError):
+            await root.registrar.spreading.leave(slot)
+        with contextlib.suppress(CallboardError):
+            await root.hosts.remove(slot)
+
+
 async def aggregators(run: Run) -> None:
     """Sources of points, aggregators that die and move, and a disk that fails."""
     async with open_fixture(run) as fixture:
         checker = await WindowChecker.start(fixture)
-        await run_under_faults(fixture, *checker.activities(SOURCES), is_idle=windows_stand)
+        activities = (*checker.activities(SOURCES), join(fixture))
+        await run_under_faults(fixture, *activities, is_idle=windows_stand)
         await checker.check()
 
 

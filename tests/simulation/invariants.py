@@ -452,6 +452,7 @@ SEEN: Final = MappingProxyType(
         "superseded_is_silent": "A superseded owner writes no more events.",
         "points_count_once": "An acknowledged point has one outcome, and is in one window at most.",
         "windows_have_all_points": "Windows of each width have all points that were counted.",
+        "shards_are_spread": "When hosts have come or gone, they differ by one shard at most.",
         "acknowledged_stays": "What an aggregator has acknowledged it never takes back.",
         "accounts_add_up": "The accounts of a pipeline add up at each of its commits.",
         "rows_leave_once": "Each row leaves its pipeline exactly once, by one way.",

@@ -16,6 +16,7 @@ from callboard.actors.kernel.actor import Actor, handler
 from callboard.actors.keyed.actor import KeyedActor
 from callboard.messages.control.hosts import AutoHosts, ProcessOrder
 from callboard.messages.control.nodes import Node
+from callboard.messages.control.routing import Routing
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import CallboardError, ClusterError
 from callboard.messages.ports import HostProcess
@@ -29,13 +30,14 @@ from callboard.runtime.testing.engine import SimulatedEngine
 from callboard.runtime.testing.network import Network
 from callboard.runtime.testing.world import World
 
-__all__ = ["NodesEngine", "Outcome", "Ping", "Plain", "nodes_come_and_go"]
+__all__ = ["NodesEngine", "Outcome", "Ping", "Plain", "nodes_come_and_go", "unevenly_spread"]
 
 KEYS: Final = 5
 NOTICE_S: Final = 20.0
 """The least time between the notice of a departure and the departure."""
 BUSY_S: Final = 90.0
 SETTLED_S: Final = SUSPECT_S + SHRINK_S + 2 * SETTLE_S + 30.0
+SPREAD_S: Final = 5.0
 STORES: Final[dict[int, MemoryStore]] = {}
 
 
@@ -181,27 +183,32 @@ class NodesEngine(SimulatedEngine):
         return max(1, sum(node.room for node in self.known.values()))
 
 
-def nodes_come_and_go(seed: int, *, sudden: bool, limits: AutoHosts | None) -> Outcome:
-    """Run one seed; `limits` None for as many hosts as at the start."""
+def nodes_come_and_go(
+    seed: int, *, sudden: bool, limits: AutoHosts | None, shares: int = 0
+) -> Outcome:
+    """Run one seed; `limits` None for as many hosts as at the start. With `shares`, keys move."""
     world = World(seed)
     outcome = world.recorder = Outcome()
     STORES[seed] = MemoryStore()
     try:
-        world.run(_main(world, outcome, sudden=sudden, limits=limits))
+        world.run(_main(world, outcome, sudden=sudden, limits=limits, shares=shares))
     finally:
         world.close()
         del STORES[seed]
     return outcome
 
 
-async def _main(world: World, outcome: Outcome, *, sudden: bool, limits: AutoHosts | None) -> None:
+async def _main(
+    world: World, outcome: Outcome, *, sudden: bool, limits: AutoHosts | None, shares: int
+) -> None:
     start = [Node("head", cpus=0), Node("n0", cpus=2), Node("n1", cpus=1)]
     settings = Settings(engine="inline", hosts=limits)
     engine = NodesEngine(world, settings, start)
     system = System(settings, engine, engine.environment, open_journal=no_journal)
     try:
         await system.open()
-        keyed = await system.keyed(Meter, store=OutsideStore(world.seed), save_every=1)
+        store = OutsideStore(world.seed)
+        keyed = await system.keyed(Meter, store=store, save_every=1, shares=shares)
         plain = [await system.spawn(Plain) for _ in range(4)]
         is_over = asyncio.Event()
         asks = [
@@ -213,6 +220,11 @@ async def _main(world: World, outcome: Outcome, *, sudden: bool, limits: AutoHos
         is_over.set()
         await asyncio.gather(*load)
         await _check(world, engine, system, outcome, limits)
+        if shares:
+            await asyncio.sleep(SPREAD_S)
+            problem = unevenly_spread(system, Tick.contract_name)
+            if problem:
+                outcome.problems.append(problem)
         for key, count in outcome.acknowledged.items():
             tally = await keyed.ask(Tick(key=key))
             if not sudden and tally.count != count + 1:
@@ -221,6 +233,19 @@ async def _main(world: World, outcome: Outcome, *, sudden: bool, limits: AutoHos
         outcome.moves -= root_of(system).lost_hosts
     finally:
         await system.close(30.0)
+
+
+def unevenly_spread(system: System, contract: str) -> str:
+    """What is wrong with the places of the shares of keyed actors; empty when nothing is."""
+    table = root_of(system).table
+    routing = Routing.from_text(table.routings[contract])
+    had = dict.fromkeys(table.shared(), 0)
+    for owner in routing.owners:
+        slot = routing.places[owner][0]
+        if slot not in had:
+            return f"a share is on host {slot}, which is gone: {routing.to_text()}"
+        had[slot] += 1
+    return f"hosts have {had} shares" if max(had.values()) - min(had.values()) > 1 else ""
 
 
 async def _ticks(

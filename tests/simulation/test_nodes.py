@@ -41,6 +41,18 @@ def test_hosts_end_where_the_cpus_are_even_when_nodes_are_lost(
     assert sum(outcome.acknowledged.values()) > 300
 
 
+@pytest.mark.parametrize("limits", [LIMITS[0], LIMITS[2]], ids=["all", "idle"])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("sudden", [False, True], ids=["planned", "sudden"])
+def test_shares_of_keys_follow_the_hosts(
+    seed: int, limits: AutoHosts | None, *, sudden: bool
+) -> None:
+    outcome = nodes_come_and_go(seed, sudden=sudden, limits=limits, shares=8)
+    assert outcome.problems == [], outcome.events
+    assert sudden or outcome.failed == [], outcome.events
+    assert sum(outcome.acknowledged.values()) > 300
+
+
 def test_hosts_do_move() -> None:
     moves = sum(nodes_come_and_go(seed, sudden=False, limits=None).moves for seed in range(4))
     assert moves > 3

@@ -89,6 +89,10 @@ class _Store:
         """See `HotStorage.pack`."""
         return self._disk.kept.pack(shard, before_ns, blocks_max)
 
+    def shards(self) -> Sequence[int]:
+        """See `MetricsStorage.shards`."""
+        return self._disk.kept.shards()
+
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
         return self._disk.kept.extents()

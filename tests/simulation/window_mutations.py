@@ -8,6 +8,7 @@ from typing import Any, Final
 from callboard.actors.metrics.aggregation.shard import Shard
 from callboard.actors.metrics.aggregation.storage import ThreadStorage
 from callboard.actors.metrics.windows.core import ShardWindows
+from callboard.runtime.control_plane.spreading import Spreading
 
 from .mutation import Mutation
 
@@ -44,6 +45,13 @@ def _closed_windows_lost(right: Any) -> Any:
     return commit
 
 
+def _never_spread(_right: Any) -> Any:
+    async def spread(_self: Any) -> None:
+        return
+
+    return spread
+
+
 WINDOWS: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "answered_too_early": Mutation(
@@ -61,6 +69,10 @@ WINDOWS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "closed_windows_lost": Mutation(
             "the finest windows that have closed are not stored",
             ThreadStorage, "commit", _closed_windows_lost, "aggregators",
+        ),
+        "never_spread": Mutation(
+            "shards stay where they are when a host joins",
+            Spreading, "spread", _never_spread, "aggregators",
         ),
     }
 )  # fmt: skip

@@ -18,7 +18,7 @@ from callboard.messages.core.module_names import near_match
 from callboard.messages.core.ref import Address, not_a_message
 
 from ..asks import AskOwner
-from .routing import Load, Router, router_of
+from .routing import Load, Router, Shares, router_of
 
 __all__ = ["Directory", "address_of"]
 
@@ -185,14 +185,18 @@ class Directory:
             return not_a_message(message)
         router = self._routers.get(name)
         if router is None:
-            addresses = self._offers.get(name)
-            if not addresses:
+            router = self._made_router(name)
+            if router is None:
                 return no_agent_offers(name, self._offers)
-            router = self._routers[name] = self._router(name, addresses)
         try:
             return router.choose(message)
         except CallboardError as error:
             return error
+
+    def shares(self, contract_name: str) -> Shares | None:
+        """The shares of the keyed actors that offer that contract; None for others."""
+        router = self._routers.get(contract_name) or self._made_router(contract_name)
+        return router if type(router) is Shares else None
 
     def address_for(self, message: Contract) -> Address:
         """The address for a message without a reply; raises `NoAgentOffers`."""
@@ -201,6 +205,13 @@ class Directory:
             raise chosen
         address: Address = chosen.address if type(chosen) is Load else chosen
         return address
+
+    def _made_router(self, name: str) -> Router | None:
+        addresses = self._offers.get(name)
+        if not addresses:
+            return None
+        router = self._routers[name] = self._router(name, addresses)
+        return router
 
     def _router(self, name: str, addresses: Sequence[Address]) -> Router:
         text = self._routings.get(name)

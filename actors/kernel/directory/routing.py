@@ -25,9 +25,11 @@ __all__ = [
     "Load",
     "RoundRobin",
     "Router",
+    "Shares",
     "key_hash",
     "key_text",
     "router_of",
+    "share_of",
     "text_hash",
 ]
 
@@ -35,6 +37,7 @@ POINTS_EACH: Final = 128
 """Points of an address on the ring; its share of the keys is within about a tenth of the mean."""
 SCANNED_MAX: Final = 8
 """Up to so many offers are all compared; of more, two are drawn at random."""
+DIGITS_MAX: Final = 18
 _MULTIPLIER: Final = 6_364_136_223_846_793_005
 _MASK: Final = 2**64 - 1
 
@@ -164,6 +167,43 @@ class ConsistentHash:
         return self._owners[place if place < len(self._owners) else 0]
 
 
+class Shares:
+    """Keys in shares, and the place that owns each share for now."""
+
+    __slots__ = ("_before", "_field", "_owners")
+
+    def __init__(self, routing: Routing) -> None:
+        places = [Address(*place) for place in routing.places]
+        self._field = routing.field
+        self._owners = [places[owner] for owner in routing.owners]
+        self._before = [places[owner] for owner in routing.before or routing.owners]
+
+    def choose(self, message: Contract) -> Address:
+        """The place that owns the key in the message."""
+        return self.owner(key_text(message, self._field))
+
+    def owner(self, key: str) -> Address:
+        """The place that owns a key."""
+        return self._owners[self.share_of(key)]
+
+    def before(self, key: str) -> Address:
+        """The place that had a key before, and has to release it; its owner if it is no other."""
+        return self._before[self.share_of(key)]
+
+    def share_of(self, key: str) -> int:
+        """The share of a key."""
+        return share_of(key, len(self._owners))
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+
+def share_of(key: str, shares: int) -> int:
+    """The share of a key: a whole number names its own, so that a few of them spread evenly."""
+    is_number = len(key) <= DIGITS_MAX and key.isascii() and key.isdigit()
+    return (int(key) if is_number else text_hash(key)) % shares
+
+
 def router_of(
     routing: Routing, addresses: Sequence[Address], loads: Mapping[Address, Load]
 ) -> Router:
@@ -175,6 +215,8 @@ def router_of(
             return LeastLoaded([loads[address] for address in addresses])
         case RoutingKind.CONSISTENT_HASH:
             return ConsistentHash(addresses, routing.field)
+        case RoutingKind.KEYED if routing.owners:
+            return Shares(routing)
         case RoutingKind.KEYED:
             return ConsistentHash([Address(*place) for place in routing.places], routing.field)
 

@@ -293,6 +293,7 @@ class ControlActor(Actor):
             change.routings,
         )
         if is_newer:
+            self._host.fences.raise_to(change.fence)
             self._host.membership.update(change.places, change.newest_slot)
 
     @handler
@@ -306,6 +307,7 @@ class ControlActor(Actor):
             self._tell(root, WantDirectory(slot=self._host.slot))
             return
         directory.patch(change)
+        self._host.fences.raise_to(change.fence)
         self._host.membership.patch(change.places, change.places_gone, change.newest_slot)
 
     @handler

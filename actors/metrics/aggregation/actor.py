@@ -188,17 +188,14 @@ class MetricsAggregator(KeyedActor):
     @handler
     async def late(self, request: ReadLate) -> LateRead:
         """The newest points that came too late for their windows."""
-        parts = self._running().late
-        keys = [key for part in parts for key in part.series][-request.limit :]
-        places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-        none = np.zeros(0)
+        found = self._running().windows.late(request.limit)
+        places = {key: place for place, key in enumerate(dict.fromkeys(found.series))}
         return LateRead(
             series=tuple(map(series_text, places)),
-            index=np.array([places[key] for key in keys], np.int32),
-            times_ns=np.concatenate([none.astype(np.int64), *(part.times_ns for part in parts)])[
-                -request.limit :
-            ],
-            values=np.concatenate([none, *(part.values for part in parts)])[-request.limit :],
+            index=np.array([places[key] for key in found.series], np.int32),
+            times_ns=found.times_ns,
+            values=found.values,
+            discarded=found.discarded,
         )
 
     # --- followers ----------------------------------------------------------------------------

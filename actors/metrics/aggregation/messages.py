@@ -30,6 +30,7 @@ __all__ = [
     "ReadNewestSeries",
     "ReadSeries",
     "ReadShard",
+    "ReadShards",
     "ReadWindows",
     "SeriesRead",
     "ShardAwake",
@@ -37,6 +38,7 @@ __all__ = [
     "ShardCommitted",
     "ShardPacked",
     "ShardRead",
+    "ShardsRead",
     "StageCommit",
     "WakeShard",
     "WakeShards",
@@ -179,6 +181,16 @@ class ReadSeries(Request[SeriesRead], name="callboard.metrics.read_series"):
     limit: int
 
 
+class ShardsRead(Contract, name="callboard.metrics.shards_read"):
+    """The shards that a store has."""
+
+    shards: tuple[int, ...]
+
+
+class ReadShards(Request[ShardsRead], name="callboard.metrics.read_shards"):
+    """Read which shards were ever claimed."""
+
+
 class ReadExtents(Request[ExtentsRead], name="callboard.metrics.read_extents"):
     """Read the time that stored windows cover."""
 
@@ -231,6 +243,8 @@ class LateRead(Contract, name="callboard.metrics.late_read"):
     """For each point the place of its series (int32)."""
     times_ns: Array
     values: Array
+    discarded: int = 0
+    """Late points of the shard that can no longer be read, because newer ones took their room."""
 
 
 class ReadLate(Request[LateRead], name="callboard.metrics.read_late"):

@@ -18,7 +18,6 @@ While the store is away, windows grow only by what is allowed to be not durable 
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
@@ -36,7 +35,7 @@ from ..ports import Extent
 from ..query.columns import combine_rows, take_rows
 from ..rows import WINDOWS_NS, WindowFlag, WindowRows
 from ..series import Matcher, SeriesKey
-from ..windows.accounts import DropReason, LatePoints
+from ..windows.accounts import DropReason
 from ..windows.core import Commit, ShardWindows
 from ..windows.settings import DEFAULT_SETTINGS, WindowSettings
 from .newest import NewestWindows, choose_rows
@@ -73,16 +72,19 @@ class ShardLimits:
 
     waiting_points: int = 8_000_000
     """Points that are in windows and not durable. With more, batches are refused."""
-    log_bytes: int = 8 * 2**20
+    log_bytes: int = 64 * 2**10
     """With a larger log, the whole state is committed, which replaces it."""
-    log_share: float = 2.0
-    """The same as a multiple of the last state: a large state is written seldom."""
+    log_share: float = 3.0
+    """The same as a multiple of the last state: states are a third of the changes."""
+    log_entries: int = 256
+    """With more entries in the log, the same, unless the state is larger than the log: to read an
+    entry again takes 0.4 ms, which the next aggregator spends before it goes on."""
+    log_entries_max: int = 2_048
+    """With more entries in the log, the same, whatever the size of the state."""
     retry: Backoff = RETRY
     """The waits between attempts while the store fails."""
     newest_rows: int = 200_000
     """Closed windows that are kept in memory for queries."""
-    late_points: int = 10_000
-    """Late points that are kept to be read; the newest stay."""
 
 
 class ShardStatus(StrEnum):
@@ -116,10 +118,9 @@ class Shard:
         self.number: Final = number
         self.status = ShardStatus.IDLE
         self.windows = ShardWindows(settings)
-        self.late: Final[deque[LatePoints]] = deque()
         self.counts: Final = dict.fromkeys(
             ("commits", "log_bytes", "states", "state_bytes", "retries", "restores", "closed",
-             "late_discarded"), 0
+             "late_discarded", "series_forgotten"), 0
         )  # fmt: skip
         self._fence = fence
         self._storage = storage
@@ -136,8 +137,10 @@ class Shard:
         self._newest = NewestWindows(0, 0)
         self._committing: tuple[WindowRows, ...] = ()
         """Windows of the commit under way, which are neither open nor among the newest."""
-        self._log_bytes = 0
+        self._log_bytes = self._log_entries = 0
         self._state_bytes = 0
+        self._late_discarded = 0
+        """Of all incarnations, as far as this one has counted them."""
         self._began: dict[str, float] = {}
         """The accounts at the begin of this incarnation."""
         self._is_due = False
@@ -173,9 +176,11 @@ class Shard:
         windows = ShardWindows(self._settings)
         windows.restore(state, log)
         self.windows = windows
+        self._late_discarded = windows.late_discarded
         self._newest = NewestWindows(self._clock_ns(), self._limits.newest_rows)
         self._committing = ()
         self._log_bytes, self._state_bytes = sum(map(len, log)), len(state)
+        self._log_entries = len(log)
         self._waiting_points = self._committing_points = 0
 
     # --- batches ------------------------------------------------------------------------------
@@ -261,8 +266,12 @@ class Shard:
         self._tell(commit.windows)
 
     def _wants_state(self) -> bool:
-        limit = max(self._limits.log_bytes, self._limits.log_share * self._state_bytes)
-        return self._log_bytes > limit
+        limits, entries = self._limits, self._log_entries
+        return (
+            self._log_bytes > max(limits.log_bytes, limits.log_share * self._state_bytes)
+            or (entries > limits.log_entries and self._log_bytes > self._state_bytes)
+            or entries > limits.log_entries_max
+        )
 
     async def _store(self, commit: Commit) -> bool:
         """Store a commit; False when it may be stored or not."""
@@ -322,23 +331,17 @@ class Shard:
             counts["states"] += 1
             counts["state_bytes"] += len(commit.state)
             self._state_bytes, self._log_bytes = len(commit.state), 0
+            self._log_entries = 0
         else:
             counts["log_bytes"] += len(commit.log)
             self._log_bytes += len(commit.log)
-        late = self.windows.take_late()
-        if len(late.series) or late.discarded:
-            self._keep_late(late)
+            self._log_entries += bool(commit.log)
+        counts["series_forgotten"] += self.windows.forgotten_series
+        self.windows.forgotten_series = 0
+        counts["late_discarded"] += self.windows.late_discarded - self._late_discarded
+        self._late_discarded = self.windows.late_discarded
         for warning in self.windows.take_warnings():
             LOGGER.warning("metrics, shard %d: %s", self.number, warning.text)
-
-    def _keep_late(self, late: LatePoints) -> None:
-        self.counts["late_discarded"] += late.discarded
-        self.late.append(late)
-        kept = sum(len(each.series) for each in self.late)
-        while len(self.late) > 1 and kept > self._limits.late_points:
-            gone = len(self.late.popleft().series)
-            kept -= gone
-            self.counts["late_discarded"] += gone
 
     def _tell(self, windows: Sequence[WindowRows]) -> None:
         self._committing = ()

@@ -19,6 +19,7 @@ from .messages import (
     ReadClaimed,
     ReadExtents,
     ReadSeries,
+    ReadShards,
     ReadWindows,
     ShardCommitted,
     StageCommit,
@@ -56,6 +57,9 @@ class ShardStorage(WindowReader, Protocol):
 
     async def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
         """See `HotStorage.pack`."""
+
+    async def shards(self) -> Sequence[int]:
+        """See `MetricsStorage.shards`."""
 
 
 class ThreadStorage:
@@ -97,6 +101,10 @@ class ThreadStorage:
     async def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
         """See `HotStorage.pack`."""
         return await self._writer.call(self.store.pack, shard, before_ns, blocks_max)
+
+    async def shards(self) -> Sequence[int]:
+        """See `MetricsStorage.shards`."""
+        return await self._read(self.store.shards)
 
     async def extents(self) -> Mapping[int, Extent]:
         """See `WindowReader.extents`."""
@@ -189,6 +197,10 @@ class RemoteStorage:
         """See `HotStorage.pack`."""
         request = PackShard(shard=shard, before_ns=before_ns, blocks_max=blocks_max)
         return (await self._ask(request)).blocks
+
+    async def shards(self) -> Sequence[int]:
+        """See `MetricsStorage.shards`."""
+        return (await self._ask(ReadShards())).shards
 
     async def extents(self) -> Mapping[int, Extent]:
         """See `WindowReader.extents`."""

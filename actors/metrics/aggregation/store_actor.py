@@ -18,11 +18,13 @@ from .messages import (
     ReadClaimed,
     ReadExtents,
     ReadSeries,
+    ReadShards,
     ReadWindows,
     SeriesRead,
     ShardClaimed,
     ShardCommitted,
     ShardPacked,
+    ShardsRead,
     StageCommit,
     WindowsRead,
     matchers_of,
@@ -152,6 +154,12 @@ class MetricsStoreActor(Actor):
         return ShardPacked(blocks=blocks)
 
     # --- queries ------------------------------------------------------------------------------
+
+    @handler
+    async def shards(self, request: ReadShards) -> ShardsRead:
+        """The shards that were ever claimed."""
+        del request
+        return ShardsRead(shards=tuple(await self._open().shards()))
 
     @handler
     async def extents(self, request: ReadExtents) -> ExtentsRead:

@@ -18,6 +18,7 @@ from callboard.messages.core.errors import CallboardError, UsageError
 from ..errors import QueryRefused
 from ..ports import WindowReader
 from ..series import Matcher, SeriesKey
+from .missing import allow_missing
 from .promql.evaluator import ExpressionEvaluator, RangeValues
 from .promql.lexer import TokenKind, duration_ns, tokens_of
 from .promql.parser import parse
@@ -60,9 +61,12 @@ class PrometheusApi:
     async def answer(self, path: str, parameters: Parameters, now_ns: int) -> ApiAnswer:
         """Answer one request; `path` is what follows `/api/v1/`. Raises nothing of its own."""
         try:
-            return ApiAnswer(
-                200, {"status": "success", **await self._body(path, parameters, now_ns)}
-            )
+            with allow_missing() as missing:
+                body = await self._body(path, parameters, now_ns)
+            if missing:
+                warnings = (f"the segment {name} cannot be read" for name in sorted(missing))
+                body["warnings"] = [*body.get("warnings", ()), *warnings]
+            return ApiAnswer(200, {"status": "success", **body})
         except _BadParameterError as error:
             return _failure(400, "bad_data", str(error))
         except UsageError as error:

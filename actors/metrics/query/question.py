@@ -12,7 +12,9 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import UsageError
 
 from ..ports import WindowReader
+from ..rows import WINDOWS_NS
 from ..series import Matcher, MatcherKind
+from .missing import allow_missing
 from .promql.evaluator import ExpressionEvaluator
 from .promql.vectors import NAME
 from .range_query import MetricsQuery, function_named, run_query, step_for
@@ -28,6 +30,7 @@ __all__ = [
     "list_metrics",
 ]
 
+MINUTE_NS: Final = WINDOWS_NS[0]
 VALUES_MAX: Final = 1_000_000
 SERIES_LISTED_MAX: Final = 100_000
 INFINITE: Final = {"+Inf": math.inf, "-Inf": -math.inf}
@@ -66,6 +69,10 @@ class MetricsAnswered(Contract, name="callboard.metrics.answered"):
     """How long the steps are that begin at the times; empty when the values are of moments."""
     series: tuple[SeriesAnswered, ...]
     """By name and tags; the highest first where the question asks for the top."""
+    open_until_ns: int = 0
+    """When the windows end that the values are of, if these are still open; otherwise 0."""
+    missing: tuple[str, ...] = ()
+    """Segments that could not be read: the answer lacks their windows."""
 
     @property
     def is_instant(self) -> bool:
@@ -89,6 +96,8 @@ class QueryMetrics(Request[MetricsAnswered], name="callboard.query_metrics"):
     """In the query language; empty: the matchers select the series."""
     is_range: bool = True
     """Whether an expression has a value at each step, or at `to_ns` alone."""
+    is_of_now: bool = False
+    """Whether `to_ns` is the present: then windows that are open answer if no other one does."""
     matchers: tuple[tuple[str, str, str], ...] = ()
     """Tag, comparison and value of each, also for the name: `("__name__", "=", "up")`."""
     function: str = "auto"
@@ -123,6 +132,8 @@ class MetricsListed(Contract, name="callboard.metrics.listed"):
 
     metrics: tuple[tuple[str, str, int], ...]
     """Of each its name, its kind and the number of its series, sorted."""
+    missing: tuple[str, ...] = ()
+    """Segments that could not be read: series that are in no other are not counted."""
 
 
 class ListMetrics(Request[MetricsListed], name="callboard.list_metrics"):
@@ -135,9 +146,14 @@ class ListMetrics(Request[MetricsListed], name="callboard.list_metrics"):
 
 
 async def answer_question(reader: WindowReader, question: QueryMetrics) -> MetricsAnswered:
-    """Answer from these windows. Raises `UsageError`, and the stores' errors."""
+    """Answer from these windows, also without segments that cannot be read, which it names.
+
+    Raises `UsageError`, and the stores' errors.
+    """
     if question.expression:
-        return await _evaluated(reader, question)
+        with allow_missing() as missing:
+            answered = await _evaluated(reader, question)
+        return answered.model_copy(update={"missing": tuple(sorted(missing))})
     found = await run_query(reader, question.query())
     names = [(series.name, series.tags) for series in found.series]
     series = _answered(names, found.values.tolist())
@@ -147,22 +163,40 @@ async def answer_question(reader: WindowReader, question: QueryMetrics) -> Metri
             times_ns=tuple(found.starts_ns.tolist()),
             widths_ns=widths,
             series=tuple(series) if question.top else tuple(sorted(series, key=_by_label)),
+            missing=found.missing,
         )
     )
 
 
 async def _evaluated(reader: WindowReader, question: QueryMetrics) -> MetricsAnswered:
+    """The values of an expression.
+
+    A window counts once it has ended. So for the first minute of a job no window does; then the
+    expression is evaluated for the end of the one that is open, which has what is there so far.
+    """
     evaluator = ExpressionEvaluator(WindowSamples(reader))
     begin, end = question.from_ns, question.to_ns
+    step = question.step_ns or step_for(begin, end)
+    # At whole steps, where coarse windows begin too: the fewest are read then.
+    found = await _values_of(evaluator, question, begin + -begin % max(step, 1), end, step)
+    if question.is_of_now and not found.series:
+        end += -end % MINUTE_NS
+        found = await _values_of(evaluator, question, begin + (end - begin) % step, end, step)
+        if found.series:
+            return found.model_copy(update={"open_until_ns": end})
+    return found
+
+
+async def _values_of(
+    evaluator: ExpressionEvaluator, question: QueryMetrics, begin: int, end: int, step: int
+) -> MetricsAnswered:
     if not question.is_range:
         samples = await evaluator.instant(question.expression, end)
         names = [_split(sample.tags) for sample in samples]
         values = [[sample.value] for sample in samples]
         series = tuple(_answered(names, values))
         return MetricsAnswered(times_ns=(end,), widths_ns=(), series=series)
-    step = question.step_ns or step_for(begin, end)
-    # At whole steps, where coarse windows begin too: the fewest are read then.
-    found = await evaluator.range(question.expression, begin + -begin % max(step, 1), end, step)
+    found = await evaluator.range(question.expression, begin, end, step)
     vector = found.vector
     rows = [
         [value if there else math.nan for value, there in zip(*pair, strict=True)]
@@ -210,8 +244,10 @@ def _bounded(answered: MetricsAnswered) -> MetricsAnswered:
 async def list_metrics(reader: WindowReader, request: ListMetrics) -> MetricsListed:
     """The metrics that have windows. Raises `UsageError` for too many, and the stores' errors."""
     counts: dict[tuple[str, str], int] = {}
-    for key in await reader.series((), request.from_ns, request.to_ns, SERIES_LISTED_MAX):
+    with allow_missing() as missing:
+        keys = await reader.series((), request.from_ns, request.to_ns, SERIES_LISTED_MAX)
+    for key in keys:
         place = (key.name, key.kind.name.lower())
         counts[place] = counts.get(place, 0) + 1
     found = sorted((name, kind, count) for (name, kind), count in counts.items())
-    return MetricsListed(metrics=tuple(found))
+    return MetricsListed(metrics=tuple(found), missing=tuple(sorted(missing)))

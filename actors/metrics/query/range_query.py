@@ -3,7 +3,7 @@
 import enum
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..rows import WINDOWS_NS, WindowRows
 from ..series import Matcher, MatcherKind, MetricKind
 from ..sketch import merge_sketches
 from .columns import take_sketches
+from .missing import allow_missing
 from .readers import too_many_series
 from .tiles import Section, Tiles, join_tiles, read_tiles, sections
 
@@ -162,6 +163,8 @@ class QueryResult:
     """For each series the same function over the whole time."""
     windows_read: int
     """The windows from which the answer was computed."""
+    missing: tuple[str, ...] = ()
+    """Segments that could not be read: the answer lacks their windows."""
 
 
 def step_for(from_ns: int, to_ns: int) -> int:
@@ -173,7 +176,16 @@ def step_for(from_ns: int, to_ns: int) -> int:
 
 
 async def run_query(reader: WindowReader, query: MetricsQuery) -> QueryResult:
-    """Answer a query. Raises `UsageError`, and the stores' errors."""
+    """Answer a query, also without segments that cannot be read: see `QueryResult.missing`.
+
+    Raises `UsageError`, and the stores' errors.
+    """
+    with allow_missing() as missing:
+        found = await _answered(reader, query)
+    return replace(found, missing=tuple(sorted(missing)))
+
+
+async def _answered(reader: WindowReader, query: MetricsQuery) -> QueryResult:
     step = _checked_step(query)
     extents = await reader.extents()
     # The widest windows of which a step is made give the same result from the fewest rows.

@@ -157,6 +157,8 @@ class Collector:
         self._tap(columns)
         if self._sender is None:
             return
+        for route in self._all_routes():
+            route.end_flush()
         for begin in range(0, columns.points, PART_POINTS):
             if begin:
                 await asyncio.sleep(0)

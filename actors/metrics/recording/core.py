@@ -14,7 +14,9 @@ was sent keeps its numbers until a shard has accepted it, because it may be in t
 A batch is gone once the shard's `sequence` is beyond it.
 
 For a shard that has lost what it had accepted, a new *generation* begins: the source gets another
-name, and numbers what it still has from 0 again.
+name, and numbers what it still has from 0 again. One begins as well when most series of the
+dictionaries are not used any more, and nothing is on its way: the earlier one says that it has
+ended.
 
 Invariants: `points in = accepted + dropped + kept`; unsent bytes are bounded; a point is in one
 batch only; the watermark of a batch is not after any point that was given before it and is not
@@ -28,7 +30,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..points import MetricSource, PointBatch, PointsAccepted, SourceKind
+from ..points import SOURCE_ENDED_NS, MetricSource, PointBatch, PointsAccepted, SourceKind
 from ..series import SeriesKey
 from .options import RecordingOptions
 
@@ -99,9 +101,9 @@ class _Shard:
     """One shard, as this source sees it."""
 
     __slots__ = (
-        "accepted", "credit_end", "failures", "generation", "is_probed", "keys", "known_series",
-        "numbers", "reported_s", "retry_s", "sent", "sequence", "unsent", "unsent_bytes",
-        "watermark_ns",
+        "accepted", "credit_end", "ended", "failures", "generation", "is_probed", "keys",
+        "known_series", "numbers", "reported_s", "retry_s", "sent", "sequence", "unsent",
+        "unsent_bytes", "watermark_ns",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -125,6 +127,9 @@ class _Shard:
         self.reported_s = 0.0
         """When the shard heard of this source last."""
         self.watermark_ns = BEGINNING_NS
+        self.ended: tuple[MetricSource, int] | None = None
+        """The generation before this one, and the number after its last point, until the shard is
+        informed that it has ended."""
 
     @property
     def under_way(self) -> int:
@@ -204,11 +209,24 @@ class Outgoing:
             for shard in self._shards
         )
 
+    def renew(self) -> None:
+        """Begin with new dictionaries. Only when nothing is kept."""
+        assert not self.kept, "points name their series by number"
+        for shard in self._shards:
+            if shard.sequence:
+                shard.ended = self._source_of(shard), shard.sequence
+                self._begin_generation(shard)
+            shard.keys, shard.numbers = [], {}
+
     # --- batches out --------------------------------------------------------------------------
 
     def due(self, now_s: float) -> Iterator[Send]:
         """What is to be sent now."""
         for number, shard in enumerate(self._shards):
+            if shard.ended is not None:
+                # Once: a shard that does not get this finds the source idle.
+                yield self._end_of_source(number, shard, *shard.ended)
+                shard.ended = None
             if now_s >= shard.retry_s:
                 yield from self._due(number, shard, now_s)
 
@@ -252,6 +270,20 @@ class Outgoing:
         before_ns = shard.unsent[0].before_ns if shard.unsent else shard.watermark_ns
         return _Sent(shard.sequence, none, before_ns, before_ns)
 
+    def _end_of_source(self, number: int, shard: _Shard, ended: MetricSource, end: int) -> Send:
+        none = self._empty(shard).points
+        batch = PointBatch(
+            source=ended,
+            sequence=end,
+            first_series=0,
+            new_series=(),
+            series=none.series,
+            times_ns=none.times_ns,
+            values=none.values,
+            watermark_ns=SOURCE_ENDED_NS,
+        )
+        return Send(number, batch, shard.generation - 1, 0)
+
     def _next_batch(self, shard: _Shard, room: int) -> _Sent:
         """The oldest unsent points, as many as there is room for."""
         parts: list[ShardPoints] = []
@@ -288,7 +320,7 @@ class Outgoing:
         return Send(
             number,
             PointBatch(
-                source=MetricSource(kind=self._kind, name=self._name_of(shard)),
+                source=self._source_of(shard),
                 sequence=batch.sequence,
                 first_series=first,
                 new_series=tuple(shard.keys[first : batch.series_needed()]),
@@ -301,8 +333,9 @@ class Outgoing:
             shard.accepted,
         )
 
-    def _name_of(self, shard: _Shard) -> str:
-        return f"{self._name}+{shard.generation}" if shard.generation else self._name
+    def _source_of(self, shard: _Shard) -> MetricSource:
+        name = f"{self._name}+{shard.generation}" if shard.generation else self._name
+        return MetricSource(kind=self._kind, name=name)
 
     # --- answers ------------------------------------------------------------------------------
 

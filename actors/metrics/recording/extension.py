@@ -159,6 +159,7 @@ class Recorder(Extension):
                 Name("callboard_points_recorded"): figures["taken"],
                 Name("callboard_points_accepted"): figures.get("accepted", 0.0),
                 Name("callboard_point_batches_repeated"): figures.get("retries", 0.0),
+                Name("callboard_series_idle_forgotten"): figures["series_forgotten"],
                 Name("callboard_point_source_failures"): figures.get("source_failures", 0.0),
                 **dropped,
             },

@@ -17,6 +17,7 @@ __all__ = [
     "ITEMS_MAX",
     "ITEMS_MIN",
     "KINDS",
+    "NO_NUMBER",
     "Bound",
     "BoundCounter",
     "BoundGauge",
@@ -26,6 +27,8 @@ __all__ = [
 
 ITEMS_MAX: Final = 8_192
 """The length of a list at which its points become columns: 4,096 points."""
+NO_NUMBER: Final = -1
+"""The number of an instrument that was not used for long. It gets another with its next point."""
 ITEMS_MIN: Final = 64
 """The same for a host with very many series."""
 
@@ -42,19 +45,21 @@ class MakesRoom(Protocol):
 class Bound:
     """One series of a host's meter."""
 
-    __slots__ = ("_now", "items", "items_max", "key", "meter", "number")
+    __slots__ = ("_now", "idle_flushes", "items", "items_max", "key", "meter", "number")
 
     def __init__(
         self, meter: MakesRoom, number: int, key: SeriesKey, now: Now, items_max: int
     ) -> None:
         self.meter: Final = meter
-        self.number: Final = number
-        """Its place in the table of the meter."""
+        self.number = number
+        """Its place in the table of the meter; `NO_NUMBER` while it has none."""
+        self.idle_flushes = 0
+        """The flushes in a row that found no point."""
         self.key: Final = key
         self._now: Final = now
         self.items_max = items_max
         """0 while nothing is recorded."""
-        self.items: Final[list[float]] = []
+        self.items: list[float] = []
 
     def __repr__(self) -> str:
         return f"<{self.key.kind.name.lower()} {self.key.name} {dict(self.key.tags)}>"
@@ -68,8 +73,10 @@ class BoundCounter(Bound):
     def add(self, amount: float = 1.0) -> None:
         """Count so many more; a negative amount is dropped."""
         items = self.items
-        if len(items) >= self.items_max and not self.meter.make_room(self):
-            return
+        if len(items) >= self.items_max:
+            if not self.meter.make_room(self):
+                return
+            items = self.items
         items += (self._now(), amount)
 
 
@@ -81,8 +88,10 @@ class BoundHistogram(Bound):
     def observe(self, value: float) -> None:
         """Note one measurement."""
         items = self.items
-        if len(items) >= self.items_max and not self.meter.make_room(self):
-            return
+        if len(items) >= self.items_max:
+            if not self.meter.make_room(self):
+                return
+            items = self.items
         items += (self._now(), value)
 
 
@@ -98,8 +107,10 @@ class BoundGauge(Bound):
     def set(self, value: float) -> None:
         """Note the present value."""
         items = self.items
-        if len(items) >= self.items_max and not self.meter.make_room(self):
-            return
+        if len(items) >= self.items_max:
+            if not self.meter.make_room(self):
+                return
+            items = self.items
         items += (self._now(), value)
 
 

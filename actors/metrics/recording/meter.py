@@ -4,6 +4,9 @@ Invariants: at most `points_max` points wait as columns, and as many in all inst
 (with very many series half of `ITEMS_MIN` in each); every point that does not get out again is
 counted with its reason; a series has one instrument.
 
+A series that nobody uses for `idle_flushes_max` flushes takes no room: its number is free for
+another one, and it gets a new one with its next point.
+
 Points of counters are summed up for each second, and of a gauge's points the last one of a second
 is kept: a counter in a tight loop costs an aggregator one point a second.
 """
@@ -29,6 +32,7 @@ from .instruments import (
     ITEMS_MAX,
     ITEMS_MIN,
     KINDS,
+    NO_NUMBER,
     Bound,
     BoundCounter,
     BoundGauge,
@@ -46,6 +50,8 @@ OVERFLOWS_MAX: Final = 1_000
 """Metrics with an overflow series of their own."""
 OVERFLOW_NAME: Final = "callboard_metrics_overflow"
 """The metric of the points of all others."""
+SETTLE_S: Final = 1.0
+"""No thread takes longer to add a point that it has begun to add, while flushes go on."""
 LOOKUPS_PER_SERIES: Final = 4
 """Lookups of one series that are remembered: its tags may come in several orders."""
 
@@ -76,6 +82,12 @@ class HostMeter:
         self._lock: Final = threading.Lock()
         """Held for everything but the lists of instruments, which are extended without it."""
         self._bound: Final[list[Bound]] = []
+        """Instruments by their numbers; in the place of a free number is its last one."""
+        self._free: Final[list[int]] = []
+        self._idle: list[Bound] = []
+        """Instruments that lose their numbers at a next flush, unless a point comes."""
+        self._idle_since_s = now()
+        self._forgotten = 0
         self._by_key: Final[dict[SeriesKey, Bound]] = {}
         self._keys: Final[list[SeriesKey]] = []
         self._counters: Final[dict[Any, BoundCounter]] = {}
@@ -122,7 +134,7 @@ class HostMeter:
         """Give each instrument its part of the room: the more there are, the less each has."""
         items = self._limits.points_max // max(1, len(self._bound))
         self._items_max = min(ITEMS_MAX, max(ITEMS_MIN, items)) if self._is_on else 0
-        for bound in self._bound:
+        for bound in self._numbered():
             bound.items_max = self._items_max
 
     @property
@@ -197,15 +209,18 @@ class HostMeter:
             if found is not None:
                 return found
             metric = (kind, name)
-            limits = self._limits
-            if (
-                len(self._by_key) < limits.series_max
-                and self._of_metric[metric] < limits.series_of_metric_max
-            ):
+            if self._has_room_for(metric):
                 self._of_metric[metric] += 1
                 bound = self._by_key[key] = self._made(key)
                 return bound
             return self._overflow(metric)
+
+    def _has_room_for(self, metric: tuple[MetricKind, str]) -> bool:
+        limits = self._limits
+        return (
+            len(self._by_key) < limits.series_max
+            and self._of_metric[metric] < limits.series_of_metric_max
+        )
 
     def _overflow(self, metric: tuple[MetricKind, str]) -> Bound:
         found = self._overflows.get(metric)
@@ -227,12 +242,82 @@ class HostMeter:
         return made
 
     def _made(self, key: SeriesKey) -> Bound:
-        bound = KINDS[key.kind](self, len(self._bound), key, self._now, self._items_max)
+        bound = KINDS[key.kind](self, NO_NUMBER, key, self._now, self._items_max)
+        self._enter(bound)
+        return bound
+
+    def _enter(self, bound: Bound) -> None:
+        """Give an instrument a number."""
+        bound.items_max, bound.idle_flushes = self._items_max, 0
+        if self._free:
+            bound.number = self._free.pop()
+            self._bound[bound.number], self._keys[bound.number] = bound, bound.key
+            return
+        bound.number = len(self._bound)
         self._bound.append(bound)
-        self._keys.append(key)
+        self._keys.append(bound.key)
         if not len(self._bound) & (len(self._bound) - 1):  # At each power of two.
             self._share_room()
-        return bound
+
+    def _forget_idle(self, numbered: Sequence[Bound], is_used: Sequence[bool]) -> None:
+        """Take their numbers from instruments that were not used for long, in two flushes.
+
+        From the first one on they ask for room at their next point, and stay. The second one comes
+        `SETTLE_S` later, when a point that another thread was just adding has come.
+        """
+        limit, gone = self._limits.idle_flushes_max, self._forgotten
+        for bound, was_used in zip(numbered, is_used, strict=True):
+            bound.idle_flushes = 0 if was_used else bound.idle_flushes + 1
+        now_s = self._now()
+        if abs(now_s - self._idle_since_s) < SETTLE_S:
+            return
+        self._idle_since_s = now_s
+        for bound in self._idle:
+            if bound.idle_flushes < limit or bound.items_max:
+                bound.items_max = self._items_max
+                continue
+            self._free.append(bound.number)
+            bound.number = NO_NUMBER
+            self._forgotten += 1
+            metric = (bound.key.kind, bound.key.name)
+            if self._by_key.pop(bound.key, None) is not None:
+                self._of_metric[metric] -= 1
+            else:
+                self._overflows.pop(metric, None)
+        self._idle = [bound for bound in self._numbered() if bound.idle_flushes >= limit]
+        for bound in self._idle:
+            bound.items_max = 0
+        if self._forgotten > gone:
+            for known in (self._counters, self._histograms, self._gauges):
+                for name in [name for name, each in known.items() if each.number == NO_NUMBER]:
+                    del known[name]
+
+    def _numbered(self) -> list[Bound]:
+        # By place: an instrument that came back may also stand in the place of its old number.
+        return [bound for place, bound in enumerate(self._bound) if bound.number == place]
+
+    def _used(self, bound: Bound) -> Bound:
+        """The instrument that records the points of another one: nearly always itself.
+
+        Somebody may have kept an instrument that was idle for long. It gets a number again. If
+        its series has another instrument by now, or has no room, that one gets its points.
+        """
+        owner: Bound = bound
+        if bound.number == NO_NUMBER:
+            metric = (bound.key.kind, bound.key.name)
+            known = self._by_key.get(bound.key)
+            if known is None and self._has_room_for(metric):
+                self._of_metric[metric] += 1
+                self._by_key[bound.key] = bound
+                self._enter(bound)
+            else:
+                owner = known or self._overflow(metric)
+                if bound.items is not owner.items:
+                    owner.items += bound.items
+                    bound.items = owner.items
+        owner.idle_flushes = 0
+        owner.items_max = self._items_max
+        return owner
 
     def _widest_tag(self, metric: tuple[MetricKind, str]) -> str:
         """The tag of a metric with the most values, for people."""
@@ -283,7 +368,8 @@ class HostMeter:
             instruments = (instruments,)
         if not all(isinstance(each, Bound) and each.meter is self for each in instruments):
             return None
-        numbers = np.array([each.number for each in instruments], np.int32)
+        with self._lock:
+            numbers = np.array([self._used(each).number for each in instruments], np.int32)
         if which is None:
             if len(numbers) != 1:
                 return None
@@ -317,8 +403,11 @@ class HostMeter:
             self._off += 1  # Without the lock: nothing depends on the exact number.
             return False
         with self._lock:
-            chunk = self._columns_of([bound])
-        self._keep(chunk)
+            owner = self._used(bound)
+            is_full = len(owner.items) >= self._items_max
+            chunk = self._columns_of([owner]) if is_full else None
+        if chunk is not None:
+            self._keep(chunk)
         return True
 
     def take(self) -> PointColumns:
@@ -327,16 +416,20 @@ class HostMeter:
             parts = [*self._chunks]
             self._chunks.clear()
             self._waiting = 0
+            numbered = self._numbered()
+            is_used = [bool(bound.items) for bound in numbered]
             for kind in KINDS.values():
-                full = [bound for bound in self._bound if type(bound) is kind and bound.items]
+                full = [bound for bound in numbered if type(bound) is kind and bound.items]
                 if full:
                     parts.append(self._columns_of(full))
             taken = sum(len(part.numbers) for part in parts)
             self._taken += taken
+            keys = tuple(self._keys)
+            self._forget_idle(numbered, is_used)
         if not taken:
             return NO_POINTS
         return PointColumns(
-            self._keys,
+            keys,
             np.concatenate([part.numbers for part in parts]),
             np.concatenate([part.times_ns for part in parts]),
             np.concatenate([part.values for part in parts]),
@@ -407,9 +500,10 @@ class HostMeter:
         """See `Meter`: `series`, `waiting`, `taken`, and `dropped_REASON`."""
         with self._lock:
             return {
-                "series": float(len(self._bound)),
+                "series": float(len(self._bound) - len(self._free)),
+                "series_forgotten": float(self._forgotten),
                 "waiting": float(
-                    self._waiting + sum(len(bound.items) // 2 for bound in self._bound)
+                    self._waiting + sum(len(bound.items) // 2 for bound in self._numbered())
                 ),
                 "taken": float(self._taken),
                 **{

@@ -21,7 +21,11 @@ class RecordingLimits:
     """The limits of one host's recording. Each drop that they cause is counted."""
 
     series_max: int = 10_000
-    """Series of one host. A further one is recorded in the overflow series of its metric."""
+    """Series of one host that are in use. A further one is recorded in the overflow series of its
+    metric."""
+    idle_flushes_max: int = 600
+    """A series that got no point for so many flushes, ten minutes by default, takes no room any
+    more: the limits are for series in use. It comes back with its next point."""
     series_of_metric_max: int = 2_000
     """The same for one metric, so that a tag that explodes takes no room from other metrics."""
     points_max: int = 1_000_000

@@ -23,6 +23,10 @@ def shard_of(key: SeriesKey, shards: int) -> int:
     return int.from_bytes(digest, "big") % shards
 
 
+FORGET_MIN: Final = 1_000
+"""A route with fewer series forgets none."""
+
+
 class Route:
     """One source on its way: its stages, and its points for each shard."""
 
@@ -32,16 +36,21 @@ class Route:
         self.stages: Final = Stages(options, instance)
         self.outgoing: Final = Outgoing(kind, name, options)
         self._shards: Final = options.shards
+        self._span: Final = options.limits.idle_flushes_max
         self._series_max: Final = options.limits.series_max + OVERFLOWS_MAX
         self._places: Final[dict[SeriesKey, tuple[int, int]]] = {}
         """Shard and number of each series."""
         self._overflows: Final[dict[SeriesKey, tuple[int, int]]] = {}
+        self._used: Final[set[SeriesKey]] = set()
+        """The series with points in this span of flushes."""
+        self._flushes = 0
 
     def give(self, columns: PointColumns, now_ns: int) -> None:
         """Take points through the stages to their shards."""
         columns = self.stages.run(columns, now_ns)
         if not columns.points:
             return
+        self._used.update(columns.series)
         places = np.array([self._place(key) for key in columns.series], np.int32)
         shards, numbers = places[:, 0], places[:, 1]
         if (shards == shards[0]).all():
@@ -55,6 +64,21 @@ class Route:
             if len(chosen):
                 part = columns.take(chosen)
                 self.outgoing.give(shard, _of_shard(part, numbers))
+
+    def end_flush(self) -> None:
+        """Call it at each flush: now and then it forgets the series, if most are not used.
+
+        Their dictionaries begin again, once nothing is on its way.
+        """
+        self._flushes += 1
+        if self._flushes < self._span or self.outgoing.kept:
+            return
+        if len(self._places) >= max(FORGET_MIN, 2 * len(self._used)):
+            self.outgoing.renew()
+            self._places.clear()
+            self._overflows.clear()
+        self._flushes = 0
+        self._used.clear()
 
     def _place(self, key: SeriesKey) -> tuple[int, int]:
         """The shard of a series, and its number there; those of its overflow series if need be."""

@@ -1,6 +1,7 @@
 """What moves of windows copy, and whether windows may expire."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +60,30 @@ class WindowContent:
 
     def encode(self, move: Move, sources: Sequence[tuple[Segment, bytes]]) -> Encoded | None:
         """See `Content.encode`."""
-        rows = self._rows(move, sources)
-        if not len(rows):
+        parts = self._parts(move, sources)
+        first = next(parts, None)
+        if first is None:
             return None
         rule = self._rules.get(move.block.dataset)
-        data = self._format.write(rows, 3 if rule is None else rule.compression)
-        first, last = int(rows.starts_ns.min()), int(rows.starts_ns.max())
-        block = move.block._replace(from_ns=first, to_ns=last + rows.width_ns)
-        return Encoded(data, len(rows), block)
+        extent = _Extent()
+        data = self._format.write_parts(
+            map(extent.seen, itertools.chain((first,), parts)),
+            3 if rule is None else rule.compression,
+        )
+        width_ns = width_of(move.block.dataset)
+        block = move.block._replace(from_ns=extent.first_ns, to_ns=extent.last_ns + width_ns)
+        return Encoded(data, extent.rows, block)
+
+    def _parts(self, move: Move, sources: Sequence[tuple[Segment, bytes]]) -> Iterator[WindowRows]:
+        """The rows of a move, some series at a time; a merge is small enough to be one part."""
+        block = move.block
+        if not move.sources:
+            width_ns = width_of(block.dataset)
+            yield from self._hot.read_parts(block.part, width_ns, block.from_ns, block.to_ns)
+            return
+        rows = self._rows(move, sources)
+        if len(rows):
+            yield rows
 
     def count(self, dataset: str, data: bytes) -> int:
         """See `Content.count`."""
@@ -77,7 +94,7 @@ class WindowContent:
         rule = self._rules.get(move.block.dataset)
         if rule is None or not rule.roll_up:
             return ""
-        rows = self._rows(move, sources)
+        rows = self._rows(move, sources, bare=True)
         if not len(rows):
             return ""
         missing, example = rows_not_held(rows, self._coarser(rule.roll_up, rows, move.block.part))
@@ -88,16 +105,18 @@ class WindowContent:
             f"such as {example.name} {dict(example.tags)}"
         )
 
-    def _rows(self, move: Move, sources: Sequence[tuple[Segment, bytes]]) -> WindowRows:
+    def _rows(
+        self, move: Move, sources: Sequence[tuple[Segment, bytes]], *, bare: bool = False
+    ) -> WindowRows:
         width_ns = width_of(move.block.dataset)
         if not move.sources:
             block = move.block
-            return self._hot.read_range(block.part, width_ns, block.from_ns, block.to_ns)
+            return self._hot.read_range(block.part, width_ns, block.from_ns, block.to_ns, bare=bare)
         return combine_rows(
             width_ns,
             [
                 self._format.read(
-                    segment.name, _given(data), width_ns, (), *ALL_NS, limit=segment.rows
+                    segment.name, _given(data), width_ns, (), *ALL_NS, segment.rows, bare=bare
                 )
                 for segment, data in sources
             ],
@@ -108,16 +127,31 @@ class WindowContent:
         width_ns = width_of(dataset)
         first = int(rows.starts_ns.min()) // width_ns * width_ns
         end = int(rows.starts_ns.max()) + 1
-        parts = [self._hot.read_range(shard, width_ns, first, end)]
+        parts = [self._hot.read_range(shard, width_ns, first, end, bare=True)]
         for segment in self._catalogue.segments(dataset, first, end):
             if segment.block.part == shard and segment.state is SegmentState.LIVE:
                 fetch = fetching(self._stores[segment.location], segment)
                 parts.append(
                     self._format.read(
-                        segment.name, fetch, width_ns, (), first, end, limit=segment.rows
+                        segment.name, fetch, width_ns, (), first, end, segment.rows, bare=True
                     )
                 )
         return combine_rows(width_ns, parts)
+
+
+class _Extent:
+    """What has been written: the rows, and the time from the first to the last one."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first_ns, self.last_ns = ALL_NS[::-1]
+
+    def seen(self, rows: WindowRows) -> WindowRows:
+        """Note rows that pass."""
+        self.rows += len(rows)
+        self.first_ns = min(self.first_ns, int(rows.starts_ns.min()))
+        self.last_ns = max(self.last_ns, int(rows.starts_ns.max()))
+        return rows
 
 
 def _given(data: bytes) -> Callable[[], bytes]:

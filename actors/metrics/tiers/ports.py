@@ -1,6 +1,6 @@
 """What the tiers of metrics need of the hot store, and of a format of segments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..rows import WindowRows
@@ -43,8 +43,18 @@ class HotWindows(Protocol):
     def closed_before(self, width_ns: int, before_ns: int) -> Sequence[HotStretch]:
         """The stretches of each shard that ended by `before_ns`, the oldest first."""
 
-    def read_range(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> WindowRows:
-        """All windows of a shard that begin in `[from_ns, to_ns)`."""
+    def read_range(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int, *, bare: bool = False
+    ) -> WindowRows:
+        """All windows of a shard that begin in `[from_ns, to_ns)`; `bare` without sketches."""
+
+    def read_parts(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int
+    ) -> Iterator[WindowRows]:
+        """The same in parts, of which each has all windows of some series; none is empty.
+
+        They take turns in memory. The stamp of a move says whether they belong together.
+        """
 
 
 class WindowFormat(Protocol):
@@ -59,6 +69,9 @@ class WindowFormat(Protocol):
 
         `level` is the level of its compression, as zstd's.
         """
+
+    def write_parts(self, parts: Iterable[WindowRows], level: int) -> bytes:
+        """The same of parts that share no series, one after the other: one is in memory."""
 
     def count(self, data: bytes) -> int:
         """The number of rows, read from the file itself."""
@@ -77,10 +90,13 @@ class WindowFormat(Protocol):
         from_ns: int,
         to_ns: int,
         limit: int,
+        *,
+        bare: bool = False,
     ) -> WindowRows:
         """The windows that begin in `[from_ns, to_ns)`, sorted by series and start.
 
-        At most `limit + 1` of them: one more says that there are too many.
+        At most `limit + 1` of them: one more says that there are too many. `bare` ones have no
+        sketches.
         """
 
     def close(self) -> None:

@@ -120,4 +120,4 @@ class LatePoints(NamedTuple):
     times_ns: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     discarded: int
-    """Points that had no room in the side output since it was last taken."""
+    """Points that had no room in the side output, since the first point of the shard."""

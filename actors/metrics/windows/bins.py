@@ -42,13 +42,20 @@ Run = Ints | BinColumns
 
 KEY_SHIFT: Final = 1 << (KEY_BITS - 1)
 """Added to a key, so that none is negative."""
-BUFFER_POINTS: Final = 1 << 20
+BUFFER_MIN: Final = 1 << 20
+BUFFER_MAX: Final = 1 << 22
+"""Points in the buffer, at 12 bytes each; between these bounds `BUFFER_SERIES` for each series."""
+BUFFER_SERIES: Final = 32
 RUN_BINS_MIN: Final = 1 << 14
 """Runs that are shorter together are not merged yet."""
 MERGE_AT: Final = 2
 """The later runs of a window are merged when they have so many times the bins of the first one."""
 SPAN_MAX: Final = 8
 """Counters for each code, up to which counting is faster than sorting."""
+ROW_POINTS_MIN: Final = 4
+"""Points of each row, from which on it is likely that counting is faster."""
+MERGE_SPAN_MAX: Final = 1
+"""The same for merging, where sorting makes use of what is sorted already."""
 STEP_POINTS: Final = 1 << 15
 """Points of one step through the buffer: they stay in the processor's cache."""
 ROWS_FREE: Final = 1 << 12
@@ -73,13 +80,14 @@ class BinStore:
     def add(self, cells: Ints, keys: Keys, capacity: int) -> None:
         """Count a value in the bin of its key, for each cell: slot times `capacity` plus series."""
         if not len(self._cells):
-            self._cells = np.empty(BUFFER_POINTS, np.int64)
-            self._keys = np.empty(BUFFER_POINTS, np.int32)
+            size = min(max(BUFFER_SERIES * capacity, BUFFER_MIN), BUFFER_MAX)
+            self._cells, self._keys = np.empty(size, np.int64), np.empty(size, np.int32)
+        size = len(self._cells)
         done = 0
         while done < len(cells):
-            if self._filled == BUFFER_POINTS:
+            if self._filled == size:
                 self.sort(capacity)
-            some = min(len(cells) - done, BUFFER_POINTS - self._filled)
+            some = min(len(cells) - done, size - self._filled)
             room = slice(self._filled, self._filled + some)
             self._cells[room] = cells[done : done + some]
             self._keys[room] = keys[done : done + some]
@@ -120,6 +128,8 @@ class BinStore:
 
     def of(self, slot: int) -> list[Ints]:
         """Runs with all bins of a slot, once the buffer is sorted."""
+        if slot not in self._fresh and slot in self._runs:
+            return [self.settled(slot)]
         return [
             *map(_expanded, self._runs.get(slot, ())),
             *map(_expanded, self._fresh.get(slot, ())),
@@ -191,7 +201,7 @@ def count_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
     first = int(cells.min()) // parts * parts
     cells -= first
     rows = int(cells.max()) + 1
-    if rows <= SPAN_MAX * len(cells) + ROWS_FREE:
+    if rows * ROW_POINTS_MIN <= len(cells) + ROWS_FREE:
         low, high = np.full(rows, KEY_SHIFT, np.int32), np.full(rows, -KEY_SHIFT, np.int32)
         np.minimum.at(low, cells, keys)
         np.maximum.at(high, cells, keys)
@@ -214,16 +224,22 @@ def _sorted_points(cells: Ints, keys: Keys) -> tuple[Ints, Ints]:
     """The same for cells with few points each."""
     first, lowest = int(cells.min()), int(keys.min())
     bits = (int(keys.max()) - lowest).bit_length()
-    codes = cells - first
-    codes <<= bits
-    codes += keys - lowest
-    if int(codes.max()) < 1 << 32:
-        codes = codes.astype(np.uint32)  # Half as long to sort.
+    cells -= first
+    cells <<= bits
+    cells += keys
+    cells -= lowest
+    # Half as long to sort in 32 bits.
+    codes = cells.astype(np.uint32) if int(cells.max()) < 1 << 32 else cells
     codes.sort()
     starts = _starts(codes)
     found = codes[starts].astype(np.int64)
-    keys_found = (found & ((1 << bits) - 1)) + (lowest + KEY_SHIFT)
-    return ((found >> bits) + first << KEY_BITS) + keys_found, np.diff(starts, append=len(codes))
+    keys_found = found & ((1 << bits) - 1)
+    keys_found += lowest + KEY_SHIFT
+    found >>= bits
+    found += first
+    found <<= KEY_BITS
+    found += keys_found
+    return found, np.diff(starts, append=len(codes))
 
 
 def merge_bins(runs: list[Ints]) -> Ints:
@@ -241,7 +257,7 @@ def merge_bins(runs: list[Ints]) -> Ints:
             low[some] = np.minimum(low[some], key[starts])
             high[some] = np.maximum(high[some], key[np.append(starts[1:], len(row)) - 1])
         layout = _Layout.of(low, high)
-        if layout.span <= SPAN_MAX * total:
+        if layout.span <= MERGE_SPAN_MAX * total:
             counts = np.zeros(layout.span, np.int64)
             for run, (row, key) in zip(runs, taken, strict=True):
                 _add_counts(counts, key + layout.places.take(row), run & COUNT_MAX)
@@ -275,7 +291,7 @@ def _add_counts(counts: Ints, places: Ints, more: Ints) -> None:
         counts[places] += more
 
 
-def _starts(column: Ints) -> Ints:
+def _starts(column: npt.NDArray[np.integer[Any]]) -> Ints:
     """Where a value begins that is not the one before; `column` is not empty."""
     starts = np.flatnonzero(column[1:] != column[:-1])
     starts += 1
@@ -328,7 +344,9 @@ def _packed(places: Ints, counts: Ints) -> Ints:
 
 def _collapsed(bins: Ints) -> Ints:
     """Let the lowest bins of each sketch with too many count in the lowest that is kept."""
-    if len(bins) <= SKETCH_BINS_MAX:
+    # A sketch with too many would have two neighbours of these.
+    some = bins[:: SKETCH_BINS_MAX // 2] >> SERIES_SHIFT
+    if not (some[1:] == some[:-1]).any():
         return bins
     series = bins >> SERIES_SHIFT
     starts = _starts(series)

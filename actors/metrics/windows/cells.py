@@ -68,6 +68,11 @@ class CellColumns:
         return cls(*(np.full(size, empty, dtype) for dtype, empty in COLUMNS.values()))
 
     @classmethod
+    def uninitialised(cls, size: int) -> "CellColumns":
+        """Cells with any content."""
+        return cls(*(np.empty(size, dtype) for dtype, _ in COLUMNS.values()))
+
+    @classmethod
     def joined(cls, parts: "Sequence[CellColumns]") -> "CellColumns":
         """The cells of all parts, one part after the other."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS))
@@ -124,8 +129,10 @@ class CellColumns:
         """Add points that are in the grids of these places. No place is named twice."""
         self.counts[places] += counts
         self.high[places] += parts.high
-        self.middle[places] += parts.middle
-        self.low[places] += parts.low
+        # Values with few digits, such as whole numbers, have nothing in the finer units.
+        for column, part in ((self.middle, parts.middle), (self.low, parts.low)):
+            if part.any():
+                column[places] += part
         self.minima[places] = np.minimum(self.minima[places], minima)
         self.maxima[places] = np.maximum(self.maxima[places], maxima)
 
@@ -161,19 +168,20 @@ class Cells:
         return int(columns + self.is_touched.nbytes)
 
     def take(self) -> int:
-        """A slot with empty cells."""
+        """A slot with empty cells. A free one has any, so that it takes no memory yet."""
         if not self._free:
             slots = self.slots
             self._resize(slots + max(slots // 2, SLOTS_MIN), self.capacity)
             self._free = list(range(self.slots - 1, slots - 1, -1))
-        return self._free.pop()
-
-    def free(self, slot: int) -> None:
-        """Empty the cells of a slot that is not needed any more."""
+        slot = self._free.pop()
         cells = self.row(slot)
         for name, (_, empty) in COLUMNS.items():
             getattr(self.columns, name)[cells] = empty
-        self.is_touched[cells] = False
+        return slot
+
+    def free(self, slot: int) -> None:
+        """Give back a slot that is not needed any more."""
+        self.is_touched[self.row(slot)] = False
         self._free.append(slot)
 
     def row(self, slot: int) -> slice:
@@ -190,11 +198,12 @@ class Cells:
 
     def _resize(self, slots: int, capacity: int) -> None:
         old, had_slots, had = self.columns, self.slots, self.capacity
-        columns = CellColumns.empty(slots * capacity)
+        columns = CellColumns.uninitialised(slots * capacity)
         is_touched = np.zeros(slots * capacity, np.bool_)
-        for name in COLUMNS:
+        for name, (_, empty) in COLUMNS.items():
             rows = getattr(columns, name).reshape(slots, capacity)
             rows[:had_slots, :had] = getattr(old, name).reshape(had_slots, had)
+            rows[:had_slots, had:] = empty
         is_touched.reshape(slots, capacity)[:had_slots, :had] = self.is_touched.reshape(
             had_slots, had
         )

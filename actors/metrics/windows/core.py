@@ -37,8 +37,9 @@ from .accounts import (
 )
 from .closing import Piece, close, rows_of, window_piece
 from .directory import SeriesDirectory
-from .encoding import keys_as_data, keys_of_data, read_windows, windows_as_data
-from .intake import Points, TimeBounds, count_points, in_time, points_of, sort_out
+from .encoding import keys_as_data, keys_of_data, read_windows, renumber, windows_as_data
+from .gathering import Gathering
+from .intake import Points, TimeBounds, in_time, points_of, sort_out
 from .opened import OpenWindows
 from .packing import pack, unpack
 from .settings import DEFAULT_SETTINGS, FINEST_NS, WindowSettings
@@ -52,6 +53,8 @@ SourceId = tuple[str, str]
 NONE_YET: Final = -(2**63)
 """The watermark of a shard without sources."""
 NUMBERS_MAX: Final = 1 << 62
+FORGET_MIN: Final = 1_000
+"""Series without windows and sources that a shard keeps, whatever their share of all series is."""
 COUNTS: Final = (
     "arrived",
     "counted",
@@ -98,6 +101,7 @@ class ShardWindows:
         self._watermark_ns = NONE_YET
         self._opened = OpenWindows(settings)
         self._directory = SeriesDirectory(settings)
+        self._gathering = Gathering(self._opened, self._directory)
         self._sources: dict[SourceId, SourceState] = {}
         self._changed: set[SourceId] = set()
         """Sources that reported, or changed otherwise, since the last commit."""
@@ -107,8 +111,15 @@ class ShardWindows:
         self._stored_numbers: dict[SourceId, int] = {}
         self._stored_watermark_ns = NONE_YET
         self._late: deque[Points] = deque()
-        self._late_count = self._late_discarded = 0
+        """The side output; it is part of the state."""
+        self._late_fresh: list[Points] = []
+        """What is new in it since the last commit."""
+        self._late_count = 0
+        self.late_discarded = 0
+        """Late points that had no room in the side output, since the first point of the shard."""
         self._warnings: list[ShardWarning] = []
+        self.forgotten_series = 0
+        """Series that had no window and no source any more; since this object was made."""
         self._is_restored = False
         """Whether sources have not been heard since the core was restored."""
 
@@ -197,13 +208,13 @@ class ShardWindows:
             ):
                 points, rest = in_time(points, points.times // FINEST_NS, bounds, dropped)
                 late = len(rest.times)
+                self._late_fresh.append(rest)
                 self._keep_late(rest)
                 first = int(points.times.min()) if len(points.times) else first
         if len(points.times):
             if source.begins_ns is None:
                 source.begins_ns = first
-            gauges = self._directory.is_gauge if self._directory.has_gauges else None
-            full = count_points(self._opened, points, source.begins_ns, gauges)
+            full = self._gathering.count(points, source.begins_ns)
             if full:
                 dropped[DropReason.TOO_MANY_WINDOWS] = full
         counted = applied.arrived - applied.repeated - late - sum(dropped.values())
@@ -220,16 +231,16 @@ class ShardWindows:
         )
 
     def _keep_late(self, points: Points) -> None:
+        """Put late points into the side output, which keeps the newest ones."""
+        room = self.settings.late_points_max
         if not len(points.times):
             return
-        room = self.settings.late_points_max
-        self._late.append(points.at(slice(-room, None)))
-        self._late_discarded += len(points.times) - len(self._late[-1].times)
-        self._late_count += len(self._late[-1].times)
+        self._late.append(points)
+        self._late_count += len(points.times)
         while self._late_count > room:
             oldest = self._late.popleft()
             excess = min(self._late_count - room, len(oldest.times))
-            self._late_discarded += excess
+            self.late_discarded += excess
             self._late_count -= excess
             if excess < len(oldest.times):
                 self._late.appendleft(oldest.at(slice(excess, None)))
@@ -277,12 +288,17 @@ class ShardWindows:
     def _advance_alone(self, now_ns: int) -> None:
         """Without active sources, windows with points close by the clock, and no others.
 
-        So a clock that jumps makes no window late that has no points yet.
+        So a clock that jumps a little makes no window late that has no points yet.
         """
-        starts = self._opened.slots[0]
-        if starts:
-            end = max(starts) + FINEST_NS
-            self._watermark_ns = max(self._watermark_ns, min(end, now_ns - self.settings.idle_ns))
+        opened, settings = self._opened, self.settings
+        end = max(opened.slots[0], default=NONE_YET) + FINEST_NS
+        now_ns -= settings.idle_ns
+        if end <= self._watermark_ns:
+            # Coarser ones wait longer: their ends are far ahead of the last point.
+            ends = (start + opened.levels[level].width_ns for level, start, _ in opened)
+            end, now_ns = max(ends, default=NONE_YET), now_ns - settings.hold_ns
+            end = -(-end // FINEST_NS) * FINEST_NS + settings.lateness_ns
+        self._watermark_ns = max(self._watermark_ns, min(end, now_ns))
 
     def _give_up_gap(self, name: SourceId, source: SourceState, now_ns: int) -> None:
         if not source.ahead or now_ns - source.gap_since_ns < self.settings.gap_ns:
@@ -324,15 +340,20 @@ class ShardWindows:
     def take_commit(self, now_ns: int, *, whole: bool = False, with_open: bool = False) -> Commit:
         """Give up gaps and idle sources, close what is due, and encode what changed.
 
-        `whole` encodes the whole state instead of the change. `with_open` also gives windows
+        `whole` encodes the whole state instead of the change, and forgets series that have neither
+        an open window nor a source, when they are many. `with_open` also gives windows
         that are still open, with `OPEN` in their flags: for a shard that stops in order.
         """
+        self._gathering.settle()
         self._advance(now_ns)
         opened = self._opened
         opened.bins.sort(opened.cells.capacity)
         fresh = opened.bins.take_fresh()
         if not fresh:
             opened.bins.let_go()
+        if whole:
+            self._forget_series()
+            opened = self._opened
         log = b"" if whole else self._change(fresh, with_open=with_open)
         opened.cells.is_touched[:] = False
         found = close(opened, self._watermark_ns, with_open=with_open, gives=True)
@@ -354,6 +375,7 @@ class ShardWindows:
 
         Their revision is higher than any that was given out. They begin in `[from_ns, to_ns)`.
         """
+        self._gathering.settle()
         opened = self._opened
         pieces: list[Piece] = []
         for place, level in enumerate(opened.levels):
@@ -376,18 +398,16 @@ class ShardWindows:
                         pieces.append(piece)
         return rows_of(self._directory, width_ns, pieces)
 
-    def take_late(self) -> LatePoints:
-        """Empty the side output: the newest points that came too late, oldest first.
+    def late(self, limit: int) -> LatePoints:
+        """The newest points of the side output, which came too late, oldest first.
 
-        It is in memory only: a restored core has none, but their number in its accounts.
+        It is as durable as the windows: a commit has what came since the one before it.
         """
         points = _joined([*self._late]) if self._late else Points(*_no_columns())
+        points = points.at(slice(max(0, len(points.times) - limit), None))
         keys = self._directory.keys
         series = tuple(keys[number] for number in points.series.tolist())
-        discarded = self._late_discarded
-        self._late.clear()
-        self._late_count = self._late_discarded = 0
-        return LatePoints(series, points.times, points.values, discarded)
+        return LatePoints(series, points.times, points.values, self.late_discarded)
 
     def take_warnings(self) -> tuple[ShardWarning, ...]:
         """What happened since the last call that a person may want to know."""
@@ -441,9 +461,40 @@ class ShardWindows:
         data |= self._fields(self._stored_series, sorted(self._changed), self._stored_numbers)
         data["closes"] = True
         data["with_open"] = with_open
-        return pack(data)
+        return pack(data | self._late_fields(self._late_fresh))
+
+    def _forget_series(self) -> None:
+        """Give the series that are still needed new numbers, when half of all are not."""
+        known = len(self._directory)
+        opened, columns = self._opened, self._opened.cells.columns
+        is_needed = np.zeros(opened.cells.capacity, np.bool_)
+        for _, _, slot in opened:  # A slot that is free has any content.
+            cells = opened.cells.row(slot)
+            is_needed |= columns.counts[cells] > 0
+            is_needed |= (columns.revisions[cells] > 0) | columns.is_changed[cells]
+        is_needed = is_needed[:known]
+        for source in self._sources.values():
+            is_needed[source.numbers[source.numbers >= 0]] = True
+        for part in self._late:
+            is_needed[part.series] = True
+        gone = known - int(np.count_nonzero(is_needed))
+        if gone < FORGET_MIN or 2 * gone < known:
+            return
+        new = np.where(is_needed, np.cumsum(is_needed) - 1, -1)
+        fields = renumber(self._state_fields(), is_needed, new)
+        self._opened = OpenWindows(self.settings)
+        self._directory = SeriesDirectory(self.settings)
+        self._gathering = Gathering(self._opened, self._directory)
+        self._sources.clear()
+        self._late.clear()
+        self._late_count = 0
+        self._read(fields)
+        self.forgotten_series += gone
 
     def _state(self) -> bytes:
+        return pack(self._state_fields())
+
+    def _state_fields(self) -> dict[str, Any]:
         opened = self._opened
         columns = opened.cells.columns
         chosen = (columns.counts > 0) | (columns.revisions > 0) | columns.is_changed
@@ -453,7 +504,15 @@ class ShardWindows:
         )
         data |= self._fields(0, list(self._sources), {})
         data["closes"] = data["with_open"] = False
-        return pack(data)
+        return data | self._late_fields([*self._late])
+
+    def _late_fields(self, parts: Sequence[Points]) -> dict[str, Any]:
+        discarded = {"late_discarded": self.late_discarded}
+        if not parts:
+            return discarded
+        # More than all of the room need not be read again.
+        points = _joined(parts).at(slice(-self.settings.late_points_max, None))
+        return {"late": list(points), **discarded}
 
     def _fields(
         self, first_series: int, sources: Sequence[SourceId], stored: Mapping[SourceId, int]
@@ -496,6 +555,14 @@ class ShardWindows:
         self.accounts.dropped.update(
             {DropReason(reason): int(count) for reason, count in dropped.items()}
         )
+        if "late" in fields:  # A release before this one has written none.
+            series, times, values = fields["late"]
+            if not len(series) == len(times) == len(values) or (
+                len(series) and not 0 <= int(series.min()) <= int(series.max()) < known
+            ):
+                raise ValueError("late points")
+            self._keep_late(Points(series, times, values.astype(np.float64)))
+        self.late_discarded = int(fields.get("late_discarded", 0))
         self._watermark_ns = int(fields["watermark"])
         read_windows(self._opened, fields, known)
         if fields["closes"]:
@@ -508,6 +575,7 @@ class ShardWindows:
         self._stored_watermark_ns = self._watermark_ns
         self._changed.clear()
         self._forgotten.clear()
+        self._late_fresh.clear()
 
 
 def _id_of(source: MetricSource) -> SourceId:

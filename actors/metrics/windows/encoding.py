@@ -6,6 +6,7 @@ touched windows, however many points they got.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import compress
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from .opened import OpenWindows
 from .packing import NotPacked
 from .settings import Level
 
-__all__ = ["keys_as_data", "keys_of_data", "read_windows", "windows_as_data"]
+__all__ = ["keys_as_data", "keys_of_data", "read_windows", "renumber", "windows_as_data"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -61,6 +62,28 @@ def windows_as_data(
         data |= {name: getattr(columns, name) for name in COLUMNS}
         data |= _bins_as_data(bins)
     return data
+
+
+def renumber(fields: Mapping[str, Any], stays: npt.NDArray[np.bool_], new: Ints) -> dict[str, Any]:
+    """The fields of a whole state, with new numbers for the series that stay.
+
+    The others may occur nowhere. New numbers are in the order of the old ones.
+    """
+    found = {
+        **fields,
+        "keys": list(compress(fields["keys"], stays.tolist())),
+        "sources": [
+            [data, done, np.where(numbers >= 0, new[numbers], numbers)]
+            for data, done, numbers in fields["sources"]
+        ],
+    }
+    if "late" in fields:
+        series, *rest = fields["late"]
+        found["late"] = [new[series], *rest]
+    for name in ("series", "bin_series"):
+        if name in fields:
+            found[name] = new[fields[name]]
+    return found
 
 
 def _bins_as_data(bins: list[Ints]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class WindowSettings:
     gaps_max: int = 64
     """Gaps between the points of one source. A batch that makes one more is refused for now."""
     late_points_max: int = 10_000
-    """Points in the side output. With more, the oldest are discarded, and counted."""
+    """Points in the side output of a shard, some 24 bytes each in its state. With more, the oldest
+    are discarded, and counted."""
     credit_points: int = 1_000_000
     """Points that a source may send beyond those that are durable."""
 

@@ -62,13 +62,17 @@ def split(values: Floats, scales: Floats | float, cells: Ints, cell_count: int) 
     """
     rest = values * scales
     whole = np.rint(rest)
-    sums = [np.bincount(cells, whole, cell_count)]
+    sums = [np.bincount(cells, whole, cell_count).astype(np.int64)]
     for _ in range(2):
         rest -= whole
-        rest *= UNIT
-        np.rint(rest, out=whole)
-        sums.append(np.bincount(cells, whole, cell_count))
-    return Parts(*(each.astype(np.int64) for each in sums))
+        if rest.any():
+            rest *= UNIT
+            np.rint(rest, out=whole)
+            sums.append(np.bincount(cells, whole, cell_count).astype(np.int64))
+        else:  # Values with few digits, such as whole numbers, have nothing in finer units.
+            whole = rest
+            sums.append(np.zeros(cell_count, np.int64))
+    return Parts(*sums)
 
 
 def moved(parts: Parts, steps: Ints) -> Parts:

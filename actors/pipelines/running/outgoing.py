@@ -13,6 +13,7 @@ from callboard.messages.storage.errors import StoreDamaged
 from ..batch import DataBatch
 from ..errors import StageOutputRefused
 from ..letters import DeadRow, original_of, row_of
+from ..tables import is_table
 
 __all__ = ["decode_batch", "encode_batch"]
 
@@ -24,7 +25,7 @@ COLUMNS: Final = 2
 def encode_batch(batch: DataBatch) -> bytes:
     """The rows of a batch as bytes. Raises `StageOutputRefused` for rows without an encoding."""
     head = (batch.source, batch.position)
-    data = batch.data
+    data = batch.columns if is_table(batch.data) else batch.data
     if isinstance(data, Mapping):
         columns = []
         for name, column in data.items():

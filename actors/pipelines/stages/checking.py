@@ -1,5 +1,6 @@
 """`validate` refuses wrong rows with reasons; `filter` drops rows that nobody asked for."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,9 +9,11 @@ import numpy as np
 from callboard.messages.core.contract import Contract
 
 from ..batch import DataBatch
+from ..column_rules import ColumnRules
 from ..registry import StageEffects, StageSettings, StageType
 from ..schemas import ColumnCheck, is_of_columns, schema_problems
 from ..spec import PipelineStage, Schema
+from ..tables import is_table
 from .fields import expression, expressions, masked, reason_of
 
 __all__ = ["FILTER", "VALIDATE"]
@@ -31,6 +34,7 @@ class _Validate:
         if not schema and not self._rules and not self._finite:
             settings.refuse("schema", "is missing: give a schema, rules, or both")
         self._validator: Any = None
+        self._by_column: ColumnRules | None = None
         self._check: ColumnCheck | None = None
         if schema and not problems:
             if is_of_columns(schema):
@@ -39,6 +43,7 @@ class _Validate:
                 from jsonschema import Draft202012Validator  # It takes long to load.
 
                 self._validator = Draft202012Validator(dict(schema))
+                self._by_column = ColumnRules(schema)
 
     def process(self, batch: DataBatch, effects: StageEffects) -> DataBatch:
         """Refuse each wrong row, with every reason."""
@@ -55,13 +60,9 @@ class _Validate:
 
     def _reasons(self, row: Any) -> list[str]:
         fields = dict(row) if isinstance(row, Contract) else row
-        reasons: list[str] = []
-        if self._validator is not None:
-            for error in self._validator.iter_errors(fields):
-                where = ".".join(map(str, error.absolute_path)) or "the row"
-                reasons.append(f"{where}: {error.message[:200]}")
-                if len(reasons) >= REASONS_MAX:
-                    return reasons
+        reasons = self._schema_reasons(fields)
+        if len(reasons) >= REASONS_MAX:
+            return reasons
         for name, rule in self._rules.items():
             try:
                 if not rule.of_row(fields):
@@ -74,6 +75,13 @@ class _Validate:
                 reasons.append(f"{name}: is no finite number")
         return reasons
 
+    def _schema_reasons(self, fields: Any) -> list[str]:
+        found = () if self._validator is None else self._validator.iter_errors(fields)
+        return [
+            f"{'.'.join(map(str, error.absolute_path)) or 'the row'}: {error.message[:200]}"
+            for error in itertools.islice(found, REASONS_MAX)
+        ]
+
     def _columns(self, batch: DataBatch, effects: StageEffects) -> DataBatch:
         if self._check is not None:
             problem = self._check.problem(batch.columns)
@@ -81,6 +89,15 @@ class _Validate:
                 raise TypeError(problem)
         right = np.ones(batch.rows, np.bool_)
         reasons: dict[int, list[str]] = {}
+        if self._by_column is not None:
+            suspects = self._by_column.suspects(
+                batch.columns, batch.rows, nan_is_missing=is_table(batch.data)
+            )
+            for place in np.flatnonzero(suspects).tolist():
+                found = self._schema_reasons(batch.row(place))
+                if found:
+                    right[place] = False
+                    reasons[place] = found
         masks = [
             (f"{name}: is no finite number", np.isfinite(batch.columns[name]))
             for name in self._finite

@@ -1,4 +1,4 @@
-"""The commands about alerts: `alerts`, `alerts rules`, `silence`, `unsilence`, `test`."""
+"""The commands about alerts: `alerts`, `alerts rules`, `reload`, `silence`, `unsilence`, `test`."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +56,21 @@ def rules(**options: Any) -> None:
 
 
 @click.command()
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=FILES)
+@json_option
+@cluster_options
+def reload(**options: Any) -> None:
+    """Let a running system use FILE in the place of its rules, receivers and routes.
+
+    Without FILE, the files of its start, or of the last reload, are read again. With a problem in
+    one of them everything stays as it is, every problem is shown, and the exit code is 2.
+    """
+    from ..alert_files import reload as perform
+
+    perform(**options)
+
+
+@click.command()
 @click.argument("matchers", metavar="MATCHER...", nargs=-1, required=True)
 @click.option("--for", "duration", default="2h", show_default=True, metavar="DURATION")
 @click.option("--comment", default="", help="Why.")
@@ -96,5 +111,5 @@ def test(**options: Any) -> None:
     perform(**options)
 
 
-for declared in (rules, silence, unsilence, test):
+for declared in (rules, reload, silence, unsilence, test):
     alerts.add_command(declared)

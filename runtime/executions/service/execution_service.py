@@ -13,6 +13,7 @@ journal; an execution has one runner here at a time.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, cast
@@ -50,6 +51,7 @@ from ...admin.extension import AdminAnswer, AdminLine, answer_line
 from ...admin.journal import JournalQueries
 from ...admin.port import OfferedJob
 from ...admin.service import AdminService
+from ...admin.submission import AwaitResult
 from ...admin.unix_socket import EXECUTIONS, AdminSocket
 from ...hosting.environment import REAL, Environment
 from ...hosting.settings import Settings
@@ -403,7 +405,7 @@ class ExecutionService(Actor):
 
     async def _command(self, request: Any) -> Any:
         """Carry out a command of another process on this machine."""
-        if isinstance(request, CancelExecution | DecideStep):
+        if isinstance(request, CancelExecution | DecideStep | AwaitResult):
             await self._running(request.execution_id)  # Wait for an execution that is starting.
         return await self._commands(await self._opened()).answer(request)
 
@@ -417,8 +419,11 @@ class ExecutionService(Actor):
         attributes: Mapping[str, Any],
         execution_id: str,
         by: str,
-    ) -> None:
-        """Run a request of an offered job, like a driver's request."""
+    ) -> bool:
+        """Run a request of an offered job, like a driver's request; gives whether it is new."""
+        is_known = execution_id in self._runners or (
+            await self._token(await self._opened(), execution_id) is not None
+        )
         await self.take(
             TakeExecution(
                 execution_id=execution_id,
@@ -429,6 +434,12 @@ class ExecutionService(Actor):
                 driver={"submitted_by": by},
             )
         )
+        # Who asks for it next finds it. A journal that is away makes nobody wait for long.
+        with contextlib.suppress(TimeoutError, CallboardError):
+            async with asyncio.timeout(BEGUN_WITHIN_S):
+                await self._running(execution_id)
+                await (await self._opened()).until_durable(execution_id)
+        return not is_known
 
     async def _take_up(self, job: Job[Any, Any], execution_id: str) -> ExecutionHandle[Any]:
         """Continue an execution that no process runs, like a driver's request."""

@@ -18,6 +18,7 @@ from ..window_blocks import (
     fenced_shard,
     hot_ranges,
     packed_block,
+    part_bands,
     period_ns,
     read_blocks,
     read_series,
@@ -234,6 +235,10 @@ class PostgresMetricsStorage(RowStore):
 
     # --- reading ------------------------------------------------------------------------------
 
+    def shards(self) -> list[int]:
+        """See `MetricsStorage.shards`."""
+        return [row[0] for row in self._run("shards")]
+
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
         return {width: Extent(first, until) for width, first, until in self._run("extents")}
@@ -279,14 +284,39 @@ class PostgresMetricsStorage(RowStore):
         rows = self._run("closed", width_ns, before_ns // period_ns(width_ns))
         return hot_ranges(width_ns, ((shard, period, count) for shard, period, count in rows))
 
-    def read_range(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> WindowRows:
-        """All windows of a shard that begin in `[from_ns, to_ns)`."""
+    def read_range(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int, *, bare: bool = False
+    ) -> WindowRows:
+        """See `HotWindows.read_range`."""
+        return self._range(None, shard, width_ns, from_ns, to_ns, bare=bare)
 
+    def read_parts(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int
+    ) -> Iterator[WindowRows]:
+        """See `HotWindows.read_parts`."""
+        self._snapshot(lambda connection: self._matching(connection, ()))
+        for bands in part_bands(self._table, shard):
+            rows = self._range(bands, shard, width_ns, from_ns, to_ns, bare=False)
+            if len(rows):
+                yield rows
+
+    def _range(
+        self,
+        bands: Bands | None,
+        shard: int,
+        width_ns: int,
+        from_ns: int,
+        to_ns: int,
+        *,
+        bare: bool,
+    ) -> WindowRows:
         def read(connection: StoreConnection) -> WindowRows:
             self._matching(connection, ())
-            listed = self._listed(connection, None, width_ns, from_ns, to_ns, shard)
+            listed = self._listed(connection, bands, width_ns, from_ns, to_ns, shard)
             blocks = self._with_data(connection, listed)
-            return read_blocks(self._table, blocks, None, width_ns, from_ns, to_ns, 2**62)
+            return read_blocks(
+                self._table, blocks, bands, width_ns, from_ns, to_ns, 2**62, bare=bare
+            )
 
         return self._snapshot(read)
 

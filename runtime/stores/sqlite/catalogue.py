@@ -47,7 +47,9 @@ class SqliteCatalogue(SqlCatalogue):
         reads_only: bool = False,
     ) -> None:
         super().__init__(owner, hot)
-        self._database = Database(path, durability=durability, reads_only=reads_only)
+        self._database = Database(
+            path, durability=durability, reads_only=reads_only, stays_small=True
+        )
         self.name = self._database.name
 
     def open(self) -> None:

@@ -9,7 +9,6 @@ takes the process down when another thread closes a connection during a call.
 """
 
 import contextlib
-import errno
 import logging
 import os
 import sqlite3
@@ -31,6 +30,8 @@ __all__ = ["DURABILITIES", "Database"]
 
 LOGGER: Final = logging.getLogger("callboard.stores")
 DURABILITIES: Final = {"full": "FULL", "normal": "NORMAL", "off": "OFF"}
+MAKING: Final = threading.Lock()
+"""Held while a file is made: nobody connects to it before it is closed again."""
 BUSY_S: Final = 5.0
 """The longest wait for a lock of another process."""
 BUSY_RETRY_S: Final = 0.01
@@ -38,12 +39,21 @@ CHECKPOINT_PAGES: Final = 4_000
 """Pages in the log, about 16 MB, after which a commit moves them into the file."""
 LOG_BYTES_KEPT: Final = 64 * 2**20
 CACHE_KIB: Final = 16_384
+PAGE_BYTES: Final = 4_096
+SMALL_LOG_PAGES: Final = 128
+"""The same for a small file that `stays_small`, half a megabyte: two more syncs for each."""
+SMALL_SHARE: Final = 16
+"""In a file that `stays_small`, the log and the free pages are at most a share like this."""
+FREED_PAGES_MAX: Final = 256
+"""The most pages that one step gives back: a megabyte, and some milliseconds."""
 
 
 class Database:
     """Opens a file, and translates every error of SQLite. One object for each store.
 
-    With `reads_only` it never creates or changes a file, and never waits for the writer.
+    With `reads_only` it never creates or changes a file, and never waits for the writer. With
+    `stays_small` the log is at most a sixteenth of a large file, and `shrink` gives free pages
+    back: for rows that come and go.
     """
 
     def __init__(
@@ -53,6 +63,7 @@ class Database:
         durability: str = "full",
         busy_s: float = BUSY_S,
         reads_only: bool = False,
+        stays_small: bool = False,
     ) -> None:
         if durability not in DURABILITIES:
             raise SpecError(
@@ -66,6 +77,8 @@ class Database:
         self._durability = durability
         self._busy_s = busy_s
         self._reads_only = reads_only
+        self._stays_small = stays_small
+        self._log_pages = SMALL_LOG_PAGES if stays_small else CHECKPOINT_PAGES
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
@@ -100,14 +113,17 @@ class Database:
             bring_forward(writer, self.name)
 
     def _make_private(self) -> None:
-        """Give the file its mode. SQLite gives its log and its index the same."""
-        try:
-            os.close(open_private(self.path))
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EROFS) or not self.path.exists():
-                raise
-            return  # It cannot be written, and SQLite says so.
-        narrow(self.path.with_name(self.path.name + ending) for ending in ("-wal", "-shm"))
+        """Give the file its mode. SQLite gives its log and its index the same.
+
+        An existing file is never opened here. To close it would release the locks of all other
+        connections of this process, and another process would remove the log that they write.
+        """
+        with MAKING:
+            if not self.path.exists():
+                os.close(open_private(self.path))
+            elif not os.access(self.path, os.W_OK):
+                return  # It cannot be written, and SQLite says so.
+            narrow(self.path.with_name(self.path.name + end) for end in ("", "-wal", "-shm"))
 
     # --- connections ---------------------------------------------------------------------------
 
@@ -127,6 +143,7 @@ class Database:
         try:
             found = self.path.stat()
             if (found.st_dev, found.st_ino) == self._identity:
+                self._fit_log(found.st_size)
                 return
         except OSError:
             pass
@@ -134,6 +151,19 @@ class Database:
             f"{self.name}: the file was removed or replaced during use.",
             advice="Restore it from a copy and start again. Nothing more is written.",
         )
+
+    def _fit_log(self, size_bytes: int) -> None:
+        """Let the log grow with the file, up to its usual size."""
+        pages = size_bytes // (PAGE_BYTES * SMALL_SHARE)
+        pages = min(max(SMALL_LOG_PAGES, pages), CHECKPOINT_PAGES)
+        if self._stays_small and not pages // 2 < self._log_pages <= pages and self._writer:
+            self._log_pages = pages
+            self._limit_log(self._writer)
+
+    def _limit_log(self, connection: sqlite3.Connection) -> None:
+        kept = self._log_pages * PAGE_BYTES if self._stays_small else LOG_BYTES_KEPT
+        connection.execute(f"PRAGMA wal_autocheckpoint = {self._log_pages}")
+        connection.execute(f"PRAGMA journal_size_limit = {kept}")
 
     def drop_writer(self) -> None:
         """Close a connection in an unknown state."""
@@ -204,18 +234,18 @@ class Database:
         return connection
 
     def _use_log(self, connection: sqlite3.Connection) -> None:
+        if self._stays_small and not self.path.stat().st_size:
+            # Only a new file takes it, and only before its log begins; to an old one it would be
+            # a write.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         mode = self._begin_log(connection)
         if mode != "wal":
             raise StoreUnavailable(
                 f"{self.name}: the file system does not support a write-ahead log ({mode}).",
                 advice="Put the file on a local disk.",
             )
-        for pragma in (
-            f"synchronous = {DURABILITIES[self._durability]}",
-            f"wal_autocheckpoint = {CHECKPOINT_PAGES}",
-            f"journal_size_limit = {LOG_BYTES_KEPT}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA synchronous = {DURABILITIES[self._durability]}")
+        self._limit_log(connection)
 
     def _begin_log(self, connection: sqlite3.Connection) -> str:
         """Switch to a log, and return the mode. Waits as long as for any other lock."""
@@ -338,6 +368,22 @@ class Database:
             self.drop_writer()
         finally:
             self._end_use(writer)
+
+    def shrink(self) -> int:
+        """Give some free pages back when they are more than a share of the file; gives how many.
+
+        Files of earlier releases keep theirs, and use them again.
+        """
+        with self.writing() as writer:
+            (free,) = writer.execute("PRAGMA freelist_count").fetchone()
+            (pages,) = writer.execute("PRAGMA page_count").fetchone()
+            excess = min(free - pages // SMALL_SHARE, FREED_PAGES_MAX)
+            if excess <= 0:
+                return 0
+            for _ in range(excess):  # Python takes one step of a statement without columns.
+                writer.execute("PRAGMA incremental_vacuum(1)")
+            (left,) = writer.execute("PRAGMA page_count").fetchone()
+            return int(pages - left)
 
     def close(self) -> None:
         """Close unused connections now, each other one when its use ends. May be called twice."""

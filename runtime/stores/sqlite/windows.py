@@ -11,7 +11,10 @@ from callboard.actors.metrics.aggregation.packed import series_from, series_text
 from callboard.actors.metrics.ports import Extent, ShardState
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, SeriesKey
+from callboard.messages.storage.errors import StoreLocked, of_file
 
+from ..file_lock import FileLock
+from ..private import private_folder
 from ..window_blocks import (
     Bands,
     Block,
@@ -21,6 +24,7 @@ from ..window_blocks import (
     fenced_shard,
     hot_ranges,
     packed_block,
+    part_bands,
     period_ns,
     read_blocks,
     read_series,
@@ -31,6 +35,8 @@ from .faults import translate_errors
 __all__ = ["SqliteMetricsStorage", "drop_windows", "stamp_windows"]
 
 BLOCKS_AT_ONCE: Final = 64
+LOCK_TRIES: Final = 100
+"""For 1.5 seconds: the process before this one may be about to end."""
 BANDS_NAMED_MAX: Final = 200
 """With more chosen bands than this, a query looks at all bands of its time."""
 COLUMNS: Final = "width, period, shard, band, first_ns, until_ns, members"
@@ -39,25 +45,61 @@ COLUMNS: Final = "width, period, shard, band, first_ns, until_ns, members"
 class SqliteMetricsStorage:
     """A `MetricsStorage`. One object writes each shard; any number read, also of other processes.
 
-    With `reads_only` the file must exist, and stays unchanged.
+    With `reads_only` the file must exist, and stays unchanged. With `alone` it opens only when no
+    other object with `alone` has the file open: so two systems never fence each other's shards.
     """
 
     def __init__(
-        self, path: str | Path, *, durability: str = "full", reads_only: bool = False
+        self,
+        path: str | Path,
+        *,
+        durability: str = "full",
+        reads_only: bool = False,
+        alone: bool = False,
     ) -> None:
-        self.database: Final = Database(path, durability=durability, reads_only=reads_only)
+        self.database: Final = Database(
+            path, durability=durability, reads_only=reads_only, stays_small=True
+        )
         self.name: Final = self.database.name
+        # The journal's own lock has the plain name, and may be that of the same file.
+        place = self.database.path.with_name(f"{self.database.path.name}.windows")
+        self._lock = FileLock(place, tries=LOCK_TRIES) if alone else None
         self._table = SeriesTable()
         self._reading = threading.Lock()
         """Guards the table of series."""
 
     def open(self) -> None:
-        """See `MetricsStorage.open`."""
-        self.database.open()
+        """See `MetricsStorage.open`. With `alone` it raises `StoreLocked`, too."""
+        if self._lock is not None:
+            self._take(self._lock)
+        try:
+            self.database.open()
+        except BaseException:
+            self._release()
+            raise
+
+    def _take(self, lock: FileLock) -> None:
+        try:
+            private_folder(self.database.path.parent)
+            is_free = lock.take()
+        except OSError as error:
+            raise of_file(self.name, error) from error
+        if not is_free:
+            raise StoreLocked(
+                f"{self.name}: another system keeps its metrics in this file: process "
+                f"{lock.owner()}, since {lock.since()}.",
+                advice="Stop that system, or name another file by the setting `metrics`.",
+                may_have_run=False,
+            )
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     def close(self) -> None:
         """See `MetricsStorage.close`."""
         self.database.close()
+        self._release()
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -126,7 +168,7 @@ class SqliteMetricsStorage:
     def pack(self, shard: int, before_ns: int, blocks_max: int) -> int:
         """Pack blocks of the stretches that ended by `before_ns`; gives how many went.
 
-        It stops after `blocks_max` blocks.
+        It stops after `blocks_max` blocks. Then it gives some free pages of the file back.
         """
         gone = 0
         for place in self._packable(shard, before_ns):
@@ -142,6 +184,7 @@ class SqliteMetricsStorage:
                     _delete(writer, [row[0] for row in found])
                     _insert(writer, [packed_block([Block._make(row[1:]) for row in found])])
                     gone += len(found) - 1
+        self.database.shrink()
         return gone
 
     def _packable(self, shard: int, before_ns: int) -> list[tuple[int, int, int, int]]:
@@ -153,6 +196,10 @@ class SqliteMetricsStorage:
         return [row for row in rows if (row[1] + 1) * period_ns(row[0]) <= before_ns]
 
     # --- reading ------------------------------------------------------------------------------
+
+    def shards(self) -> list[int]:
+        """See `MetricsStorage.shards`."""
+        return [row[0] for row in self.database.rows("SELECT shard FROM window_shards", ())]
 
     def extents(self) -> Mapping[int, Extent]:
         """See `MetricsStorage.extents`."""
@@ -209,13 +256,41 @@ class SqliteMetricsStorage:
         )
         return hot_ranges(width_ns, rows)
 
-    def read_range(self, shard: int, width_ns: int, from_ns: int, to_ns: int) -> WindowRows:
-        """All windows of a shard that begin in `[from_ns, to_ns)`."""
+    def read_range(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int, *, bare: bool = False
+    ) -> WindowRows:
+        """See `HotWindows.read_range`."""
+        return self._range(None, shard, width_ns, from_ns, to_ns, bare=bare)
+
+    def read_parts(
+        self, shard: int, width_ns: int, from_ns: int, to_ns: int
+    ) -> Iterator[WindowRows]:
+        """See `HotWindows.read_parts`."""
+        with self._snapshot() as reader, self._reading:
+            _read_series(self._table, reader)
+        for bands in part_bands(self._table, shard):
+            rows = self._range(bands, shard, width_ns, from_ns, to_ns, bare=False)
+            if len(rows):
+                yield rows
+
+    def _range(
+        self,
+        bands: Bands | None,
+        shard: int,
+        width_ns: int,
+        from_ns: int,
+        to_ns: int,
+        *,
+        bare: bool,
+    ) -> WindowRows:
         with self._snapshot() as reader:
-            self._matching(reader, ())
-            found = _listed(reader, None, width_ns, from_ns, to_ns, shard)
+            with self._reading:
+                _read_series(self._table, reader)
+            found = _listed(reader, bands, width_ns, from_ns, to_ns, shard)
             blocks = _with_data(reader, found)
-            return read_blocks(self._table, blocks, None, width_ns, from_ns, to_ns, 2**62)
+            return read_blocks(
+                self._table, blocks, bands, width_ns, from_ns, to_ns, 2**62, bare=bare
+            )
 
     def _matching(self, reader: sqlite3.Connection, matchers: Sequence[Matcher]) -> Bands:
         with self._reading:

@@ -14,13 +14,15 @@ from ...admin.views import (
     QueryTimeline,
     SubTaskRow,
 )
-from ..export import ROWS_MAX, exported
+from ..export import exported
 from .api import Api, Asker, From, new_router
 from .executions import Id
 
 __all__ = ["export_routes"]
 
 NAME_CHARS: Final = 60
+PAGES_MAX: Final = 5
+"""The pages of sub-tasks in the file; `callboard show --html` writes more of them."""
 
 
 def export_routes(api: Api) -> APIRouter:
@@ -51,7 +53,7 @@ def export_routes(api: Api) -> APIRouter:
 async def _sub_tasks(asker: Asker, execution_id: str) -> list[SubTaskRow]:
     rows = list[SubTaskRow]()
     after: Place | None = None
-    while len(rows) < ROWS_MAX:
+    for _ in range(PAGES_MAX):
         page = await asker.ask(
             QuerySubTasks(execution_id=execution_id, after=after, limit=PAGE_MAX)
         )

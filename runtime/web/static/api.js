@@ -139,8 +139,6 @@ export class Api {
 	login(code) {
 		return this.send("login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });
 	}
-
-	logout() { return this.send("logout", { method: "POST" }); }
 }
 
 async function refusal(answer) {

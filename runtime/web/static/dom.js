@@ -62,18 +62,19 @@ export function say(target, text) {
 
 /** The shape and the kind of colour of each state. Shape and word say what the colour says. */
 const STATES = {
+	__proto__: null,
 	up: ["●", "good"], running: ["▶", "busy"], done: ["✓", "good"], completed: ["✓", "good"],
-	ok: ["✓", "good"], live: ["●", "good"], connected: ["●", "good"],
+	ok: ["✓", "good"], connected: ["●", "good"],
 	resolved: ["✓", "good"], given: ["✓", "good"], inactive: ["✓", "good"],
 	failed: ["✕", "bad"], down: ["✕", "bad"], firing: ["▲", "bad"], critical: ["▲", "bad"],
 	error: ["✕", "bad"], refused: ["✕", "bad"], crashed: ["✕", "bad"], dead: ["✕", "bad"],
-	silent: ["◌", "warn"], stale: ["◌", "warn"], pending: ["◔", "warn"], warning: ["▲", "warn"],
+	silent: ["◌", "warn"], pending: ["◔", "warn"], warning: ["▲", "warn"],
 	in_doubt: ["?", "warn"], interrupted: ["?", "warn"], backing_off: ["↻", "warn"],
-	asked: ["?", "warn"], no_data: ["◌", "warn"], slow: ["◔", "warn"], catching_up: ["◔", "warn"],
+	asked: ["?", "warn"], no_data: ["◌", "warn"], slow: ["◔", "warn"],
 	stopping: ["◔", "warn"], restarting: ["↻", "warn"],
-	ready: ["◔", "idle"], waiting: ["○", "idle"], skipped: ["–", "idle"], cancelled: ["■", "idle"],
+	ready: ["◔", "idle"], skipped: ["–", "idle"], cancelled: ["■", "idle"],
 	silenced: ["◑", "idle"], stopped: ["■", "idle"], ended: ["■", "idle"], starting: ["◔", "busy"],
-	standby: ["○", "idle"], unknown: ["○", "idle"], inhibited: ["◑", "idle"], active: ["●", "busy"],
+	inhibited: ["◑", "idle"], active: ["●", "busy"],
 };
 
 /** The kind of colour of a state: good, bad, warn, busy or idle. */

@@ -74,6 +74,13 @@ export class ExecutionPanel {
 		await Promise.all([this.readTimeline(), this.refreshTab()]);
 	}
 
+	/** Show what its row in the list says, until the rest is here: a long history takes time to read. */
+	preview(row) {
+		if (this.view) return;
+		fill(this.head, element("div", { class: "view-head" }, element("h1", { text: clipped(row.job, 80) }), badge(row.status)), element("p", { class: "mono soft" }, row.id),
+			facts([["submitted", timeOf(this.page, row.submitted_at)], ["took", row.ended_at && duration(row.ended_at - row.submitted_at)], ["sub-tasks", row.sub_tasks && counted(row.sub_tasks)], ["rest", "reading…"]]));
+	}
+
 	refreshTab() {
 		if (this.tab === "tasks") return this.tasks.refresh();
 		if (this.tab === "events") return this.events.refresh();

@@ -100,16 +100,6 @@ export class Paging {
 		});
 	}
 
-	/** Change rows that are here; `change` gives a new row, or null to drop it. */
-	patch(key, change) {
-		const index = this.rows.findIndex((row) => this.keyOf(row) === key);
-		if (index < 0) return false;
-		const row = change(this.rows[index]);
-		this.rows = row ? this.rows.with(index, row) : this.rows.toSpliced(index, 1);
-		this.onChange(this);
-		return true;
-	}
-
 	async fetch(place, take) {
 		const mine = (this.turn = {});
 		this.isLoading = true;

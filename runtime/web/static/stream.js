@@ -108,7 +108,6 @@ export class Stream {
 		this.heardAt = 0;
 		this.openedAt = 0;
 		this.since = 0;
-		this.received = 0;
 	}
 
 	/** Connect, and stay connected. */
@@ -200,7 +199,6 @@ export class Stream {
 	connected(connect) {
 		this.isConnected = true;
 		this.since = this.shell.now();
-		this.client = connect.client;
 		this.pingMs = (connect.ping || 25) * 1000;
 		this.heard();
 		if (connect.expires) this.expires(connect.ttl);
@@ -298,7 +296,6 @@ export class Stream {
 		const subscription = this.subscriptions.get(push.channel);
 		if (!subscription) return;
 		if (push.pub) {
-			this.received += 1;
 			subscription.take(push.pub);
 		} else if (push.unsubscribe) {
 			this.unsubscribed(subscription, push.unsubscribe);

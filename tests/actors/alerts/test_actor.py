@@ -71,7 +71,7 @@ def make_evaluator(ctx: Context) -> Any:
     return EVALUATOR
 
 
-def make_targets() -> Any:
+def make_targets(receivers: Any) -> Any:
     return {"log": RECEIVER}
 
 
@@ -199,7 +199,7 @@ def _make_evaluator(ctx: Context) -> Any:
     return DAYS[-1]
 
 
-def _make_targets() -> Any:
+def _make_targets(receivers: Any) -> Any:
     return {"log": DAYS[-1]}
 
 

@@ -142,6 +142,12 @@ class Notifying(RuleBasedStateMachine):
         names = {dict(each)["host"] for each in down}
         self.true_since = {name: self.true_since.get(name, self.now_s) for name in sorted(names)}
 
+    @step()
+    def reload(self) -> None:
+        """The same rules come again: one goes on in memory as the other from its rows."""
+        self.core = self.core.renewed((RULES,), PLAN)
+        self.core.begin(self.now_ns)
+
     @step(seconds=st.integers(1, 400))
     def time_passes(self, seconds: int) -> None:
         self.now_s += seconds

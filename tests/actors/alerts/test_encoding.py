@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.actors.alerts.encoding import GroupMoment, Owner, Stored, decode, encode, key_of
+from callboard.actors.alerts.encoding import (
+    GroupMoment,
+    Owner,
+    ReloadedFiles,
+    Stored,
+    decode,
+    encode,
+    key_of,
+)
 from callboard.actors.alerts.grouping import AlertGroup, Notification
 from callboard.actors.alerts.health import RuleHealth, RuleState
 from callboard.actors.alerts.matching import matcher
@@ -42,6 +50,7 @@ ROWS: st.SearchStrategy[Stored] = st.one_of(
     ),
     st.builds(GroupMoment, TEXTS, TIMES),
     st.builds(Owner, TIMES, TEXTS),
+    st.builds(ReloadedFiles, IDS, st.lists(st.tuples(TEXTS, TEXTS), max_size=2).map(tuple)),
 )  # fmt: skip
 SILENCE = Silence(
     id="s", matchers=(matcher('a=~"b|c"'), matcher("d!=e")), from_ns=1, until_ns=2, author="me",
@@ -58,7 +67,9 @@ def test_a_silence_is_read_as_it_was_stored() -> None:
     assert decode("silence/s", encode(SILENCE)) == SILENCE
 
 
-@pytest.mark.parametrize("kind", ["alert", "group", "silence", "rule", "moment", "owner", "other"])
+@pytest.mark.parametrize(
+    "kind", ["alert", "group", "silence", "rule", "moment", "owner", "files", "x"]
+)
 @given(
     data=st.binary(max_size=60) | st.lists(st.integers(-(2**63), 2**63) | TEXTS).map(msgpack.packb)
 )

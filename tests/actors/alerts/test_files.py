@@ -7,16 +7,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.alerts.durations import duration_s, duration_text
 from callboard.actors.alerts.files import read_files, rules_text
 from callboard.actors.alerts.matching import matcher, matcher_text
 from callboard.actors.alerts.rules import OnMissing
 from callboard.actors.alerts.templates import template
-from callboard.actors.alerts.yaml_fields import FilesRefused
 from callboard.actors.metrics.query.promql.parser import parse
 from callboard.actors.metrics.series import Matcher, MatcherKind
 from callboard.messages.core.errors import UsageError
+from callboard.messages.core.yaml_fields import FilesRefused
+from callboard.runtime.telemetry.default_rules import default_groups
 
 RULES: Final = """\
 groups:
@@ -159,7 +159,7 @@ groups:
         ("route: {receiver: log, continue: 2}", "'2' is neither true nor false"),
         ("inhibit_rules: [{equal: [a]}]", "source_matchers and target_matchers are needed"),
         ("global: {}", "the field 'global' is not known"),
-        ("? {a: b}\n: c", "a name must be a text"),
+        ("? {a: b}\n: c", "f0.yml:1: : a key must be a text"),
         ("[" * 1_500, "f0.yml:1: : no YAML"),
         ("groups: [{name: '', rules: []}]", "its name '' is empty"),
     ],

@@ -51,7 +51,7 @@ async def main():
     )
     runner = AlertRunner(
         (group,), plan, store=SqliteReadModelStore(path), evaluator=Blinking(),
-        targets=make_targets(plan.receivers), owner="child", fence=fence << 22,
+        make_targets=make_targets, owner="child", fence=fence << 22,
         retry=Backoff(min_s=0.01, max_s=0.1),
     )
     await runner.start()

@@ -7,7 +7,6 @@ from typing import Any, Final
 import pytest
 
 from callboard.actors.alerts.core import AlertCore
-from callboard.actors.alerts.default_rules import NO_METRICS, default_groups
 from callboard.actors.alerts.evaluation import RuleEvaluation
 from callboard.actors.alerts.routing import NotificationPlan
 from callboard.actors.alerts.rules import AlertRule, RuleGroup, check_groups
@@ -15,6 +14,7 @@ from callboard.actors.alerts.table import Found
 from callboard.actors.alerts.window_evaluator import WindowEvaluator
 from callboard.actors.metrics.series import MetricKind, SeriesKey
 from callboard.messages.core.errors import SpecError
+from callboard.runtime.telemetry.default_rules import NO_METRICS, default_groups
 from callboard.runtime.telemetry.names import METRICS, Kind, exposed_name
 
 from .scripted import T0, S, group, rule

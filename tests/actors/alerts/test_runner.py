@@ -76,7 +76,7 @@ async def running(
 ) -> AsyncIterator[AlertRunner]:
     runner = AlertRunner(
         groups, PLAN, store=store or MemoryReadModelStore(), evaluator=evaluator,
-        targets={"one": Recorder(), "two": Recorder(), **targets},
+        make_targets=lambda _: {"one": Recorder(), "two": Recorder(), **targets},
         owner="test", now_ns=clock or Clock(), retry=FAST, **options,
     )  # fmt: skip
     await runner.start()

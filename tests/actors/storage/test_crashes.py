@@ -24,7 +24,6 @@ from tests.simulation.plain_rows import (
     Rows,
     read_all,
 )
-from tests.thoroughness import examples
 
 LIMITS: Final = MoveLimits(lease_s=10.0, orphan_s=100.0)
 BLOCK: Final = Block(DATASET, 0, 0, 100)
@@ -319,15 +318,18 @@ class Storm:
         self.world.scrub()
 
 
-def test_a_storm_of_moves_crashes_and_old_processes_keeps_each_row_once() -> None:
+@pytest.mark.parametrize(
+    "seeds", [range(150), pytest.param(range(150, 6_000), marks=pytest.mark.soak)], ids=len
+)
+def test_a_storm_of_moves_crashes_and_old_processes_keeps_each_row_once(seeds: range) -> None:
     moves = crashes = 0
-    for seed in range(examples(600)):
+    for seed in seeds:
         storm = Storm(seed)
         storm.run(60)
         moves += storm.moves
         crashes += storm.crashes
-    assert moves > examples(600) * 4
-    assert crashes > examples(600)
+    assert moves > len(seeds) * 4
+    assert crashes > len(seeds)
 
 
 def test_a_round_ends_early_when_a_store_is_away() -> None:

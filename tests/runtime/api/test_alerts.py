@@ -2,23 +2,29 @@
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callboard import Context, start
+from bench.window_rows import many_rows
+from callboard import Context, System, start
 from callboard.actors.alerts.files import AlertFiles
 from callboard.actors.alerts.messages import ALERT_MANAGER, AlertsView, QueryAlerts
 from callboard.actors.alerts.routing import AlertRoute, NotificationPlan, Receiver
 from callboard.actors.alerts.rules import AlertRule, RuleGroup
+from callboard.actors.alerts.settings import AlertSettings
 from callboard.actors.alerts.states import Alert
 from callboard.actors.alerts.storage import read_rows
-from callboard.actors.alerts.yaml_fields import FilesRefused
 from callboard.actors.metrics.ports import Sample
-from callboard.messages.core.errors import NameTaken, SpecError, UsageError
-from callboard.runtime.api.alerts import alert_files, start_alerts
+from callboard.actors.metrics.tiers.worker import RunTiers
+from callboard.messages.core.errors import ActorNotFound, NameTaken, SpecError, UsageError
+from callboard.messages.core.yaml_fields import FilesRefused
+from callboard.runtime.api.alerts import alert_files, reload_alerts, start_alerts
+from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.choose import read_model_store
+from tests.runtime.api.test_tiers import MINUTE_NS, committed, days_ago
 from tests.runtime.delivery.http_server import until
 
 
@@ -76,7 +82,7 @@ async def test_alerts_over_the_metrics_of_the_system_in_one_store(
     path.write_text(RULES)
     postgres = kind == "postgres"
     store = request.getfixturevalue("postgres_url") if postgres else str(tmp_path / "metrics.db")
-    async with start(engine="inline", hosts=1, metrics=store) as system:
+    async with start(engine="inline", hosts=1, metrics=store, alerts=False) as system:
         system.meter.count("done_total")
         ref = await start_alerts(system, alert_files([path]), defaults=False)
         seen: list[AlertsView] = []
@@ -89,6 +95,8 @@ async def test_alerts_over_the_metrics_of_the_system_in_one_store(
             while not await is_evaluated():
                 pass
         view = seen[-1]
+        with pytest.raises(NameTaken, match="alert manager already"):
+            await start_alerts(system)
     assert [alert.name for alert in view.alerts] == ["Gone"]
     states = {rule.name: (rule.state, rule.missing) for rule in view.rules}
     assert states["Nothing"] == ("no_data", ("no_such_metric",))
@@ -129,3 +137,96 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_text("groups: 3")
     with pytest.raises(FilesRefused, match=r"a\.yml:1:"):
         alert_files([path])
+
+
+# --- the setting ----------------------------------------------------------------------------
+
+
+async def view_of(system: System) -> AlertsView:
+    view = await (await system.lookup(ALERT_MANAGER)).ask(QueryAlerts())
+    return AlertsView(**view.__dict__)
+
+
+async def test_metrics_that_outlive_a_system_have_the_rules_of_callboard(tmp_path: Path) -> None:
+    url = str(tmp_path / "m.db")
+    async with start(engine="inline", hosts=1, metrics=url) as system:
+        assert {rule.group for rule in (await view_of(system)).rules} == {"callboard"}
+    for options in ({"metrics": url, "alerts": False}, {"metrics": "memory:"}, {}):
+        async with start(engine="inline", hosts=1, **options) as system:
+            with pytest.raises(ActorNotFound):
+                await view_of(system)
+    async with start(engine="inline", hosts=1, metrics="memory:", alerts=True) as system:
+        assert (await view_of(system)).rules
+
+
+async def test_the_files_of_the_setting_are_read_and_reloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "rules.yml"
+    path.write_text(RULES)
+    chosen = AlertSettings(files=["rules.yml"], defaults=False, store="alerts.db")
+    options: Any = {"engine": "inline", "hosts": 1, "metrics": "m.db", "alerts": chosen}
+    async with start(**options) as system:
+        view = await view_of(system)
+        assert [rule.name for rule in view.rules] == ["Gone", "Nothing", "Fine"]
+        assert view.files == (str(path),)
+        path.write_text("groups: [{name: x, rules: [{alert: New, expr: x > 1}]}]")
+        done = await reload_alerts(system, view.files)
+        assert done.rules == 1
+        path.write_text("groups: 1")
+        with pytest.raises(FilesRefused, match=r"rules\.yml:1"):
+            await reload_alerts(system, [path])
+        for wrong in ([], [path] * 101):
+            with pytest.raises(UsageError, match="cannot be reloaded"):
+                await reload_alerts(system, wrong)
+        assert [rule.name for rule in (await view_of(system)).rules] == ["New"]
+    assert (tmp_path / "alerts.db").exists()
+
+
+@pytest.mark.parametrize("said", [3, "", [3], {"files": 1}, [""]])
+def test_a_wrong_setting(said: Any) -> None:
+    with pytest.raises(SpecError, match="setting alerts"):
+        Settings(engine="inline", metrics="memory:", alerts=said)
+
+
+def test_the_setting_needs_metrics_and_has_a_text() -> None:
+    with pytest.raises(SpecError, match="setting alerts"):
+        Settings(engine="inline", alerts=True)
+    read = Settings.from_words(["metrics=memory:", "alerts=no"], {})
+    assert read.alerts is False
+    read = Settings.from_words(["metrics=memory:", f"alerts=a.yml{os.pathsep}b.yml"], {})
+    assert isinstance(read.alerts, AlertSettings)
+    assert read.alerts.files == (os.path.abspath("a.yml"), os.path.abspath("b.yml"))  # noqa: PTH100
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_rules_see_windows_that_have_moved_into_segments(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    postgres = kind == "postgres"
+    store = request.getfixturevalue("postgres_url") if postgres else str(tmp_path / "metrics.db")
+    rows = days_ago(many_rows(2, 60, 4), 3)
+    committed(store, rows)
+    path = tmp_path / "rules.yml"
+    expression = f"max_over_time({rows.series[0].name}[7d]) > -1e300"
+    path.write_text(
+        f"groups: [{{name: g, interval: 1s, rules: [{{alert: Old, expr: '{expression}'}}]}}]"
+    )
+    options: Any = {"metrics": store, "metrics_objects": str(tmp_path / "objects")}
+    # Without metrics of its own, whose coarser windows say that older ones were rolled up, too.
+    options |= {"metrics_s": 0.0, "alerts": AlertSettings(files=[path], defaults=False)}
+    async with start(engine="inline", hosts=1, **options) as system:
+        moved = await system.ask(RunTiers(), await system.lookup("metric-tiers"))
+        assert (moved.rows, await stored_rows(system)) == (120, 0)
+        async with asyncio.timeout(60.0):
+            while not (view := await view_of(system)).alerts:
+                pass
+        wanted = await system.metrics.evaluator.instant(expression, round(view.at * 1e9))
+        assert len(view.alerts) == len(wanted) > 0
+        assert [rule.state for rule in view.rules if rule.group == "g"] == ["ok"]
+
+
+async def stored_rows(system: System) -> int:
+    ever = (-(2**62), 2**62)
+    return len(await system.metrics.storage.windows((), MINUTE_NS, *ever, 10**6))

@@ -126,6 +126,8 @@ def test_the_newest_store_is_the_default(
     store.rename(folder / "m.db.metrics")
     ended = callboard("alerts")
     assert (ended.code, "m.db.metrics" in ended.out) == (ExitCode.FAILED, True)
+    ended = callboard("alerts", "reload")
+    assert (ended.code, "no system that runs here" in ended.err) == (ExitCode.USAGE, True)
 
 
 # --- a running system ---------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def test_alerts_of_a_running_system(
     )
     system = start("run", "driver:main", "--engine", "inline", "--hosts", "1")
     system.wait_for("up")
-    deadline_s = time.monotonic() + 20.0
+    deadline_s = time.monotonic() + 40.0
     while not (ended := callboard("alerts", "--json")).code and time.monotonic() < deadline_s:
         pass  # The first evaluation is at the next whole second.
     (source,) = json.loads(ended.out)["sources"]
@@ -179,6 +181,22 @@ def test_alerts_of_a_running_system(
     assert "firing (silenced)" in callboard("alerts").out
     assert callboard("alerts", "unsilence", name).code == ExitCode.OK
     assert callboard("alerts", "unsilence", name).code == ExitCode.USAGE
+    rules = folder / "rules.yml"
+    rules.write_text(rules.read_text().replace("High", "Higher"))
+    ended = callboard("alerts", "reload", "--json")
+    assert json.loads(ended.out) == {"files": [str(rules)], "rules": 1, "receivers": 1}
+    rules.write_text("groups: [{name: g, rules: [{alert: A, expr: 'x >', for: y}]}]")
+    ended = callboard("alerts", "reload")
+    assert (ended.code, "2 problems" in ended.err) == (ExitCode.USAGE, True)
+    (source,) = json.loads(callboard("alerts", "--json").out)["sources"]
+    assert [rule["name"] for rule in source["rules"]] == ["Higher"]
+    assert callboard("alerts", "reload", str(folder)).code == ExitCode.USAGE
+    other = folder / "other.yml"
+    other.write_text("groups: [{name: g, rules: [{alert: High, expr: x > 1}]}]")
+    ended = callboard("alerts", "reload", str(other))
+    assert (ended.code, f"1 rule, 1 receiver from {other}" in ended.out) == (ExitCode.OK, True)
+    while not callboard("alerts").code and time.monotonic() < deadline_s:
+        pass
     assert system.end(text="\n").code == 0
     ended = callboard("alerts", "--store", str(folder / "alerts.db"))
     assert (ended.code, "High" in ended.out) == (ExitCode.FAILED, True)

@@ -19,11 +19,14 @@ from callboard.actors.metrics.query.question import (
     MetricsAnswered,
     QueryMetrics,
     SeriesAnswered,
+    answer_question,
 )
 from callboard.actors.metrics.rows import WINDOWS_NS
 from callboard.actors.metrics.series import MetricKind
 from callboard.messages.core.errors import UsageError
+from callboard.runtime.api.metrics import open_windows
 from callboard.runtime.api.start import start
+from callboard.runtime.api.tiers import open_tiers
 from callboard.runtime.cli.charts import chart, number, sparkline
 from callboard.runtime.cli.metric_drawing import as_json, charts
 from callboard.runtime.cli.metric_request import asked_for, duration_of, time_of
@@ -102,6 +105,41 @@ def test_a_metric_by_name_tags_and_function(callboard: Run, path: str) -> None:
     found = json.loads(ended.out)
     assert found["widths_s"] == [1_800.0, 1_800.0]
     assert found["series"] == [{"name": "took", "tags": {"job": "b"}, "values": [29.0, 59.0]}]
+
+
+def test_an_answer_without_a_segment_says_so(callboard: Run, tmp_path: Path) -> None:
+    path, objects = str(tmp_path / "log.db.metrics"), tmp_path / "objects"
+    begin_ns = (time.time_ns() // (86_400 * 10**9) - 3) * 86_400 * 10**9
+    store = metrics_storage(path)
+    store.open()
+    store.claim(0, 1)
+    points = [
+        Point(key("heat", MetricKind.GAUGE), begin_ns + minute * MINUTE_NS + 1, 1.0)
+        for minute in range(120)
+    ]
+    store.commit(0, 1, windows=[windows(points, MINUTE_NS)])
+    store.close()
+    tiers = open_tiers(path, str(objects))
+    tiers.open()
+    assert tiers.round().switched == 2
+    first, _ = tiers.catalogue.segments("metrics/60s")
+    tiers.close()
+    (objects / first.name).unlink()
+    asked = (
+        "metrics", "query", "--name", "heat", "--from", str(begin_ns // 10**9),
+        "--to", str(begin_ns // 10**9 + 7_200), "--function", "count", "--store", path,
+    )  # fmt: skip
+    ended = callboard(*asked)
+    assert ended.code == ExitCode.OK
+    assert "incomplete: 1 segment cannot be read" in ended.err
+    assert first.name in ended.err
+    ended = callboard(*asked, "--json")
+    found = json.loads(ended.out)
+    assert found["missing_segments"] == [first.name]
+    ((*values,),) = (each["values"] for each in found["series"])
+    assert sum(value or 0 for value in values) == 60
+    ended = callboard("metrics", "query", "--store", path, "--json")
+    assert json.loads(ended.out)["missing_segments"] == [first.name]
 
 
 def test_the_chart_has_a_line_for_each_series(callboard: Run, path: str) -> None:
@@ -307,6 +345,41 @@ def test_an_expression_is_checked_before_a_store_is_opened() -> None:
 
 
 # --- a running system ---------------------------------------------------------------------------
+
+
+async def test_a_job_of_a_moment_answers_right_afterwards(tmp_path: Path) -> None:
+    """Nothing waits for the end of a minute: an ordered end stores the windows that are open."""
+    path = str(tmp_path / "short.db.metrics")
+    async with start(engine="inline", hosts=1, metrics=path) as system:
+        system.meter.count("jobs_done", 3.0)
+        system.meter.gauge("heat", 7.0)
+    for expression, value in (("increase(jobs_done[5m])", 3.0), ("heat", 7.0)):
+        asked = asked_for(
+            expression=expression, name=None, tags=(), function="auto", by=None, top=None,
+            begin=None, end=None, step=None,
+        )  # fmt: skip
+        async with open_windows(path) as reader:
+            found = await answer_question(reader, asked.at(time.time_ns()))
+        assert [series.values for series in found.series] == [(value,)]
+
+
+def test_an_open_window_is_named_as_such(
+    callboard: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = metrics_storage(str(tmp_path / "m"))
+    store.open()
+    store.claim(0, 1)
+    store.commit(0, 1, windows=[windows([Point(key("heat"), START_NS, 7.0)])])
+    store.close()
+    monkeypatch.setattr(time, "time_ns", lambda: START_NS + 20_000_000_000)
+    asked = ("metrics", "query", "heat", "--store", str(tmp_path / "m"))
+    ended = callboard(*asked)
+    assert ended.out.split()[-1] == "7"
+    assert "No window has ended yet" in ended.err
+    assert json.loads(callboard(*asked, "--json").out)["open_until_s"] == START_S + 60
+    assert "still open" in callboard(*asked, "--from", "10m").out
+    past = callboard(*asked, "--to", "1s")
+    assert (past.code, past.out) == (ExitCode.FAILED, "")
 
 
 async def test_a_running_system_answers_with_its_newest_windows(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ class PointLoad:
     def __init__(self, system: System, shard: int, batch_points: int, series: int = 100) -> None:
         self.shard: Final = shard
         self.acknowledged = 0
+        self.answers = 0
+        """Batches that were acknowledged."""
         self.longest_wait_s = 0.0
         """The longest time between two answers."""
         self._system = system
@@ -62,6 +64,7 @@ class PointLoad:
                 # It has lost our definitions: it did not have them before it was killed.
                 batch = self._batch(answer.sequence)
             self.acknowledged = answer.sequence
+            self.answers += 1
             now_s = time.monotonic()
             self.longest_wait_s = max(self.longest_wait_s, now_s - answered_s)
             answered_s = now_s

@@ -1,10 +1,10 @@
 """Aggregators whose hosts are killed with -9 at full load: each point counts exactly once."""
 
 import asyncio
-import logging
 import os
 import random
 import signal
+import statistics
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,11 @@ from .point_load import PointLoad, points_in
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
 
-LOGGER: Final = logging.getLogger(__name__)
 SHARDS: Final = 4
 BATCH_POINTS: Final = 5_000
 DEADLINE_S: Final = 60.0
+BACK_S: Final = 1.0
+"""The time from kill -9 until all shards acknowledge again, on a machine that does nothing else."""
 
 
 async def killed(system: System, slot: int) -> None:
@@ -43,10 +44,13 @@ async def until_a_standby_is_ready(system: System) -> None:
 
 
 async def until_all_go_on(loads: list[PointLoad]) -> float:
-    """The seconds until every shard has acknowledged something new."""
-    before, began_s = [load.acknowledged for load in loads], time.monotonic()
+    """The seconds until every shard has acknowledged a batch that was sent from now on.
+
+    A load has one batch under way: the second answer from now on is for a batch of now.
+    """
+    before, began_s = [load.answers for load in loads], time.monotonic()
     async with asyncio.timeout(DEADLINE_S):
-        while any(load.acknowledged <= had for load, had in zip(loads, before, strict=True)):  # noqa: ASYNC110
+        while any(load.answers < had + 2 for load, had in zip(loads, before, strict=True)):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
     return time.monotonic() - began_s
 
@@ -75,7 +79,10 @@ async def under_kills(path: Path, kills: int) -> list[float]:
             assert await points_in(system, load.shard) == dict.fromkeys(
                 WINDOWS_NS, load.acknowledged
             )
-    LOGGER.info("kills: %s s, points: %s", gaps, [load.acknowledged for load in loads])
+    print(  # noqa: T201 - the times are what the soak is read for
+        f"{kills} kills: back within {max(gaps):.3f} s, median {statistics.median(gaps):.3f} s; "
+        f"{sum(load.acknowledged for load in loads):,} points\n{[round(gap, 3) for gap in gaps]}"
+    )
     return gaps
 
 
@@ -86,5 +93,6 @@ async def test_killed_aggregators_lose_no_acknowledged_point_and_count_none_twic
 
 
 @pytest.mark.soak
-async def test_fifty_killed_aggregators(tmp_path: Path) -> None:
-    await under_kills(tmp_path / "windows.db", 50)
+@pytest.mark.parametrize("kills", [10, 50])
+async def test_killed_aggregators_are_back_within_a_second(tmp_path: Path, kills: int) -> None:
+    assert max(await under_kills(tmp_path / "windows.db", kills)) < BACK_S

@@ -10,9 +10,9 @@ import pytest
 
 from callboard import System, start
 from callboard.actors.alerts.files import read_files
-from callboard.actors.alerts.messages import AlertsView, QueryAlerts
+from callboard.actors.alerts.messages import ALERT_MANAGER, AlertsView, QueryAlerts
 from callboard.messages.core.errors import CallboardError
-from callboard.runtime.api.alerts import start_alerts
+from callboard.runtime.api.alerts import reload_alerts, start_alerts
 from callboard.runtime.api.inside import root_of
 from tests.runtime.delivery.http_server import Server, serving, until
 
@@ -52,7 +52,9 @@ async def test_alerts_survive_the_death_of_their_host(tmp_path: Path) -> None:
     store = str(tmp_path / "metrics.db")
     async with (
         serving() as server,
-        start(engine="ray", name="alerts", hosts=1, journal="off", metrics=store) as system,
+        start(
+            engine="ray", name="alerts", hosts=1, journal="off", metrics=store, alerts=False
+        ) as system,
     ):
         files = read_files([("rules.yml", RULES.replace("URL", f"{server.url}/hook"))])
         ref = await start_alerts(system, files, defaults=False, host=1)
@@ -63,6 +65,27 @@ async def test_alerts_survive_the_death_of_their_host(tmp_path: Path) -> None:
             first, again = await view_of(ref, first.at + 2.0), first
             assert first.alerts[0].fired_at == again.alerts[0].fired_at
         assert keys_of(server) == 1, "one notification, perhaps sent again with its key"
+
+
+async def test_reloaded_rules_survive_the_death_of_their_host(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES.replace("URL", "http://127.0.0.1:9/"))
+    store = str(tmp_path / "metrics.db")
+    async with start(
+        engine="ray", name="reloaded", hosts=1, journal="off", metrics=store, alerts=rules
+    ) as system:
+        ref = await system.lookup(ALERT_MANAGER)
+        first = await view_of(ref, 0.0)
+        assert first.files == (str(rules),)
+        rules.write_text(rules.read_text().replace("Gone", "Away"))
+        await reload_alerts(system, first.files)
+        await kill(system, 1)
+        async with asyncio.timeout(DEADLINE_S):
+            while "Away" not in {alert.name for alert in (await view_of(ref, first.at)).alerts}:
+                pass
+        view = await view_of(ref, first.at)
+    assert {rule.name for rule in view.rules if rule.group == "g"} == {"Away"}
+    assert [alert.state for alert in view.alerts if alert.name == "Gone"] in ([], ["resolved"])
 
 
 def keys_of(server: Server) -> int:

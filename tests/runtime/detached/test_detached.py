@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 STARTS = """
 async def main():
     async with start(
-        name="lasting", detached=True, address=ADDRESS, hosts=2, heartbeat_s=0.5
+        name="lasting", detached=True, address=ADDRESS, hosts=2, heartbeat_s=0.5,
+        metrics="memory:",
     ) as system:
         counter = await system.spawn(Counter, name="counter", host=1, offer=True)
         await system.spawn(Waiting, name="waiting", host=2)
@@ -66,6 +67,41 @@ def test_a_system_that_does_not_run_is_not_found(cluster: Cluster, hosts: dict[s
         """
     )
     assert "Detached systems on this cluster: lasting" in said["refused"]
+
+
+def test_an_attached_driver_reads_and_records_metrics(
+    cluster: Cluster, hosts: dict[str, Any]
+) -> None:
+    said = cluster.said(
+        """
+        from callboard.actors.metrics.series import Matcher, MatcherKind
+        from callboard.metrics import MetricsQuery
+
+        async def main():
+            async with attach("lasting", address=ADDRESS) as system:
+                metrics = system.metrics
+                for _ in range(7):
+                    system.meter.count("attached_total")
+                left = await metrics.flush()
+                named = [Matcher("__name__", MatcherKind.IS, "attached_total")]
+                rows = await metrics.reader.windows(named, 60 * 10**9, -2**62, 2**62, 100)
+                figures = await metrics.figures()
+                say(
+                    left=left,
+                    counted=int(rows.sums.sum()),
+                    shards=[each.shard for each in figures],
+                    places=sorted(each.host for each in figures),
+                    late=sum(len(each.series) for each in await metrics.late()),
+                )
+
+        asyncio.run(main())
+        """
+    )
+    assert said["left"] == 0
+    assert said["counted"] == 7
+    assert said["shards"] == [0, 1, 2, 3]
+    assert said["places"] == ["host-1", "host-1", "host-2", "host-2"]
+    assert said["late"] == 0
 
 
 def test_a_killed_driver_is_dropped_and_its_asks_end(

@@ -344,7 +344,7 @@ def test_the_error_names_another_process_that_writes_the_journal(cluster: Cluste
     said = cluster.said(
         JOBS
         + """
-from callboard.runtime.executions.journals import FileLock
+from callboard.runtime.stores.file_lock import FileLock
 
 async def main():
     path = FOLDER / "taken.db"

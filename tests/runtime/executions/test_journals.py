@@ -3,7 +3,7 @@
 import fcntl
 from pathlib import Path
 
-from callboard.runtime.executions.journals import FileLock
+from callboard.runtime.stores.file_lock import FileLock
 
 
 def test_a_check_for_an_instant_does_not_keep_a_writer_away(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from callboard.messages.core.errors import CallboardError, SpecError, UsageError
 from callboard.messages.jobs.execution import ExecutionStatus
 from callboard.messages.storage.states import AgentStateChanged
 from callboard.runtime.api.inside import host_of
-from callboard.runtime.executions.journals import FileLock, open_journal
+from callboard.runtime.executions.journals import open_journal
 from callboard.runtime.hosting.settings import Settings
+from callboard.runtime.stores.file_lock import FileLock
 from callboard.runtime.telemetry.metrics import Publisher
 from callboard.runtime.telemetry.names import METRICS
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from callboard.actors.metrics.query.columns import combine_rows, take_rows
 from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.metrics.series import Matcher, MatcherKind
 from callboard.messages.storage.errors import StoreDamaged, StoreUnavailable
@@ -62,6 +64,26 @@ def test_what_is_written_is_read(form: ParquetWindows, rows: WindowRows, level: 
     assert form.count(data) == len(rows)
     assert equal_rows(read_all(form, data), rows)
     assert form.write(rows, level) == data
+
+
+@settings(sharing_fixtures(), max_examples=examples(60))
+@given(rows=any_rows(), divisor=st.integers(2, 4))
+def test_parts_are_read_as_if_they_had_been_written_at_once(
+    form: ParquetWindows, rows: WindowRows, divisor: int
+) -> None:
+    parts = [
+        take_rows(rows, np.flatnonzero(rows.series_index % divisor == part))
+        for part in range(divisor)
+    ]
+    parts = [part for part in parts if len(part)] or [rows]
+    data = form.write_parts(iter(parts), 2)
+    assert form.count(data) == len(rows)
+    assert equal_rows(combine_rows(rows.width_ns, [read_all(form, data)]), rows)
+    assert form.write_parts(iter(parts), 2) == data
+    bare = form.read(f"{hash(data)}", lambda: data, MINUTE_NS, (), *ALL, 2**31, bare=True)
+    assert len(bare) == len(rows)
+    assert int(bare.counts.sum()) == int(rows.counts.sum())
+    assert len(bare.sketches.keys) == 0
 
 
 @settings(sharing_fixtures(), max_examples=examples(60))

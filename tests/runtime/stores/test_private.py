@@ -16,9 +16,10 @@ from callboard import Agent, Contract, Job, Request, SubTask, System, handler
 from callboard.jobs import LargeResults
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.runtime.cli.commands.group import group
-from callboard.runtime.executions.journals import FileLock, open_journal
+from callboard.runtime.executions.journals import open_journal
 from callboard.runtime.hosting.settings import Settings
 from callboard.runtime.stores.blobs import FileBlobStore
+from callboard.runtime.stores.file_lock import FileLock
 from callboard.runtime.stores.private import narrow, open_private, private_folder, write_private
 from callboard.runtime.stores.sqlite.database import Database
 

@@ -1,6 +1,7 @@
 """A file that several processes have open: lasting locks, and readers that change nothing."""
 
 import concurrent.futures
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -34,14 +35,42 @@ with open(sys.argv[1], "r+b") as file:
 """
 
 
+# What a connection does when it closes: if no other one is there, it removes the log.
+IS_LAST: Final = """
+import fcntl, sys
+
+with open(sys.argv[1], "r+b") as file:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)
+    except OSError:
+        print("others have it")
+    else:
+        print("last")
+"""
+OPENS_AND_CLOSES: Final = """
+import sys
+from callboard.runtime.stores.sqlite import SqliteEventStore
+
+store = SqliteEventStore(sys.argv[1])
+store.open()
+store.head()
+store.take_over("another")
+store.close()
+"""
+
+
+def ran(program: str, path: Path) -> str:
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return done.stdout.strip()
+
+
 def group() -> list[Append]:
     return [Append("s", (NewEvent(uuid.uuid4().bytes, "k", b"x"),))]
 
 
 def is_alone(path: Path) -> str:
-    command = [sys.executable, "-c", IS_ALONE, f"{path}-shm"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    return done.stdout.strip()
+    return ran(IS_ALONE, path.with_name(path.name + "-shm"))
 
 
 def test_a_writer_keeps_its_lock_on_the_index(tmp_path: Path) -> None:
@@ -56,6 +85,29 @@ def test_a_writer_keeps_its_lock_on_the_index(tmp_path: Path) -> None:
         second.take_over("the second")  # This reads the first one's log.
         second.commit(group())
         assert is_alone(path) == "others have it"
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_writer_keeps_its_log_when_another_process_closes(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    first, second = SqliteEventStore(path), SqliteEventStore(path)
+    try:
+        first.open()
+        first.take_over("the first")
+        first.commit(group())
+        second.open()  # In the same process, as the catalogue and the windows of a metrics store.
+        assert ran(IS_LAST, path) == "others have it"
+        log = path.with_name(path.name + "-wal")
+        inode = log.stat().st_ino
+        ran(OPENS_AND_CLOSES, path)
+        assert log.stat().st_ino == inode
+        first.take_over("the first again")
+        first.commit(group())
+        with contextlib.closing(sqlite3.connect(path)) as fresh:
+            assert fresh.execute("SELECT count(*) FROM events").fetchone() == (2,)
+            assert fresh.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     finally:
         first.close()
         second.close()

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.metrics.ports import Extent, HotStorage, ShardState
+from callboard.actors.metrics.query.columns import combine_rows
 from callboard.actors.metrics.rows import WINDOWS_NS
 from callboard.actors.metrics.series import Matcher, MatcherKind, MetricKind, SeriesKey
 from callboard.messages.core.errors import UsageError
@@ -296,3 +297,31 @@ def test_whole_stretches_can_be_read_and_are_listed(open_windows: OpenWindows) -
         rows = store.read_range(shard, MINUTE_NS, from_ns, to_ns)  # type: ignore[attr-defined]
         assert len(rows) == 3
         assert {key.name for key in rows.series} == {f"s{shard}"}
+        bare = store.read_range(shard, MINUTE_NS, from_ns, to_ns, bare=True)  # type: ignore[attr-defined]
+        assert bare.counts.tolist() == rows.counts.tolist()
+        assert len(bare.sketches.keys) == 0
+
+
+def test_a_stretch_is_read_in_parts_that_share_no_series(
+    open_windows: OpenWindows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callboard.runtime.stores.window_blocks.PART_BANDS", 2)
+    store = open_windows()
+    length = period_ns(MINUTE_NS)
+    begin = BEGIN_NS // length * length
+    for shard, count in ((0, 5 * BAND + 1), (1, 3)):
+        store.claim(shard, 1)
+        for at in (begin, begin + MINUTE_NS, begin + length):
+            found = [Window(key, at, (1.0, 2.0)) for key in keys(count)]
+            store.commit(shard, 1, windows=[rows_of(found)])
+    parts = list(store.read_parts(0, MINUTE_NS, begin, begin + length))  # type: ignore[attr-defined]
+    whole = store.read_range(0, MINUTE_NS, begin, begin + length)  # type: ignore[attr-defined]
+    assert len(whole) == 2 * (5 * BAND + 1)
+    assert all(map(len, parts))
+    assert len({key for part in parts for key in part.series}) == sum(
+        len(part.series) for part in parts
+    )
+    assert contents(combine_rows(MINUTE_NS, parts)) == contents(whole)
+    if not isinstance(store, MemoryMetricsStorage):  # There they are in memory anyway.
+        assert len(parts) == 3
+    assert list(store.read_parts(7, MINUTE_NS, begin, begin + length)) == []  # type: ignore[attr-defined]

@@ -20,9 +20,9 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from callboard.actors.alerts.default_rules import default_groups
 from callboard.actors.metrics.series import MetricKind, series_key
 from callboard.runtime.telemetry.dashboards import dashboard, scrape_configuration
+from callboard.runtime.telemetry.default_rules import default_groups
 from callboard.runtime.telemetry.exposition.figures import HostFigures
 from callboard.runtime.telemetry.exposition.member import NodeMember
 from callboard.runtime.telemetry.exposition.place import Place
@@ -167,7 +167,8 @@ async def unanswered(port: int) -> str:
     """The first query without a result, and why; empty when there is none."""
     for title, query in (*queries(), *rules()):
         # A rule has no result while all is well; without its threshold it has one.
-        shown = re.sub(r" > [0-9.]+$", "", query)
+        shown = re.sub(r" [<>] [0-9.]+$", "", query)
+        shown = re.sub(r"^absent\((.*)\)$", r"\1", shown)  # What is there is not absent.
         try:
             answer = await ask(port, f"query?query={quote(filled(shown))}")
         except FetchFailed as error:  # It starts; or it refuses the query.

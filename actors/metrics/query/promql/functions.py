@@ -52,7 +52,18 @@ AGGREGATIONS: Final = (
 OUTSIDE: Final = {
     "histogram_avg": "Write avg_over_time(NAME[5m]).",
     "irate": "Write rate(NAME[1m]): a window is one minute long at least.",
-    "delta": "Write last_over_time(NAME[5m]) - last_over_time(NAME[5m] offset 5m).",
+    **dict.fromkeys(
+        ("delta", "idelta"), "Write last_over_time(NAME[5m]) - last_over_time(NAME[5m] offset 5m)."
+    ),
+    "deriv": "Write (last_over_time(NAME[5m]) - last_over_time(NAME[5m] offset 5m)) / 300.",
+    "clamp": "Write clamp_min(clamp_max(NAME, MAXIMUM), MINIMUM).",
     "count_values": "Only numbers are aggregated here; write count by (TAG) (…).",
+    "label_replace": "Aggregate by the tags that the series have: sum by (TAG) (…).",
+    "sgn": "Write NAME > bool 0.",
+    **dict.fromkeys(("sort", "sort_desc"), "Write topk(100, NAME): the highest come first."),
+    **dict.fromkeys(
+        ("stddev_over_time", "stdvar_over_time"),
+        "Write quantile_over_time(0.95, NAME[5m]) - quantile_over_time(0.05, NAME[5m]).",
+    ),
 }
 """What to write instead of some functions of Prometheus that are outside."""

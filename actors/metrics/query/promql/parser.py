@@ -47,6 +47,10 @@ PARTS_MAX: Final = 200
 """The parts of an expression."""
 DEPTH_MAX: Final = 40
 """How deep parentheses and arguments may lie in each other: far below Python's own limit."""
+SUBQUERY_ADVICE: Final = (
+    "Write the range at the selector, such as max_over_time(NAME[1h]), or ask for the inner "
+    "expression over that time (--from 1h --step 1m)."
+)
 NO_MATCHING: Final = Matching((), is_on=False)
 
 
@@ -144,7 +148,11 @@ class _Parser:
         while (level := LEVELS.get(self._word(), 0)) > level_min or self._word() == "atan2":
             operator = self.next()
             if operator.text.lower() == "atan2":
-                raise refused(operator.place, "the operator atan2 is outside the subset.")
+                raise refused(
+                    operator.place,
+                    "the operator atan2 is outside the subset.",
+                    "Combine series by + - * / % and ^.",
+                )
             gives_bool, matching = self._modifiers()
             right = self.expression(level)
             left = self._binary(operator, left, right, gives_bool=gives_bool, matching=matching)
@@ -252,6 +260,7 @@ class _Parser:
             raise refused(
                 token.place,
                 "a range of something that is no selector (a subquery) is outside the subset.",
+                SUBQUERY_ADVICE,
             )
         if self._word() in {"offset", "@"}:
             raise refused(
@@ -337,7 +346,9 @@ class _Parser:
             place = self.next().place
             range_ns = duration_ns(self.next())
             if self._word().startswith(":"):
-                raise refused(place, "a subquery [range:step] is outside the subset.")
+                raise refused(
+                    place, "a subquery [range:step] is outside the subset.", SUBQUERY_ADVICE
+                )
             self._expect("]", "after a range")
             if range_ns <= 0:
                 raise refused(place, "a range is longer than 0.")
@@ -346,7 +357,11 @@ class _Parser:
             offset_ns = duration_ns(self.next())
             offset_ns = -offset_ns if is_minus else offset_ns
         if self._word() == "@":
-            raise refused(self.peek().place, "the modifier @ is outside the subset.")
+            raise refused(
+                self.peek().place,
+                "the modifier @ is outside the subset.",
+                "Ask for the whole expression at that time (--to TIME), or write offset 1h.",
+            )
         if self._word() in {"[", "offset"}:
             raise refused(self.peek().place, f"{self._word()!r} stands before 'offset', and once.")
         return Selector(matchers, range_ns, offset_ns, begin)
@@ -404,4 +419,5 @@ def _check_type(argument: Expression, expected: ValueType, function: str, place:
         else "Put a function such as rate(…) around the range.",
         ValueType.SCALAR: "Write a number, or scalar(…) around one series.",
     }.get(expected, "")
-    raise refused(place, f"{function} takes a {expected.value}, not a {found.value}.", advice)
+    problem = f"an argument of {function} is of type {found.value}, not {expected.value}."
+    raise refused(place, problem, advice)

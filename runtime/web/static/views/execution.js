@@ -37,6 +37,8 @@ export class ExecutionView {
 		this.panel.show(query);
 		this.refresher = new Refresher(() => this.panel.read(), { everyMs: EVERY_MS });
 		this.refresher.run();
+		const { panel } = this;
+		api.executions({ id, limit: 1 }).then(({ items }) => items[0]?.id === id && panel.preview(items[0]), () => {});
 		const touch = () => this.refresher.touch();
 		this.isFollowed = false;
 		this.subscription = stream.subscribe(`execution:${id}`, {

@@ -5,7 +5,7 @@ import { clipped, command, counted, duration, moment } from "../format.js";
 import { Choices, executionLink, Listing, searchBox, setValue, timeOf, View, viewHead } from "../parts.js";
 
 const STATUSES = ["running", "pending", "failed", "interrupted", "completed", "cancelled"];
-const ORDERS = { submitted: "submitted", ended: "ended", duration: "duration", job: "job", status: "status" };
+const ORDERS = { __proto__: null, submitted: "submitted", ended: "ended", duration: "duration", job: "job", status: "status" };
 const SPANS = [["", "any time"], ["3600", "last hour"], ["86400", "last day"], ["604800", "last week"]];
 
 export class ExecutionsView extends View {

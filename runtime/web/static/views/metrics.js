@@ -79,7 +79,7 @@ export class MetricsView extends View {
 	}
 
 	get boardName() {
-		return this.query.board in BOARDS ? this.query.board : "system";
+		return Object.hasOwn(BOARDS, this.query.board ?? "") ? this.query.board : "system";
 	}
 
 	get spanText() {

@@ -84,6 +84,9 @@ class FaultyStorage:
         """See `HotStorage.pack`."""
         return self.store.pack(shard, before_ns, blocks_max)
 
+    async def shards(self) -> Sequence[int]:
+        return self.store.shards()
+
     async def extents(self) -> Mapping[int, Extent]:
         """See `WindowReader.extents`."""
         return self.store.extents()

@@ -44,6 +44,44 @@ async def test_an_expression_over_a_time_begins_at_a_whole_step() -> None:
     assert found.series[0].label == '{job="a"}'
 
 
+@pytest.mark.parametrize("is_range", [False, True])
+async def test_a_window_that_is_open_answers_for_now_if_none_has_ended(is_range: bool) -> None:
+    now_ns = START_NS + 20_000_000_000
+    young = store([Point(CALLS, START_NS, 2.0), Point(HEAT, START_NS, 7.0)])
+    question = asked(
+        expression="increase(calls_total[5m])", is_range=is_range,
+        from_ns=now_ns - HOUR_NS, to_ns=now_ns, is_of_now=True,
+    )  # fmt: skip
+    found = await answer_question(young, question)
+    assert found.series[0].floats()[-1] == 2.0
+    assert found.times_ns[-1] == found.open_until_ns == START_NS + MINUTE_NS
+    # A question about the past gets the same answer for ever.
+    past = question.model_copy(update={"is_of_now": False})
+    assert (await answer_question(young, past)).series == ()
+
+
+async def test_a_window_that_is_open_waits_while_others_answer() -> None:
+    now_ns = START_NS + 9 * MINUTE_NS + 1
+    question = asked(
+        expression="increase(calls_total[5m])", is_range=False, to_ns=now_ns, is_of_now=True
+    )
+    found = await answer_question(filled(), question)
+    assert (found.open_until_ns, found.times_ns) == (0, (now_ns,))
+    assert found.series[0].values == (10.0,)
+
+
+@pytest.mark.parametrize("is_range", [False, True])
+async def test_long_steps_end_with_the_window_that_is_open(is_range: bool) -> None:
+    now_ns = START_NS + 20_000_000_000
+    question = asked(
+        expression="heat", is_range=is_range, from_ns=now_ns - 6 * HOUR_NS, to_ns=now_ns,
+        step_ns=HOUR_NS, is_of_now=True,
+    )  # fmt: skip
+    found = await answer_question(store([Point(HEAT, START_NS, 7.0)]), question)
+    assert found.series[0].floats()[-1] == 7.0
+    assert found.open_until_ns == START_NS + MINUTE_NS
+
+
 async def test_a_question_by_matchers() -> None:
     question = asked(matchers=(("__name__", "=~", "calls.*"),), step_ns=5 * MINUTE_NS)
     found = await answer_question(filled(), question)
@@ -110,7 +148,7 @@ TIMES = st.one_of(st.integers(), st.integers(START_NS - HOUR_NS, START_NS + HOUR
         ["", "heat", "heat offset 100y", "increase(calls_total[100y])", "max_over_time(heat[1w])",
          "quantile_over_time(0.5, heat[7m] offset -100y)", "topk(1, heat)", "1"]
     ),
-    is_range=st.booleans(),
+    form=st.tuples(st.booleans(), st.booleans()),
     function=st.sampled_from(["auto", "p99", "rate", "last"]),
     by=st.sampled_from([None, (), ("job",), ("none",)]),
     top=st.integers(-1, 3),
@@ -120,14 +158,14 @@ async def test_any_question_is_answered_or_refused(
     end: int,
     step: int,
     expression: str,
-    is_range: bool,
+    form: tuple[bool, bool],
     function: str,
     by: tuple[str, ...] | None,
     top: int,
 ) -> None:
     question = QueryMetrics(
-        from_ns=begin, to_ns=end, step_ns=step, expression=expression, is_range=is_range,
-        matchers=(("job", "=", "a"),), function=function, by=by, top=top,
+        from_ns=begin, to_ns=end, step_ns=step, expression=expression, is_range=form[0],
+        is_of_now=form[1], matchers=(("job", "=", "a"),), function=function, by=by, top=top,
     )  # fmt: skip
     try:
         found = await answer_question(filled(), question)

@@ -69,7 +69,8 @@ def test_what_is_fresh_is_taken_once() -> None:
 
 
 def test_a_full_buffer_is_sorted_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bins_module, "BUFFER_POINTS", 16)
+    monkeypatch.setattr(bins_module, "BUFFER_MIN", 16)
+    monkeypatch.setattr(bins_module, "BUFFER_MAX", 16)
     monkeypatch.setattr(bins_module, "RUN_BINS_MIN", 8)
     store = BinStore()
     store.add(np.arange(100) % 24, np.arange(100, dtype=np.int32) % 7, CAPACITY)

@@ -120,10 +120,9 @@ def test_a_point_beyond_the_lateness_goes_to_the_side_output() -> None:
     first = batch_of([at(10)], watermark=START + 181 * SECOND)
     core, store = fed(first, batch_of([at(20, 9.0), at(170)], 1, watermark=START + 181 * SECOND))
     assert core.accounts.late == 1
-    late = core.take_late()
+    late = core.late(10)
     assert (late.series, late.times_ns.tolist()) == ((KEYS[LATENCY],), [START + 20 * SECOND])
     assert (late.values.tolist(), late.discarded) == ([9.0], 0)
-    assert core.take_late().series == ()
     assert next(iter(store.of(MINUTE).values())).size == 1
 
 
@@ -134,10 +133,36 @@ def test_the_side_output_has_a_bound_and_counts_what_it_discards() -> None:
     for number in range(4):
         batch = batch_of([at(number, value) for value in (1.0, 2.0, 3.0)], 3 * number)
         assert core.apply(batch, START + HOUR).late == 3
-    late = core.take_late()
+    late = core.late(100)
     assert late.values.tolist() == [2.0, 3.0, 1.0, 2.0, 3.0]
     assert late.discarded == 7
-    assert core.take_late().discarded == 0
+    assert core.late(2).values.tolist() == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("whole", [0, 1, 2, 3, 9])
+def test_the_side_output_is_restored_with_the_windows(whole: int) -> None:
+    """From a state, a log, or both; of what was not committed, nothing is left."""
+    settings = WindowSettings(late_points_max=5)
+    core, state, log = ShardWindows(settings), b"", list[bytes]()
+    kept = core.late(100)
+    core.apply(batch_of([], watermark=START + HOUR), START + HOUR)
+    for number in range(4):
+        commit = core.take_commit(START + HOUR, whole=number == whole)
+        if commit.state is not None:
+            state = commit.state
+            log.clear()
+        else:
+            log.append(commit.log)
+        kept = core.late(100)
+        core.apply(batch_of([at(number, v) for v in (1.0, 2.0)], 2 * number), START + HOUR)
+    again = ShardWindows(settings)
+    again.restore(state, log)
+    found = again.late(100)
+    assert len(found.series) == 5
+    for name in ("series", "discarded"):
+        assert getattr(found, name) == getattr(kept, name)
+    assert found.times_ns.tolist() == kept.times_ns.tolist()
+    assert found.values.tolist() == kept.values.tolist()
 
 
 def test_a_gauge_keeps_its_latest_value_and_others_have_none() -> None:
@@ -502,3 +527,15 @@ def test_many_series_and_batches_of_any_size_give_the_same() -> None:
         rows = [core.open_rows([], width) for width in WINDOWS_NS]
         found.append([(name, window) for each in rows for name, window, *_ in windows_in(each)])
     assert found[0] == found[1] == found[2]
+
+
+def test_a_shard_without_sources_closes_its_coarser_windows_by_the_clock() -> None:
+    core = ShardWindows()
+    core.apply(batch_of([at(10)], watermark=START + 10 * SECOND), START + 10 * SECOND)
+    core.apply(batch_of([], 1, first_series=3, watermark=SOURCE_ENDED_NS), START + 11 * SECOND)
+    widths: list[int] = []
+    for hours in (0.1, 0.2, 1.2, 1.3, 30, 31):
+        commit = core.take_commit(START + round(hours * HOUR))
+        widths += [rows.width_ns for rows in commit.windows]
+    assert widths == [*WINDOWS_NS]
+    assert core.statistics().open_windows == 0

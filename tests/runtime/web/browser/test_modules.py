@@ -1,6 +1,7 @@
 """The pure modules of the page, under Node."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -43,3 +44,16 @@ def test_the_page_is_small_and_needs_no_other_place() -> None:
         assert "https://" not in text, path.name
         for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert way not in text, (path.name, way)
+
+
+def test_the_documentation_names_every_view_and_key(root: Path) -> None:
+    text = (root / "docs" / "page.md").read_text(encoding="utf-8")
+    source = (STATIC / "app.js").read_text(encoding="utf-8")
+    views = re.findall(r'\["\w+", "(\w+)", \w+View\]', source)
+    assert len(views) == 7
+    for view in views:
+        assert f"| {view} |" in text, view
+    keys = re.findall(r'\["([^"]+)", "[^"]+"\]', source[source.index("function showKeys") :])
+    assert keys
+    for key in keys:
+        assert f"`{key}`" in text, key

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -87,7 +87,7 @@ def _evaluator(_context: Any) -> TableEvaluator:
     return found
 
 
-def _targets() -> dict[str, Recorder]:
+def _targets(_receivers: Sequence[Receiver]) -> dict[str, Recorder]:
     return {"log": Recorder()}
 
 

@@ -1,5 +1,7 @@
 """The parser: what it reads, what it refuses, and that nothing else ever happens."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,6 +92,30 @@ def test_functions_outside_have_advice(name: str) -> None:
     with pytest.raises(QueryRefused) as caught:
         parse(f"{name}(up)")
     assert caught.value.advice == OUTSIDE[name]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("up @ 1234", "--to TIME"),
+        ("up @ start()", "offset 1h"),
+        ("max_over_time(up[1h:1m])", "--step 1m"),
+        ("max_over_time(rate(up[5m])[1h:1m])", "max_over_time(NAME[1h])"),
+        ("up * on(a) group_left up", "sum by (TAG)"),
+        ("up atan2 up", "+ - * / % and ^"),
+        ("rate(up)", "NAME[5m]"),
+    ],
+)
+def test_what_is_outside_says_what_to_write_instead(text: str, words: str) -> None:
+    with pytest.raises(QueryRefused) as caught:
+        parse(text)
+    assert words in caught.value.advice
+
+
+@pytest.mark.parametrize("advice", OUTSIDE.values())
+def test_what_functions_outside_advise_is_in_the_subset(advice: str) -> None:
+    for found in re.findall(r"[a-z_]+(?=\()", advice):
+        assert found in FUNCTIONS or found in AGGREGATIONS
 
 
 def test_a_selector_has_all_its_parts() -> None:

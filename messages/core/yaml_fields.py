@@ -4,16 +4,12 @@ A reader takes fields out of mappings. What is wrong, or left over, becomes a pr
 and line; reading goes on.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
-import yaml
-
-from callboard.messages.core.errors import CallboardError, UsageError
-from callboard.messages.core.names import shown
-from callboard.messages.core.yaml_text import YamlRefused, line_of, yaml_node
-
-from .durations import duration_s
+from .errors import CallboardError, UsageError
+from .names import shown
+from .yaml_text import YamlRefused, inner_path, yaml_values
 
 __all__ = ["FILE_CHARACTERS_MAX", "Fields", "FilesRefused", "Problem", "Problems", "document"]
 
@@ -25,7 +21,7 @@ TRUTHS: Final = {"true": True, "false": False}
 
 
 class FilesRefused(UsageError):
-    """Files of rules or notifications are wrong; `details["problems"]` lists every problem."""
+    """Files are wrong; `details["problems"]` lists every problem."""
 
     code = "files_refused"
 
@@ -36,7 +32,7 @@ class Problem(NamedTuple):
     file: str
     line: int
     where: str
-    """The group and the rule, or the part of the file."""
+    """The part of the file."""
     text: str
 
     def __str__(self) -> str:
@@ -50,9 +46,8 @@ class Problems:
     def __init__(self) -> None:
         self.found: Final[list[Problem]] = []
 
-    def add(self, file: str, node: "yaml.Node | int", where: str, text: str) -> None:
+    def add(self, file: str, line: int, where: str, text: str) -> None:
         """Note a problem."""
-        line = node if isinstance(node, int) else line_of(node)
         if len(self.found) < PROBLEMS_MAX:
             self.found.append(Problem(file, line, where, text.removesuffix(".")))
 
@@ -75,45 +70,52 @@ def document(text: str, file: str, problems: Problems) -> "Fields | None":
         problems.add(file, 1, "", f"the file has more than {FILE_CHARACTERS_MAX:,} characters")
         return None
     try:
-        node = yaml_node(text)
+        read = yaml_values(text, only_texts=True)
     except YamlRefused as error:
         problems.add(file, error.line, "", f"no YAML: {error.problem}")
         return None
-    if not isinstance(node, yaml.MappingNode):
-        problems.add(file, 1 if node is None else node, "", "the file is no mapping")
+    for line, problem in read.problems:
+        problems.add(file, line, "", problem)
+    if not isinstance(read.value, dict):
+        problems.add(file, read.lines.get("", 1), "", "the file is no mapping")
         return None
-    return Fields(node, file, "", problems)
+    return Fields(read.value, "", _File(file, read.lines, problems), "")
+
+
+class _File(NamedTuple):
+    """What all fields of a file share."""
+
+    name: str
+    lines: Mapping[str, int]
+    problems: Problems
 
 
 class Fields:
     """The fields of one mapping, each of which is taken at most once."""
 
-    def __init__(self, node: "yaml.Node", file: str, where: str, problems: Problems) -> None:
-        self.node: Final = node
-        self.file: Final = file
+    def __init__(self, value: Any, path: str, file: _File, where: str) -> None:
+        self._path: Final = path
+        self._file: Final = file
         self.where = where
-        self.problems: Final = problems
-        self._lines: Final[dict[str, int]] = {}
-        self._left: Final[dict[str, yaml.Node]] = {}
-        if not isinstance(node, yaml.MappingNode):
+        self._left: Final[dict[str, Any]] = dict(value) if isinstance(value, dict) else {}
+        if not isinstance(value, dict):
             self.problem("a mapping of names to values is needed here")
-            return
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                self.problem("a name must be a text", key)
-            elif key.value in self._left:
-                self.problem(f"{shown(key.value)} is there twice", key)
-            else:
-                self._left[key.value] = value
-                self._lines[key.value] = line_of(key)
 
-    def problem(self, text: str, at: "yaml.Node | int | None" = None) -> None:
-        """Note a problem, at this mapping if nothing else is said."""
-        self.problems.add(self.file, self.node if at is None else at, self.where, text)
+    @property
+    def file(self) -> str:
+        """The name of the file."""
+        return self._file.name
 
-    def line(self, name: str) -> int:
-        """The line of a field, or of the mapping without it."""
-        return self._lines.get(name, line_of(self.node))
+    @property
+    def problems(self) -> Problems:
+        """The problems of all files."""
+        return self._file.problems
+
+    def problem(self, text: str, name: str = "") -> None:
+        """Note a problem: of a field, or of this mapping, or of one that is not there."""
+        path = inner_path(self._path, name) if name else self._path
+        line = self._file.lines.get(path) or self._file.lines.get(self._path, 1)
+        self.problems.add(self.file, line, self.where, text)
 
     def has(self, name: str) -> bool:
         """Whether the field is there, and not taken yet."""
@@ -121,19 +123,11 @@ class Fields:
 
     def text(self, name: str, *, default: str | None = None) -> str:
         """A text; a problem when it is missing and has no default."""
-        node = self._left.pop(name, None)
-        if node is None:
-            if default is None:
-                self.problem(f"{name} is missing")
-            return default or ""
-        if not isinstance(node, yaml.ScalarNode):
-            self.problem(f"{name} must be a text", node)
-            return default or ""
-        return str(node.value)
-
-    def seconds(self, name: str, default: float) -> float:
-        """A duration."""
-        return self.read(name, duration_s, default)
+        value = self._left.pop(name, default)
+        if isinstance(value, str):
+            return value
+        self.problem(f"{name} is missing" if value is None else f"{name} must be a text", name)
+        return default or ""
 
     def read(self, name: str, function: Callable[[str], ReadT], default: ReadT) -> ReadT:
         """What a function makes of the text of a field; its error is a problem."""
@@ -142,7 +136,7 @@ class Fields:
         try:
             return function(self.text(name))
         except CallboardError as error:
-            self.problem(f"{name}: {error}", self.line(name))
+            self.problem(f"{name}: {error}", name)
             return default
 
     def truth(self, name: str, *, default: bool) -> bool:
@@ -157,44 +151,40 @@ class Fields:
 
     def texts(self, name: str) -> dict[str, str]:
         """A mapping of names to texts."""
-        node = self._left.pop(name, None)
-        if node is None:
-            return {}
-        inner = Fields(node, self.file, self.where, self.problems)
-        return {each: inner.text(each, default="") for each in inner.names()}
+        inner = self.mapping(name, self.where)
+        return {} if inner is None else {n: inner.text(n, default="") for n in inner.names()}
 
-    def listed(self, name: str) -> "list[yaml.Node]":
-        """The nodes of a list; none when it is missing."""
-        node = self._left.pop(name, None)
-        if node is None:
-            return []
-        if not isinstance(node, yaml.SequenceNode):
-            self.problem(f"{name} must be a list", node)
-            return []
-        return list(node.value)
+    def _listed(self, name: str) -> list[Any]:
+        found = self._left.pop(name, [])
+        if isinstance(found, list):
+            return found
+        self.problem(f"{name} must be a list", name)
+        return []
 
     def list_of_texts(self, name: str, function: Callable[[str], ReadT]) -> tuple[ReadT, ...]:
         """What a function makes of each text of a list."""
         made: list[ReadT] = []
-        for node in self.listed(name):
-            if not isinstance(node, yaml.ScalarNode):
-                self.problem(f"{name} must be a list of texts", node)
+        for number, value in enumerate(self._listed(name)):
+            if not isinstance(value, str):
+                self.problem(f"{name} must be a list of texts", f"{name}[{number}]")
                 continue
             try:
-                made.append(function(str(node.value)))
+                made.append(function(value))
             except CallboardError as error:
-                self.problem(f"{name}: {error}", node)
+                self.problem(f"{name}: {error}", f"{name}[{number}]")
         return tuple(made)
 
     def mappings(self, name: str, where: str) -> "Iterator[Fields]":
         """The mappings of a list."""
-        for number, node in enumerate(self.listed(name), start=1):
-            yield Fields(node, self.file, f"{where} {number}", self.problems)
+        path = inner_path(self._path, name)
+        for number, value in enumerate(self._listed(name)):
+            yield Fields(value, f"{path}[{number}]", self._file, f"{where} {number + 1}")
 
     def mapping(self, name: str, where: str) -> "Fields | None":
         """The mapping in a field; None when it is missing."""
-        node = self._left.pop(name, None)
-        return None if node is None else Fields(node, self.file, where, self.problems)
+        if name not in self._left:
+            return None
+        return Fields(self._left.pop(name), inner_path(self._path, name), self._file, where)
 
     def names(self) -> list[str]:
         """The names of the fields that are not taken yet."""
@@ -204,4 +194,4 @@ class Fields:
         """What was not taken is not known."""
         for name in self.names():
             hint = f"; {advice}" if advice else ""
-            self.problem(f"the field {shown(name)} is not known{hint}", self.line(name))
+            self.problem(f"the field {shown(name)} is not known{hint}", name)

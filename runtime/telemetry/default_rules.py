@@ -7,7 +7,7 @@ short peak does not fire.
 
 from typing import Final
 
-from .rules import AlertRule, OnMissing, RuleGroup
+from callboard.actors.alerts.rules import AlertRule, OnMissing, RuleGroup
 
 __all__ = ["DEFAULT_GROUP", "NO_METRICS", "default_groups"]
 
