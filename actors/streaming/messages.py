@@ -36,7 +36,7 @@ RESERVED: Final = (
     "partials:", "pipelines", "connections", "approvals",
 )  # fmt: skip
 """Channels that only the system publishes to; a name with a colon covers all behind it."""
-OF_PARTS: Final = ("logs:", "partials:", "approvals")
+OF_PARTS: Final = ("logs:", "partials:")
 """Those of them that have no source: parts of the system on any host publish to them."""
 
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from callboard.messages.core.errors import CallboardError
 
+from ..api.approvals import start_approvals
 from ..api.composition import detached_systems, make_engine, session_here
 from ..api.local_systems import LocalFolder, LocalSystem
 from ..api.start import start
@@ -119,6 +120,7 @@ class _Daemon:
         name = settings.name
         try:
             async with start(settings) as system:
+                await start_approvals(system)
                 self._say(urls=await system.ui.urls())
                 LOGGER.info("%s is up", name)
                 await self._ending.wait()

@@ -9,7 +9,7 @@ import contextlib
 import importlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from callboard.actors.events.log import EventLog, FollowedLog
 from callboard.actors.kernel.actor import handler
@@ -17,7 +17,10 @@ from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.streaming.actor import HubParts, StreamHub
 from callboard.actors.streaming.publisher import StreamPublisher
+from callboard.messages.control.control_plane import CONTROL_SLOT
+from callboard.messages.core.ref import Ref
 
+from ...admin.extension import client_of
 from ...admin.page_link import OpenPage, PageOpened
 from ...channels.sources import sources_of
 from ...stores.choose import event_store, path_of
@@ -76,9 +79,14 @@ class WebHub(StreamHub):
         queue = host.extension(StreamPublisher).queue
         edge = HubEdge(self._plan, self._tokens, ctx, metrics, queue)
         windows = None if metrics is None else metrics.reader
+
+        async def control_host() -> Ref[Any]:
+            return ctx.host_ref(CONTROL_SLOT)
+
+        ask_admin = client_of(control_host, None).ask
         return HubParts(
             authenticator=self._tokens,
-            sources=sources_of(ctx, log=self._log, windows=windows),
+            sources=sources_of(ctx, log=self._log, windows=windows, ask_admin=ask_admin),
             edge=edge,
             spread=queue.put,
             close=self._open.aclose,
