@@ -17,7 +17,7 @@ import cloudpickle
 
 from callboard.actors.kernel.actor import forget_behaviours
 from callboard.actors.kernel.cell import Cell
-from callboard.actors.kernel.host.extension import Extension
+from callboard.actors.kernel.host.extension import Extension, MakeExtension
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
@@ -228,6 +228,12 @@ def _trees(host: RoleHost[Cell]) -> Extension:
     return Trees(host, PoolRecipe)
 
 
+EXTENSIONS: Final[tuple[MakeExtension, ...]] = (
+    Pools, _trees, KeyHandover, AdminExtension, HostLogs,
+)  # fmt: skip
+"""The extensions of every host that need nothing but the host."""
+
+
 def make_host(
     *,
     slot: int,
@@ -275,16 +281,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(
-            Pools,
-            _trees,
-            KeyHandover,
-            inventory,
-            recorder,
-            publisher,
-            AdminExtension,
-            HostLogs,
-        ),  # fmt: skip
+        extensions=(*EXTENSIONS, inventory, recorder, publisher),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,

@@ -53,6 +53,8 @@ class ServerSentEvents:
     def __init__(self) -> None:
         self.failed: Failed | None = None
         self.subscribed: Subscribed | None = None
+        self.is_over = False
+        """Whether the subscription has ended: what waits now is the last of the stream."""
 
     def reply(self, number: int, command: Command, reply: Reply | None) -> bytes:
         """The beginning of the stream, with the publications that the client has missed."""
@@ -82,6 +84,7 @@ class ServerSentEvents:
                 more = {"from": push.first, "to": push.last, "reason": push.reason}
                 return _event("dropped", _json(count=push.count, **more))
             case Unsubscribed():
+                self.is_over = True
                 return end(push.code, push.reason)
             case joined_or_left:
                 kind = type(joined_or_left).__name__.lower()

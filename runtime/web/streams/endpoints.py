@@ -7,6 +7,7 @@ close with a code and a reason: without the accept a browser would see neither.
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
@@ -25,6 +26,7 @@ from callboard.actors.streaming.ports import (
 )
 from callboard.actors.streaming.protocol import Connect, Disconnect, ErrorCode, Subscribe
 from callboard.messages.control.principals import LOCAL, Principal
+from callboard.messages.core.errors import CallboardError
 
 from ..codecs.centrifugo_json import CentrifugoJson
 from ..codecs.centrifugo_protobuf import CentrifugoProtobuf
@@ -42,11 +44,14 @@ from .websocket import SocketCodec, Stream, Writer
 
 __all__ = ["CENTRIFUGO_PATH", "PLAIN_PATH", "Streams"]
 
+LOGGER: Final = logging.getLogger("callboard.web")
 CENTRIFUGO_PATH: Final = "/connection/websocket"
 PLAIN_PATH: Final = "/stream"
 PROTOBUF: Final = "centrifuge-protobuf"
 JSON: Final = "centrifuge-json"
 KEEP_ALIVE_S: Final = 25.0
+AUTHENTICATION_S: Final = 5.0
+"""For how long the check of a token may take."""
 UNAUTHORIZED: Final = Closing(1008, "Authentication failed")
 PLAIN_CLOSINGS: Final[Mapping[int, Closing]] = {
     Disconnect.INVALID_TOKEN: UNAUTHORIZED,
@@ -123,8 +128,10 @@ class Streams:
         try:
             principal = await self._principal(scope)
         except Refused as error:
-            refused = Closing(Disconnect.INVALID_TOKEN, error.message)
-            closing = UNAUTHORIZED if is_plain else refused
+            is_fault = error.details.get("code") == ErrorCode.INTERNAL
+            code = Disconnect.INTERNAL if is_fault else Disconnect.INVALID_TOKEN
+            closing = Closing(code, error.message)
+            closing = PLAIN_CLOSINGS[code] if is_plain else closing
             await self._accept_and_close(scope, receive, send, closing)
             return
         codec, subprotocol = (PlainJson(), None) if is_plain else _codec(scope)
@@ -193,7 +200,7 @@ class Streams:
         await session.handle(2, wanted)
         failed = codec.failed
         if failed is None and codec.subscribed is not None and session.closing is None:
-            return EventStream(session, lambda: self._end(session))
+            return EventStream(session, codec, lambda: self._end(session))
         session.end()
         self._end(session)
         if failed is not None:
@@ -210,7 +217,14 @@ class Streams:
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Refused("The header `Authorization` has no bearer token.")
-        return await self._authenticator.authenticate(token.strip(), _address(scope))
+        try:
+            async with asyncio.timeout(AUTHENTICATION_S):
+                return await self._authenticator.authenticate(token.strip(), _address(scope))
+        except Refused:
+            raise
+        except (CallboardError, TimeoutError) as error:
+            LOGGER.warning("a token could not be checked: %s", error)
+            raise Refused("The token cannot be checked now.", code=ErrorCode.INTERNAL) from error
 
     def _begin(self, session: Session) -> Session:
         self._open.add(session)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from callboard.actors.streaming.ports import Closing, Session
 
-from ..codecs.sse import COMMENT, end
+from ..codecs.sse import COMMENT, ServerSentEvents, end
 
 __all__ = ["EventStream"]
 
@@ -23,10 +23,13 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, session: Session, ended: Callable[[], None]) -> None:
-        """`ended` is called once."""
+    def __init__(
+        self, session: Session, codec: ServerSentEvents, ended: Callable[[], None]
+    ) -> None:
+        """`codec` is that of the session; `ended` is called once."""
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         self._session: Final = session
+        self._codec: Final = codec
         self._ended: Final = ended
         del self.headers["content-length"]
 
@@ -49,6 +52,11 @@ class EventStream(Response):
         await send({"type": "http.response.start", **start})
         while (frame := await self._next()) is not None:
             await send({"type": "http.response.body", "body": frame, "more_body": True})
+            while self._codec.is_over:
+                frame = self._session.take_now() or b""
+                await send({"type": "http.response.body", "body": frame, "more_body": bool(frame)})
+                if not frame:
+                    return  # The client comes back, from its position.
         last = end(*(self._session.closing or GONE))
         await send({"type": "http.response.body", "body": last})
 

@@ -169,6 +169,17 @@ async def test_a_revoked_token_ends_the_stream_within_a_second(served: Served) -
             await events.next()
 
 
+async def test_a_subscription_that_the_hub_ends_ends_the_stream(served: Served) -> None:
+    async with following(served) as events:
+        [connection] = served.hub.core.connections.values()
+        served.hub.resubscribe(connection, "events")
+        served.hub.perform()
+        kind, why = await events.next()
+        assert (kind, why["code"]) == ("end", 2500)
+        with pytest.raises(EOFError):
+            await events.next()
+
+
 async def test_a_restarted_hub_is_resumed() -> None:
     journal = MemoryJournal()
     async with serving(journal=journal) as served, following(served) as events:

@@ -11,6 +11,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from callboard.actors.streaming.protocol import Disconnect, Dropped, Publication
+from callboard.messages.control.principals import Principal
+from callboard.messages.core.errors import StoreFailed
 from callboard.runtime.web.codecs.plain import PlainJson
 from callboard.runtime.web.settings import WebSettings
 from tests.runtime.web.edge import EPOCH, GOOD, LIMITED, Served, serving
@@ -75,6 +77,19 @@ async def test_a_fault_of_the_server_closes_as_the_document_says(served: Served)
             await said(socket)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1011
+
+
+async def test_a_registry_that_does_not_answer_is_a_fault_and_no_refusal(served: Served) -> None:
+    async def authenticate(token: str, remote: str) -> Principal:
+        raise StoreFailed("the registry is away.")
+
+    served.tokens.authenticate = authenticate  # type: ignore[method-assign]
+    for url, code in ((served.plain_url, 1011), (served.socket_url, Disconnect.INTERNAL)):
+        async with websockets.connect(url, additional_headers=BEARER) as socket:
+            with pytest.raises(ConnectionClosed) as closed:
+                await said(socket)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == code
 
 
 async def test_events_come_filtered_and_from_a_position(served: Served) -> None:
