@@ -66,7 +66,7 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension)
+EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension, HostLogs)
 """The extensions that every host has."""
 
 
@@ -228,10 +228,10 @@ def _trees(host: RoleHost[Cell]) -> Extension:
     return Trees(host, PoolRecipe)
 
 
-EXTENSIONS: Final[tuple[MakeExtension, ...]] = (
+READY_MADE: Final[tuple[MakeExtension, ...]] = (
     Pools, _trees, KeyHandover, AdminExtension, HostLogs,
 )  # fmt: skip
-"""The extensions of every host that need nothing but the host."""
+"""Those of them that need nothing but the host."""
 
 
 def make_host(
@@ -281,7 +281,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(*EXTENSIONS, inventory, recorder, publisher),
+        extensions=(*READY_MADE, inventory, recorder, publisher),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
