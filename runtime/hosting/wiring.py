@@ -17,7 +17,7 @@ import cloudpickle
 
 from callboard.actors.kernel.actor import forget_behaviours
 from callboard.actors.kernel.cell import Cell
-from callboard.actors.kernel.host.extension import Extension
+from callboard.actors.kernel.host.extension import Extension, MakeExtension
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
@@ -66,7 +66,7 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension)
+EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension, HostLogs)
 """The extensions that every host has."""
 
 
@@ -228,8 +228,10 @@ def _trees(host: RoleHost[Cell]) -> Extension:
     return Trees(host, PoolRecipe)
 
 
-STATELESS: Final = (Pools, _trees, KeyHandover, AdminExtension, HostLogs)
-"""The extensions that need nothing but their host."""
+READY_MADE: Final[tuple[MakeExtension, ...]] = (
+    Pools, _trees, KeyHandover, AdminExtension, HostLogs,
+)  # fmt: skip
+"""Those of them that need nothing but the host."""
 
 
 def make_host(
@@ -279,7 +281,7 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(*STATELESS, inventory, recorder, publisher),
+        extensions=(*READY_MADE, inventory, recorder, publisher),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
