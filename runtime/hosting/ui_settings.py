@@ -29,6 +29,9 @@ class UiSettings:
     below `CALLBOARD_HOME`."""
     keys: str = ""
     """The file of the keys that sign tokens; by default next to the default store."""
+    pipelines: tuple[str, ...] = ()
+    """The stores of pipelines that it shows, and whose dead letters it replays: URLs as a
+    `PipelineActor` has them."""
     prints_link: bool = True
     """Whether the start prints a link to the page, with a code that counts once."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +20,10 @@ from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.control.principals import Principal
 from callboard.messages.core.errors import MailboxFull, UsageError
 from callboard.messages.core.ref import Ref
+from callboard.messages.storage.stores import ReadModelStore
 
 from ...admin.errors import AccessDenied
+from ...admin.pipelines import PipelineQueries
 from ...web.routes.api import Api, admin_of
 from ...web.routes.router import api_router
 from ...web.routes.shapes import ConnectionRow
@@ -49,12 +52,14 @@ class HubEdge:
         tokens: Tokens,
         ctx: Context,
         metrics: SystemMetrics | None,
+        pipelines: Sequence[ReadModelStore],
         queue: EventQueue,
     ) -> None:
         self._plan: Final = plan
         self._tokens: Final = tokens
         self._ctx: Final = ctx
         self._metrics: Final = metrics
+        self._pipelines: Final = pipelines
         self._queue: Final = queue
         self._hub: Hub | None = None
         self._server: WebServer | None = None
@@ -109,7 +114,11 @@ class HubEdge:
             return ctx.host_ref(CONTROL_SLOT)
 
         return Api(
-            admin=admin_of(control_host, None if metrics is None else metrics.answer),
+            admin=admin_of(
+                control_host,
+                None if metrics is None else metrics.answer,
+                PipelineQueries(self._pipelines).answer if self._pipelines else None,
+            ),
             tokens=self._tokens,
             needs_token=web.needs_token,
             cookie_path=f"{web.prefix}/",

@@ -25,6 +25,8 @@ class HubPlan:
     """The URL of the journal; empty without one that another process can read."""
     metrics: str = ""
     """The URL of the windows of metrics; empty for none."""
+    pipelines: tuple[str, ...] = ()
+    """The URLs of the stores of pipelines."""
     shards: int = 1
     """The number of aggregators."""
     records: bool = False

@@ -128,6 +128,7 @@ class SystemUi:
             keys=keys,
             journal=self._journal,
             metrics=self._metrics,
+            pipelines=ui.pipelines,
             shards=self._shards,
             records=self._settings.recording is not None,
         )

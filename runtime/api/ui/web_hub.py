@@ -19,11 +19,12 @@ from callboard.actors.streaming.actor import HubParts, StreamHub
 from callboard.actors.streaming.publisher import StreamPublisher
 from callboard.messages.control.control_plane import CONTROL_SLOT
 from callboard.messages.core.ref import Ref
+from callboard.messages.storage.stores import ReadModelStore
 
 from ...admin.extension import client_of
 from ...admin.page_link import OpenPage, PageOpened
 from ...channels.sources import sources_of
-from ...stores.choose import event_store, path_of
+from ...stores.choose import event_store, path_of, read_model_store
 from ..metrics import SystemMetrics, join_metrics
 from ..tokens import open_tokens
 from .hub_plan import HubPlan
@@ -47,6 +48,7 @@ class WebHub(StreamHub):
         self._tokens: Tokens
         self._log: EventLog | None = None
         self._metrics: SystemMetrics | None = None
+        self._pipelines: list[ReadModelStore] = []
 
     async def started(self, ctx: Context) -> None:
         """Open what it reads, and serve. Raises the errors of the stores and of the server."""
@@ -57,6 +59,11 @@ class WebHub(StreamHub):
             self._tokens = await self._open.enter_async_context(tokens)
             if plan.journal:
                 self._log = await self._open.enter_async_context(_followed(plan.journal))
+            for url in plan.pipelines:
+                store = read_model_store(url)
+                await asyncio.to_thread(store.open)
+                self._open.push_async_callback(asyncio.to_thread, store.close)
+                self._pipelines.append(store)
             if plan.metrics:
                 self._metrics = await self._join_metrics(ctx)
             await super().started(ctx)
@@ -77,7 +84,7 @@ class WebHub(StreamHub):
 
         metrics, host = self._metrics, _host_of(ctx)
         queue = host.extension(StreamPublisher).queue
-        edge = HubEdge(self._plan, self._tokens, ctx, metrics, queue)
+        edge = HubEdge(self._plan, self._tokens, ctx, metrics, self._pipelines, queue)
         windows = None if metrics is None else metrics.reader
 
         async def control_host() -> Ref[Any]:

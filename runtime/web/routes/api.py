@@ -4,7 +4,7 @@ api = Api(admin=admin_of(find_control_host), tokens=tokens)
 WebServer(settings, tokens, routers=[api_router(api)])
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
@@ -176,23 +176,27 @@ class _ServiceAdmin:
         return await self._service.answer(line, Caller(WAY, principal=principal))
 
 
-def admin_of(find: FindRef, metrics: Ask | None = None) -> Admin:
+def admin_of(find: FindRef, metrics: Ask | None = None, pipelines: Ask | None = None) -> Admin:
     """The admin API of the system, from the process of its hub.
 
     `find` gives the reference of cell 0 of the control host (`ADMIN`). With `metrics`, questions
-    about them are answered in this process, so that long ones do not keep the root busy.
+    about them are answered in this process, so that long ones do not keep the root busy; with
+    `pipelines`, those about the stores that this process has.
     """
-    return _SystemAdmin(find, metrics)
+    here = {Part.METRICS: metrics, Part.PIPELINES: pipelines}
+    own = frozenset(part for part, ask in here.items() if ask is not None)
+    return _SystemAdmin(find, AdminService(metrics=metrics, pipelines=pipelines), own)
 
 
 class _SystemAdmin:
-    def __init__(self, find: FindRef, metrics: Ask | None) -> None:
+    def __init__(self, find: FindRef, service: AdminService, own: Collection[Part]) -> None:
         self._find = find
-        self._here = None if metrics is None else _ServiceAdmin(AdminService(metrics=metrics))
+        self._here = _ServiceAdmin(service)
+        self._own = own
 
     async def ask(self, request: Request[ReplyT], principal: Principal) -> ReplyT:
         """See `Admin`."""
-        if self._here is not None and SERVED[type(request)].part is Part.METRICS:
+        if SERVED[type(request)].part in self._own:
             return await self._here.ask(request, principal)
         return await client_of(self._find, principal).ask(request)
 
@@ -202,6 +206,6 @@ class _SystemAdmin:
             request = decode_request(line)
         except CallboardError as error:
             return encode_error(error)
-        if self._here is not None and SERVED[type(request)].part is Part.METRICS:
+        if SERVED[type(request)].part in self._own:
             return await self._here.line(line, principal)
         return await client_of(self._find, principal).exchange(encode_request(request))

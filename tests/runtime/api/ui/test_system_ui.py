@@ -208,6 +208,16 @@ async def test_a_hub_is_started_on_demand_and_only_once(tmp_path: Path) -> None:
             await service.handle(OpenPage(), Caller("http", principal=reader))
 
 
+async def test_the_stores_of_pipelines_are_named_to_the_page(tmp_path: Path) -> None:
+    async with served(tmp_path) as system, logged_in(system) as client:
+        assert (await client.get("/v1/pipelines")).status_code == 404
+    ui = UiSettings(pipelines=(str(tmp_path / "pipelines.db"),), prints_link=False)
+    async with served(tmp_path, ui) as system, logged_in(system) as client:
+        answer = await client.get("/v1/pipelines")
+        assert answer.status_code == 200
+        assert answer.json()["items"] == []
+
+
 async def test_a_taken_port_is_said(tmp_path: Path) -> None:
     async with served(tmp_path, UiSettings(prints_link=False)) as system:
         port = int((await system.ui.urls())[0].rstrip("/").rpartition(":")[2])
