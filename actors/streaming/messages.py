@@ -132,6 +132,7 @@ class PublishBatch(Contract, name="callboard.streaming.publish_batch"):
     """Events for one hub, in their order. Hubs offer this contract."""
 
     items: tuple[Outbound, ...]
+    """The events, each with its channel."""
 
 
 class LogLine(Contract, name="callboard.streaming.log_line"):
@@ -144,6 +145,7 @@ class LogLine(Contract, name="callboard.streaming.log_line"):
     time: float
     """Seconds since 1970."""
     text: str
+    """The message."""
     execution: str = ""
     """The id of the execution that it belongs to, if there is one."""
 
@@ -160,7 +162,9 @@ class StreamFilter(Contract, name="callboard.streaming.filter"):
     cmp: str = ""
     """`eq`, `neq`, `in`, `nin`, `ex`, `nex`, `sw`, `ew`, `ct`, `gt`, `gte`, `lt` or `lte`."""
     val: str = ""
+    """What the tag is compared with."""
     vals: tuple[str, ...] = ()
+    """The same for `in` and `nin`."""
 
 
 class RateLimitConfig(Contract, name="callboard.streaming.rate_limit"):

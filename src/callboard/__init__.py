@@ -62,8 +62,10 @@ if TYPE_CHECKING:
     from . import pipelines as pipelines
     from . import placement as placement
     from . import reducers as reducers
+    from . import remote as remote
     from . import states as states
     from . import storage as storage
+    from . import streaming as streaming
     from . import supervision as supervision
     from . import telemetry as telemetry
     from . import testing as testing
