@@ -67,6 +67,7 @@ async def test_alerts_survive_the_death_of_their_host(tmp_path: Path) -> None:
         assert keys_of(server) == 1, "one notification, perhaps sent again with its key"
 
 
+@pytest.mark.soak
 async def test_reloaded_rules_survive_the_death_of_their_host(tmp_path: Path) -> None:
     rules = tmp_path / "rules.yml"
     rules.write_text(RULES.replace("URL", "http://127.0.0.1:9/"))

@@ -14,7 +14,7 @@ from callboard.jobs import RetryPolicy, Streams
 from callboard.runtime.api.start import start
 from callboard.updates import SubTaskPartial
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
+pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.usefixtures("ray_here")]
 
 
 class Line(Contract):

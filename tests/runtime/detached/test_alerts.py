@@ -7,7 +7,7 @@ import pytest
 
 from .cluster import Cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.ray, pytest.mark.soak, pytest.mark.timeout(180)]
 
 STARTS = """
 async def main():
