@@ -39,7 +39,7 @@ def measure_kept(params: Params, folder: Path, figures: dict[str, float]) -> Non
     """Record for some hours of event time, and add the bytes for each point."""
     path = folder / "metrics.db"
     points, size_bytes = asyncio.run(_recorded(params, path))
-    figures["kept_in_database_bytes_per_point"] = size_bytes / points
+    figures["bytes_per_point_in_database"] = size_bytes / points
     tiers = open_tiers(
         str(path),
         str(folder / "objects"),
@@ -56,7 +56,7 @@ def measure_kept(params: Params, folder: Path, figures: dict[str, float]) -> Non
     for _ in range(COMMITS):  # As an idle aggregator does: the log moves on, and the file ends.
         hot.commit(0, 1, log=b".")
     hot.close()
-    figures["kept_with_segments_bytes_per_point"] = _size(folder) / points
+    figures["bytes_per_point_with_segments"] = _size(folder) / points
     tiers.close()
 
 

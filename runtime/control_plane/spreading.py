@@ -20,6 +20,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.messages.control.placement import Placement
 from callboard.messages.control.routing import Routing, deal
 from callboard.messages.control.spawning import Offer, Spawn, Spawned, SpawnPart
+from callboard.messages.control.spec import Backoff
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.ref import Address
 
@@ -30,6 +31,7 @@ from .slots import Batch, Slot, SlotTable
 __all__ = ["SPREAD_AFTER_S", "Spreading", "with_places"]
 
 LOGGER: Final = logging.getLogger("callboard.root")
+AGAIN: Final = Backoff(min_s=1.0, max_s=30.0)
 SPREAD_AFTER_S: Final = 1.0
 """How long the hosts must not have changed: a host that comes is often not alone."""
 
@@ -81,30 +83,37 @@ class Spreading:
             self._control.run_task(self._spread_later(self._changes))
 
     async def _spread_later(self, change: int) -> None:
-        await asyncio.sleep(SPREAD_AFTER_S)
-        if change == self._changes:
+        """Spread them, as often as needed until no share waits or the hosts change again."""
+        tries, wait_s = 0, SPREAD_AFTER_S
+        while True:
+            await asyncio.sleep(wait_s)
+            if change != self._changes:
+                return
             try:
-                await self.spread()
+                if await self.spread():
+                    return
             except CallboardError as error:
                 LOGGER.warning("keyed actors are not spread over the hosts of now: %s", error)
+            tries += 1
+            wait_s = AGAIN.delay_s(tries)
 
     def _groups(self) -> list[str]:
         """The routings of keyed actors with shares."""
         texts = dict.fromkeys(self._registrar.table.routings.values())
         return [text for text in texts if Routing.from_text(text).owners]
 
-    async def spread(self) -> None:
+    async def spread(self) -> bool:
         """Spread all keyed actors with shares over the hosts of now, if these are all up.
 
-        Raises the errors of the records, and `ClusterError` when the root may not act.
+        False while a host is down, or does not start its part. Raises the errors of the records,
+        and `ClusterError` when the root may not act.
         """
         async with self._changing:
             hosts = [self._registrar.table.slots[n] for n in self._registrar.table.shared()]
             if not hosts or not all(slot.is_up and not slot.is_silent for slot in hosts):
-                return  # The next change, when it is up, comes back to this.
+                return False
             await self._registrar.authority.check()
-            for text in self._groups():
-                await self._spread_kind(text, hosts)
+            return all([await self._spread_kind(text, hosts) for text in self._groups()])
 
     async def leave(self, slot: Slot) -> None:
         """Move the shares of a host that is about to end, and end its key regions in order."""
@@ -115,14 +124,15 @@ class Spreading:
                 await self._registrar.until_unsent(address)
                 await self._registrar.stop_actor(address)
 
-    async def _spread_kind(self, text: str, hosts: Sequence[Slot]) -> None:
+    async def _spread_kind(self, text: str, hosts: Sequence[Slot]) -> bool:
         table, before = self._registrar.table, Routing.from_text(text)
         contracts = tuple(name for name, known in table.routings.items() if known == text)
         living = self._living(before)
         if not living:
-            return
+            return True
         size = table.sizes.get(living[0][0], 1)
-        added = await self._add([each for each in hosts if each not in _slots(living)], living)
+        lacking = [each for each in hosts if each not in _slots(living)]
+        added = await self._add(lacking, living)
         living = [*self._living(before), *added]
         wanted = {slot.number for slot in hosts}
         after = with_places(before, [where for where, _, _ in living], wanted)
@@ -137,9 +147,10 @@ class Spreading:
                     table.offer(contracts, where, size)
                 table.route(contracts, after.to_text())
                 self._registrar.publish()
-                return
+                return len(added) == len(lacking)
         # All of the kind was stopped meanwhile.
         self._registrar.give_up([(slot, batch) for _, slot, batch in added])
+        return len(added) == len(lacking)
 
     def _living(self, routing: Routing) -> list[tuple[Address, Slot, Batch]]:
         found = []

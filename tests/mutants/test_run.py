@@ -104,6 +104,7 @@ def digest(tree: Path) -> str:
     ).hexdigest()
 
 
+@pytest.mark.soak
 def test_what_the_tests_notice_is_found_and_the_rest_is_shown(
     tree: Path, try_all: Callable[..., tuple[Summary, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

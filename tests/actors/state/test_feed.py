@@ -65,7 +65,7 @@ def test_a_state_tells_what_a_history_tells() -> None:
         "sub_tasks": 9, "done": 4, "failed": 1, "attempts": 7, "retries": 3, "timeouts": 0,
         "host_losses": 2, "running": 0,
     }  # fmt: skip
-    assert state.journal_version == 15
+    assert state.journal_version == 16
 
 
 def test_events_one_after_the_other_lead_to_the_same_however_they_are_cut() -> None:
@@ -233,7 +233,7 @@ async def test_a_store_that_stays_away_is_counted_and_executions_go_on() -> None
     here.states.fails = 1_000_000
     journal = await opened(here.events)
     async with here.feeding(journal) as (feed, _):
-        with pytest.raises(DeadlineExceeded, match=r"is at position 0 after .* not at 15"):
+        with pytest.raises(DeadlineExceeded, match=r"is at position 0 after .* not at 16"):
             await feed.wait_for(journal.head, 0.2)
         assert feed.statistics().failures >= 1
         assert feed.statistics().lag_positions == journal.head

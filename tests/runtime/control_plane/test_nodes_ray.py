@@ -56,6 +56,7 @@ def drain(cluster, node, seconds):
 """
 
 
+@pytest.mark.soak
 def test_hosts_are_where_cpus_are_and_leave_a_draining_node_under_load(
     tmp_path: pathlib.Path,
 ) -> None:

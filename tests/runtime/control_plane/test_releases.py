@@ -88,6 +88,7 @@ def refusals(tmp_path: pathlib.Path, *changes: Callable[[pathlib.Path], None]) -
 
 
 @pytest.mark.ray
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_node_with_another_release_is_refused_by_node_and_version(
     tmp_path: pathlib.Path,

@@ -129,7 +129,7 @@ def test_labels_are_the_system_and_the_host_and_one_of_a_closed_set() -> None:
     assert TAG_KEYS == ("system", "host")
     own = {metric.label for metric in METRICS.values() if metric.label}
     of_nodes = {"mode", "over", "state"}
-    of_events = {"fault", "outcome", "reason", "projection", "group", "pipeline"}
+    of_events = {"fault", "outcome", "reason", "projection", "group", "pipeline", "fate"}
     others = {"tier", "way", "source", "severity", "status", "stage"}
     assert own == {*of_nodes, *of_events, *others}
 
