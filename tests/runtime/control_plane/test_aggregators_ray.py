@@ -14,6 +14,7 @@ import pytest
 
 from callboard import System, start
 from callboard.actors.metrics.rows import WINDOWS_NS
+from callboard.messages.control.spec import Backoff, Intensity, SupervisorSpec
 from callboard.runtime.api.inside import root_of
 
 from . import point_load
@@ -26,6 +27,11 @@ BATCH_POINTS: Final = 5_000
 DEADLINE_S: Final = 60.0
 BACK_S: Final = 1.0
 """The time from kill -9 until all shards acknowledge again, on a machine that does nothing else."""
+
+KILLED_OFTEN: Final = SupervisorSpec(
+    intensity=Intensity(restarts=1_000, period_s=30.0), backoff=Backoff(max_s=0.0)
+)
+"""A host that is killed every second else waits longer each time before it comes back."""
 
 
 async def killed(system: System, slot: int) -> None:
@@ -60,7 +66,12 @@ async def under_kills(path: Path, kills: int) -> list[float]:
     cloudpickle.register_pickle_by_value(point_load)
     draw = random.Random(1)
     async with start(
-        engine="ray", name="aggregates", hosts=2, journal="off", metrics=str(path)
+        engine="ray",
+        name="aggregates",
+        hosts=2,
+        journal="off",
+        metrics=str(path),
+        host_supervision=KILLED_OFTEN,
     ) as system:
         loads = [PointLoad(system, shard, BATCH_POINTS) for shard in range(SHARDS)]
         running = [asyncio.create_task(load.run()) for load in loads]
