@@ -1,5 +1,6 @@
 """Who acts: the principal behind a request that comes through a socket or over HTTP."""
 
+from collections.abc import Collection
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
 from typing import Final
@@ -8,7 +9,10 @@ from pydantic import Field
 
 from ..core.contract import Contract
 
-__all__ = ["ALL_SCOPES", "LOCAL", "Principal", "Scope"]
+__all__ = ["ALL_SCOPES", "LOCAL", "LOCAL_PREFIX", "Principal", "Scope"]
+
+LOCAL_PREFIX: Final = "local:"
+"""The begin of the subject of a user of this machine. No token may have such a subject."""
 
 
 class Scope(StrEnum):
@@ -59,6 +63,15 @@ class Principal(Contract, name="callboard.principal"):
         """Whether one of its patterns covers the channel."""
         return any(fnmatchcase(channel, pattern) for pattern in self.channels)
 
+    def lacks(
+        self, scopes: Collection[Scope], channels: Collection[str], publishes: Collection[str]
+    ) -> list[str]:
+        """What of these it does not have itself, so that it may not give it to another one."""
+        lacking = [str(scope) for scope in scopes if not self.may(scope)]
+        for wanted, own in ((channels, self.channels), (publishes, self.publishes)):
+            lacking += [text for text in wanted if not any(_covers(each, text) for each in own)]
+        return sorted(set(lacking))
+
     def may_publish(self, channel: str) -> bool:
         """Whether it has the scope `publish` and a pattern that covers the channel."""
         covered = any(fnmatchcase(channel, pattern) for pattern in self.publishes)
@@ -66,6 +79,17 @@ class Principal(Contract, name="callboard.principal"):
 
 
 LOCAL: Final = Principal(
-    subject="local:unknown", way="socket", scopes=ALL_SCOPES, channels=("*",), publishes=("*",)
+    subject=f"{LOCAL_PREFIX}unknown",
+    way="socket",
+    scopes=ALL_SCOPES,
+    channels=("*",),
+    publishes=("*",),
 )
 """The user of this machine, who owns the process: every scope, every channel."""
+
+
+def _covers(own: str, wanted: str) -> bool:
+    """Whether a pattern covers all that another one does, as far as their texts show it."""
+    begin, star, rest = own.partition("*")
+    is_begin = bool(star) and not rest and not set("?[") & set(begin)
+    return own == wanted or (is_begin and wanted.startswith(begin))

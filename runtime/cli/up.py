@@ -85,7 +85,7 @@ def _say(state: LocalSystem, links: list[str], *, was_up: bool, as_json: bool) -
 
 
 async def _links(state: LocalSystem) -> list[str]:
-    who = local_principal("cli").subject
+    who = local_principal("cli")
     async with open_tokens(state.name) as tokens:
         return [f"{url}#code={await tokens.create_code(who)}" for url in state.urls]
 

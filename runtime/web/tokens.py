@@ -25,8 +25,8 @@ import jwt
 
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
-from callboard.messages.control.principals import ALL_SCOPES, Principal, Scope
-from callboard.messages.core.errors import CallboardError
+from callboard.messages.control.principals import LOCAL_PREFIX, Principal, Scope
+from callboard.messages.core.errors import CallboardError, UsageError
 
 from .token_keys import TokenKeys
 from .token_registry import TokenRecord, TokenRegistry
@@ -81,19 +81,31 @@ class Tokens:
         channels: Sequence[str] = (),
         publishes: Sequence[str] = (),
     ) -> tuple[str, TokenRecord]:
-        """A new access token, which is nowhere else, and its record."""
+        """A new access token, which is nowhere else, and its record.
+
+        Raises `UsageError` for a subject that only users of this machine have.
+        """
+        if subject.startswith(LOCAL_PREFIX):
+            raise UsageError(
+                f"the subject {subject!r} is a user of this machine.",
+                advice=f"Choose a subject that does not begin with {LOCAL_PREFIX!r}.",
+            )
         record = self._new_record(subject, valid_s, scopes, channels, publishes)
         await asyncio.to_thread(self._registry.add, record)
         return self._signed(record, "access", record.expires_at), record
 
-    async def create_code(
-        self, subject: str, scopes: Sequence[Scope] = ALL_SCOPES, channels: Sequence[str] = ("*",)
-    ) -> str:
-        """A one-time code for the fragment of a link to the page."""
-        record = self._new_record(subject, SESSION_S, scopes, channels, channels)
+    async def create_code(self, principal: Principal) -> str:
+        """A one-time code for the fragment of a link to the page of this principal.
+
+        The session may do what the principal may, and ends with its token at the latest.
+        """
+        now = self._wall_time()
+        valid_s = min(SESSION_S, (principal.expires_at or float("inf")) - now)
+        record = self._new_record(
+            principal.subject, valid_s, principal.scopes, principal.channels, principal.publishes
+        )
         code = secrets.token_urlsafe(CODE_BYTES)
-        expires_at = self._wall_time() + CODE_S
-        await asyncio.to_thread(self._registry.add_code, code, record, expires_at)
+        await asyncio.to_thread(self._registry.add_code, code, record, now + CODE_S)
         return code
 
     async def redeem(self, code: str) -> tuple[str, TokenRecord]:

@@ -102,8 +102,7 @@ class WebHub(StreamHub):
     @handler
     async def open_page(self, request: OpenPage) -> PageOpened:
         """A link to the page."""
-        asker = request.asker
-        code = await self._tokens.create_code(asker.subject, asker.scopes, asker.channels)
+        code = await self._tokens.create_code(request.asker)
         return PageOpened(links=(f"{self.address}#code={code}",), urls=(self.address,))
 
 

@@ -196,11 +196,11 @@ def _token_routes(router: APIRouter, api: Api) -> None:
     )
     async def create(asker: From, body: TokenBody) -> Response:
         asker.check(Scope.ADMIN)
-        missing = sorted(set(body.scopes) - set(asker.principal.scopes))
-        if missing:
+        lacking = asker.principal.lacks(body.scopes, body.channels, body.publishes)
+        if lacking:
             raise AccessDenied(
-                f"{asker.principal.subject} may not give scopes that it does not have: "
-                f"{', '.join(missing)}."
+                f"{asker.principal.subject} may not give what it does not have itself: "
+                f"{', '.join(lacking)}."
             )
         text, record = await api.tokens.create(
             body.subject,

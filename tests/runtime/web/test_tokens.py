@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
-from callboard.messages.control.principals import Scope
+from callboard.messages.control.principals import LOCAL, Principal, Scope
 from callboard.messages.core.errors import UsageError
 from callboard.runtime.stores.memory import MemoryReadModelStore
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
@@ -33,6 +33,7 @@ from tests.thoroughness import examples
 
 HERE = "127.0.0.1"
 HOUR_S = 3_600.0
+ADA = LOCAL.model_copy(update={"subject": "local:ada"})
 
 
 class Clock:
@@ -213,20 +214,38 @@ async def test_the_signature_is_compared_in_constant_time(monkeypatch: pytest.Mo
 
 async def test_a_link_is_used_once_and_not_later() -> None:
     made = Made()
-    code = await made.tokens.create_code("local:ada")
+    code = await made.tokens.create_code(ADA)
     rivals = [Tokens(made.keys, made.registry, "one", made.clock) for _ in range(20)]
     outcomes = await asyncio.gather(*(each.redeem(code) for each in rivals), return_exceptions=True)
     assert sum(not isinstance(each, BaseException) for each in outcomes) == 1
-    late = await made.tokens.create_code("local:ada")
+    late = await made.tokens.create_code(ADA)
     made.clock.now += CODE_S + 1
     for wrong in (code, late, "", "x" * 200, "\ud800"):
         with pytest.raises(Refused):
             await made.tokens.redeem(wrong)
 
 
+async def test_a_session_has_what_its_principal_has_and_ends_with_its_token() -> None:
+    made = Made()
+    ends_at = made.clock.now + 60.0
+    asker = Principal(
+        subject="ci", way="http", scopes=(Scope.ADMIN, Scope.PUBLISH), channels=("*",),
+        publishes=("orders",), token="t", expires_at=ends_at,
+    )  # fmt: skip
+    session, _ = await made.tokens.redeem(await made.tokens.create_code(asker))
+    _, principal = await made.tokens.page_token(session)
+    assert (principal.may_publish("orders"), principal.may_publish("other")) == (True, False)
+    assert principal.expires_at <= ends_at
+
+
+async def test_no_token_has_the_subject_of_a_user_of_the_machine() -> None:
+    with pytest.raises(UsageError, match="user of this machine"):
+        await Made().tokens.create("local:root", HOUR_S, scopes=())
+
+
 async def test_a_session_gives_short_tokens_and_is_none_itself() -> None:
     made = Made()
-    session, record = await made.tokens.redeem(await made.tokens.create_code("local:ada"))
+    session, record = await made.tokens.redeem(await made.tokens.create_code(ADA))
     assert await code_of(made.tokens, session) == ErrorCode.UNAUTHORIZED
     token, principal = await made.tokens.page_token(session)
     assert principal.expires_at == made.clock.now + PAGE_TOKEN_S

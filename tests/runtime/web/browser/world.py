@@ -46,6 +46,7 @@ PLAN: Final = NotificationPlan(
     receivers=(Receiver("log"),), route=AlertRoute(receiver="log", group_wait_s=0.0)
 )
 HOSTILE: Final = "<script>alert(1)</script>"
+ADA = LOCAL.model_copy(update={"subject": "local:ada"})
 
 
 class Made(Contract, name="page.made"):
@@ -146,7 +147,7 @@ class PageWorld:
 
     def link(self) -> str:
         """A link with a one-time code, as `callboard ui` prints one."""
-        code = self.call(lambda: self.tokens.create_code("local:ada"))
+        code = self.call(lambda: self.tokens.create_code(ADA))
         return f"{self.url}#code={code}"
 
     def run(self, execution_id: str, **fields: Any) -> None:

@@ -17,7 +17,7 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from callboard.messages.control.principals import ALL_SCOPES, Scope
+from callboard.messages.control.principals import ALL_SCOPES, LOCAL, Scope
 from callboard.messages.core.errors import HandlerFailed, InternalError
 from callboard.messages.storage.errors import StoreDamaged
 from callboard.runtime.admin.port import Part
@@ -26,6 +26,7 @@ from .api_world import World, api_world
 
 SECRET_PATH = "/srv/secret/place.py"
 LIMIT_S = 10.0
+ADA = LOCAL.model_copy(update={"subject": "local:ada"})
 
 
 @pytest_asyncio.fixture
@@ -139,6 +140,17 @@ async def test_7_a_token_subscribes_within_its_patterns_only(world: World) -> No
             assert "error" in reply, command
 
 
+async def test_7_a_token_gives_no_rights_that_it_does_not_have(world: World) -> None:
+    async with world.client(Scope.ADMIN, publishes=("orders",)) as client:
+        for more in ({"scopes": ["read"]}, {"publishes": ["*"]}, {"publishes": ["ord*"]}):
+            answer = await client.post("v1/tokens", json={"subject": "eve", **more})
+            assert (answer.status_code, answer.json()["code"]) == (403, "access_denied"), more
+        answer = await client.post("v1/tokens", json={"subject": "local:root"})
+        assert answer.status_code == 400
+        same = {"subject": "eve", "scopes": ["admin"], "publishes": ["orders"]}
+        assert (await client.post("v1/tokens", json=same)).status_code == 201
+
+
 async def test_14_what_users_write_comes_as_data_and_never_as_a_page(world: World) -> None:
     text = "<script>alert(1)</script>"
     await world.run(f"x{text}", fails=True)
@@ -212,7 +224,7 @@ async def test_20_a_page_whose_user_has_lost_its_rights_gets_no_further_token(
 ) -> None:
     own = {"x-callboard": "page", "origin": world.url.rstrip("/")}
     async with httpx.AsyncClient(base_url=world.url, headers=own) as page:
-        code = await world.tokens.create_code("local:ada")
+        code = await world.tokens.create_code(ADA)
         entered = await page.post("v1/login", json={"code": code})
         assert entered.status_code == 204
         cookie = entered.headers["set-cookie"].lower()
@@ -242,7 +254,7 @@ async def test_no_log_answer_or_file_of_a_run_with_all_logins_has_a_secret(
     caplog.set_level(logging.DEBUG)
     seen: list[str] = []
     own = {"x-callboard": "page", "origin": world.url.rstrip("/")}
-    code = await world.tokens.create_code("local:ada")
+    code = await world.tokens.create_code(ADA)
     async with httpx.AsyncClient(base_url=world.url, headers=own) as page:
         await page.post("v1/login", json={"code": code})
         session = page.cookies["callboard_session"]
