@@ -26,14 +26,12 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import ActorNotFound, CallboardError, HostLost
 from callboard.messages.core.ref import Address
 
-from ..kernel.actor import handler
 from ..kernel.asks import Ask
 from ..kernel.cell import Cell
 from ..kernel.directory.routing import Shares
-from ..kernel.host.extension import Extension
-from ..kernel.ports import CellHost, RoleHost
+from ..kernel.ports import CellHost
 
-__all__ = ["KeyHandover", "OwnShares", "ReleaseShare", "ShareReleased", "SharingCell"]
+__all__ = ["RELEASE_S", "OwnShares", "ReleaseShare", "ShareReleased"]
 
 Fails: TypeAlias = Callable[[Any, CallboardError], None]
 LOGGER: Final = logging.getLogger("callboard.keyed")
@@ -61,32 +59,6 @@ class ReleaseShare(Request[ShareReleased], name="callboard.keyed.release_share")
     """The number of all shares."""
     version: int
     """The version of the directory that names the new owner."""
-
-
-class SharingCell(Cell):
-    """A cell that owns shares of keys."""
-
-    __slots__ = ()
-
-    async def release(self, request: ReleaseShare) -> None:
-        """Stop the activations of a share in order, and start no others."""
-        raise NotImplementedError
-
-
-class KeyHandover(Extension):
-    """Releases shares of the key regions of one host."""
-
-    def __init__(self, host: RoleHost[Cell]) -> None:
-        self._host: Final = host
-
-    @handler
-    async def release(self, request: ReleaseShare) -> ShareReleased:
-        """Release a share. A region that is not there has none."""
-        region = self._host.cells.get(request.cell)
-        if isinstance(region, SharingCell):
-            async with asyncio.timeout(RELEASE_S):
-                await region.release(request)
-        return ShareReleased()
 
 
 class OwnShares:

@@ -49,7 +49,7 @@ from .core import (
     State,
     Stop,
 )
-from .handover import OwnShares, ReleaseShare, SharingCell
+from .handover import OwnShares, ReleaseShare
 from .states import States
 
 __all__ = ["KeyRegion", "KeyedRecipe"]
@@ -89,7 +89,7 @@ class KeyedRecipe(Recipe):
         return KeyRegion(number, self, behaviour_of(KeyRegionActor), host.dispatcher)
 
 
-class KeyRegion(SharingCell):
+class KeyRegion(Cell):
     """The cell that receives all messages for the keys of one host."""
 
     __slots__ = (

@@ -22,7 +22,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
-from callboard.actors.keyed.handover import KeyHandover
+from callboard.actors.keyed.extension import KeyHandover
 from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
 from callboard.actors.metrics.recording.sink import MeterSink
