@@ -192,7 +192,7 @@ def test_alerts_of_a_running_system(
     assert [rule["name"] for rule in source["rules"]] == ["Higher"]
     assert callboard("alerts", "reload", str(folder)).code == ExitCode.USAGE
     other = folder / "other.yml"
-    other.write_text("groups: [{name: g, rules: [{alert: High, expr: x > 1}]}]")
+    other.write_text("groups: [{name: g, interval: 1s, rules: [{alert: High, expr: x > 1}]}]")
     ended = callboard("alerts", "reload", str(other))
     assert (ended.code, f"1 rule, 1 receiver from {other}" in ended.out) == (ExitCode.OK, True)
     while not callboard("alerts").code and time.monotonic() < deadline_s:

@@ -4,9 +4,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from callboard.runtime.cli.outcome import ExitCode
 
@@ -79,7 +82,12 @@ def test_lines_are_shown_by_place_and_level(folder: Path, callboard: Callable[..
     assert (nothing.code, nothing.out) == (ExitCode.OK, "")
 
 
-def test_without_a_system_it_says_so(callboard: Callable[..., Any]) -> None:
+def test_without_a_system_it_says_so(
+    callboard: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The systems of other tests are elsewhere.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = callboard("logs")
     assert ended.code == ExitCode.FAILED
     assert "you run no system" in ended.err
