@@ -1,0 +1,1 @@
+"""Configuration as packages: read, checked, rolled out in waves, and taken back."""

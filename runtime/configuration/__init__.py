@@ -1,0 +1,1 @@
+"""Where configuration comes from: folders, git repositories, and the scanner for secrets."""
