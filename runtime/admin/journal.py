@@ -31,7 +31,7 @@ from .errors import NotServed, UnknownExecution
 from .execution_index import ExecutionIndex
 from .port import Executions
 from .reports import Live, sub_tasks_of, view_of
-from .timeline import timeline_of
+from .timeline import running_of, timeline_of
 from .views import (
     ExecutionsPage,
     ExecutionView,
@@ -165,8 +165,10 @@ class JournalQueries:
         )
 
     async def _timeline(self, request: QueryTimeline) -> Timeline:
+        running = running_of(self._executions.running(request.execution_id))
         return await self._with(
-            request.execution_id, lambda kept: timeline_of(_folded(kept), _times(kept), request)
+            request.execution_id,
+            lambda kept: timeline_of(_folded(kept), _times(kept), request, running),
         )
 
     async def _with(self, execution_id: str, call: Callable[[_Kept], ReturnT]) -> ReturnT:
