@@ -112,7 +112,7 @@ export class Api {
 		throw await refusal(answer);
 	}
 
-	// --- one method for each route ------------------------------------------------------------------
+	// --- one method for each route
 
 	system() { return this.get("system"); }
 	hosts(query) { return this.get("hosts", query); }
@@ -135,6 +135,12 @@ export class Api {
 	pipelines(query) { return this.get("pipelines", query); }
 	connections(query) { return this.get("connections", query); }
 	me() { return this.get("me"); }
+	/** A request of the admin API, as the command line sends it. */
+	async ask(name, fields) {
+		const { reply, error } = await this.post("admin", { admin: 1, request: `callboard.${name}`, version: 1, fields });
+		if (error) throw new ApiError({ title: "The system refused", detail: error.message, advice: error.advice, code: error.code });
+		return reply;
+	}
 	/** Trade the code of a start link for a session. */
 	login(code) {
 		return this.send("login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });

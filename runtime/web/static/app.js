@@ -1,7 +1,7 @@
 // The page: who is there, which view is shown, and what holds for all views.
 
-import { Api } from "./api.js";
 import { codeOf, formatAddress, parseAddress } from "./address.js";
+import { Api } from "./api.js";
 import { button, element, empty, failure, fill, put, say } from "./dom.js";
 import { clock, counted } from "./format.js";
 import { digestOf, Refresher, ValuesModel } from "./model.js";
@@ -88,7 +88,7 @@ class Page {
 		return () => this.hearers.delete(hear);
 	}
 
-	// --- beginning -----------------------------------------------------------------------------------
+	// --- beginning
 
 	async start() {
 		theme(stored("theme"));
@@ -232,7 +232,7 @@ class Page {
 		this.refresher.touch();
 	}
 
-	// --- the frame -----------------------------------------------------------------------------------
+	// --- the frame
 
 	build() {
 		this.links = new Map(VIEWS.map(([name, title], index) => [name,
@@ -320,7 +320,7 @@ class Page {
 		event.preventDefault();
 	}
 
-	// --- signing in ----------------------------------------------------------------------------------
+	// --- signing in
 
 	signedOut() {
 		if (!this.me) return; // The beginning asks by itself.
@@ -339,7 +339,7 @@ class Page {
 		else if (error) put(said, failure({ title: "This link has been used, or is too old" }));
 		const form = element("form", { class: "sign-in" },
 			element("h1", {}, "Callboard"),
-			element("p", {}, "Run ", element("code", {}, "callboard ui"), " where the system runs, and open the link that it prints, or type its code here."),
+			element("p", {}, "Run ", code("callboard ui"), " where the system runs, and open the link that it prints, or type its code here."),
 			element("p", {}, element("label", { for: "code" }, "One-time code"), input),
 			element("p", { class: "actions" }, element("button", { class: "primary" }, "Sign in")), said);
 		form.addEventListener("submit", async (event) => {

@@ -53,6 +53,31 @@ export function numberOf(value) {
 	return value === null ? NaN : value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : value;
 }
 
+/** A text of a series: its tags, or its name. Pure. */
+export function labelOf({ metric, tags }) {
+	if (tags.length === 1 && !metric) return tags[0][1];
+	const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
+	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
+}
+
+/** The moments of an answer about metrics, in seconds since 1970. Pure. */
+export function timesOf(answer) {
+	return answer.times_ns.map((at) => at / 1e9);
+}
+
+/** The series of an answer about metrics, for a chart. Pure. */
+export function seriesOf(answer, prefix = "") {
+	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
+}
+
+/** A straight line. */
+export function segment(draw, fromX, fromY, toX, toY) {
+	draw.beginPath();
+	draw.moveTo(fromX, fromY);
+	draw.lineTo(toX, toY);
+	draw.stroke();
+}
+
 /** The seconds by which local time is ahead of UTC at a moment. */
 export function zoneOffset(at, utc) {
 	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
@@ -133,6 +158,8 @@ export class LineChart {
 		this.canvas.addEventListener("click", () => this.marked >= 0 && this.onPick?.(this.times[this.marked]));
 		this.watcher = new ResizeObserver(() => this.draw());
 		this.watcher.observe(this.element);
+		this.retheme = () => this.draw();
+		addEventListener("themechange", this.retheme);
 	}
 
 	/** Show these series over [from, to] (seconds since 1970); `bands` of `count` series behind them. */
@@ -146,6 +173,7 @@ export class LineChart {
 	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
+		removeEventListener("themechange", this.retheme);
 	}
 
 	scale() {
@@ -194,10 +222,7 @@ export class LineChart {
 		if (this.marked >= 0) {
 			draw.strokeStyle = colors.soft;
 			draw.lineWidth = 1;
-			draw.beginPath();
-			draw.moveTo(x(this.marked), TOP);
-			draw.lineTo(x(this.marked), this.height - BOTTOM);
-			draw.stroke();
+			segment(draw, x(this.marked), TOP, x(this.marked), this.height - BOTTOM);
 		}
 		draw.restore();
 	}
@@ -209,10 +234,7 @@ export class LineChart {
 		for (const tick of ticks) {
 			const y = Math.round(yOf(tick)) + 0.5;
 			draw.strokeStyle = colors.line;
-			draw.beginPath();
-			draw.moveTo(LEFT, y);
-			draw.lineTo(width - RIGHT, y);
-			draw.stroke();
+			segment(draw, LEFT, y, width - RIGHT, y);
 			draw.fillStyle = colors.soft;
 			draw.fillText(this.format(tick), LEFT - 8, y);
 		}
@@ -254,10 +276,7 @@ export class LineChart {
 			draw.strokeStyle = number < 0 ? colors.accent : colors.series[number % colors.series.length];
 			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
 			draw.lineWidth = number < 0 ? 3 : 2;
-			draw.beginPath();
-			draw.moveTo(0, 4);
-			draw.lineTo(22, 4);
-			draw.stroke();
+			segment(draw, 0, 4, 22, 4);
 			return element("li", { title: label }, swatch, clipped(label, 60),
 				element("span", { class: "value", text: this.format(value) }));
 		};

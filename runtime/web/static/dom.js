@@ -1,6 +1,6 @@
 // Elements without markup: texts become text nodes, and nothing else does.
 
-import { plain } from "./format.js";
+import { clipped, plain } from "./format.js";
 
 /**
  * An element. `traits` are attributes; `on…` are listeners, `class` and `text` as they say, and a
@@ -34,9 +34,35 @@ export function mono(text) {
 	return element("span", { class: "mono", text });
 }
 
-/** What went wrong. */
-export function wrong(text) {
-	return element("span", { class: "bad-text", text });
+/** A text that matters more. */
+export function strong(text) {
+	return element("strong", { text });
+}
+
+/** A text to be typed. */
+export function code(text) {
+	return element("code", { text });
+}
+
+/** What went wrong, at most `chars` characters of it; the tooltip has all. */
+export function wrong(text, chars = 300) {
+	return element("span", { class: "bad-text", title: text, text: clipped(text, chars) });
+}
+
+/** The title of a part. */
+export function heading(text) {
+	return element("h3", { text });
+}
+
+/** A line that explains. */
+export function hint(...children) {
+	return element("p", { class: "soft" }, ...children);
+}
+
+/** A table of rows of cells. */
+export function table(titles, rows) {
+	return element("table", {}, element("thead", {}, element("tr", {}, titles.map((one) => element("th", { scope: "col" }, one)))),
+		element("tbody", {}, rows.map((cells) => element("tr", {}, cells.map((one) => element("td", {}, one))))));
 }
 
 /** Append nodes and texts; null, undefined and false are left out. */

@@ -22,10 +22,10 @@ export function answered(rows, { status = [], failed, id = "", sort = "number", 
 export function showExecution(data, body) {
 	const page = { utc: false, now: () => data.execution.updated_at, setQuery: (change) => go({ ...query, ...change }), adjust: (change) => go({ ...query, ...change }) };
 	const panel = new ExecutionPanel({
-		page, hasLinks: false, hasEvents: false,
+		page, hasLinks: false,
 		source: {
 			execution: async () => data.execution, timeline: async ({ by }) => data.timelines[by] ?? data.timelines.kind,
-			subTasks: async (asked) => answered(data.sub_tasks, asked), events: async () => ({ items: [], next: "" }),
+			subTasks: async (asked) => answered(data.sub_tasks, asked),
 		},
 	});
 	let query = {};

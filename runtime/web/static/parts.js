@@ -1,10 +1,12 @@
 // Parts that several views have: the head of a view, filters, times, links, and a detail at the side.
 
-import { button, element, failure, fill, put, say } from "./dom.js";
 import { formatAddress } from "./address.js";
-import { ago, clipped, clock, counted, moment, moments } from "./format.js";
+import { button, element, failure, fill, put, say, soft } from "./dom.js";
+import { ago, clipped, clock, counted, moment, moments, nouns } from "./format.js";
 import { VirtualList } from "./list.js";
-import { Paging, Refresher } from "./model.js";
+import { Paging, Refresher, Tail } from "./model.js";
+
+const FOLLOWED_MAX = 5_000;
 
 /** A view that reads again when it has to. `owned` are the parts that end with it. */
 export class View {
@@ -48,14 +50,14 @@ export function viewHead(title, ...tools) {
 
 /** A moment, with both times in its tooltip. */
 export function timeOf(page, at, { decimals = 0, isShort = false } = {}) {
-	if (!at) return element("span", { class: "soft" }, "–");
+	if (!at) return soft("–");
 	const said = isShort ? clock(at, page.utc, decimals) : moment(at, page.utc, decimals);
 	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, said);
 }
 
 /** How long ago a moment was, with both times in its tooltip. */
 export function ageOf(page, at) {
-	if (!at) return element("span", { class: "soft" }, "–");
+	if (!at) return soft("–");
 	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, ago(at, page.now()));
 }
 
@@ -124,6 +126,49 @@ export class Split {
 
 	get isOpen() {
 		return !this.detail.hidden;
+	}
+}
+
+/** Rows that are read on from a cursor, the newest first; `read(cursor)` answers {rows, cursor, note}. */
+export class FollowedRows {
+	constructor({ read, nothing, onRows = () => {}, ...traits }) {
+		Object.assign(this, { read, nothing, onRows, cursor: 0, isReading: false, said: "" });
+		this.tail = new Tail(FOLLOWED_MAX);
+		this.notice = element("div");
+		this.note = element("p", { class: "note" });
+		this.list = new VirtualList({ className: "in-card", ...traits });
+		this.parts = [this.notice, this.list.element, this.note];
+	}
+
+	/** Read what is new. */
+	async refresh() {
+		if (this.isReading) return;
+		this.isReading = true;
+		try {
+			const { rows, cursor, note = "" } = await this.read(this.cursor);
+			this.tail.add(rows);
+			Object.assign(this, { cursor, said: note });
+			this.draw();
+			if (rows.length) this.onRows();
+		} catch (error) {
+			fill(this.notice, failure(error, () => this.refresh()));
+		} finally {
+			this.isReading = false;
+		}
+	}
+
+	/** Draw what is known. */
+	draw() {
+		const { rows, fallen } = this.tail;
+		fill(this.notice, !rows.length && this.nothing());
+		this.list.show(rows);
+		const left = fallen ? `; ${nouns(fallen, "older one")} left the list` : "";
+		say(this.note, `${counted(rows.length)} here${left}${this.said && `; ${this.said}`}`);
+	}
+
+	/** Forget it: it is no longer in the page. */
+	end() {
+		this.list.end();
 	}
 }
 

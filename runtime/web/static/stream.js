@@ -4,6 +4,8 @@
 // the hub cannot resume, `onReset` says so before anything else of the channel comes. A refusal for
 // good (close codes from 3500 on, not 4000 to 4499) is not tried again.
 
+import { browserShell } from "./model.js";
+
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 20_000;
 /** No attempt follows another within this time: two attempts within half a second are the most. */
@@ -164,7 +166,7 @@ export class Stream {
 		}
 	}
 
-	// --- the connection --------------------------------------------------------------------------
+	// --- the connection
 
 	async open() {
 		this.say("connecting");
@@ -370,15 +372,4 @@ export class Stream {
 		this.state = state;
 		this.onState(state, detail);
 	}
-}
-
-/** The WebSocket, the clock and the timers of a browser. */
-export function browserShell() {
-	return {
-		WebSocket: globalThis.WebSocket,
-		now: () => Date.now(),
-		random: () => Math.random(),
-		after: (ms, act) => setTimeout(act, ms),
-		cancel: (timer) => clearTimeout(timer),
-	};
 }

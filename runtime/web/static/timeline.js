@@ -1,8 +1,8 @@
 // The timeline of an execution on canvas: queue and run apart, attempts in rows, the critical path,
 // zoom, and the keyboard. The server has laid out the rows; `layoutOf` is pure.
 
-import { palette, sized, timeTicks } from "./charts.js";
-import { button, element, fill, kindOf, say, shapeOf, wrong } from "./dom.js";
+import { palette, segment, sized, timeTicks } from "./charts.js";
+import { button, element, fill, kindOf, say, shapeOf, strong, wrong } from "./dom.js";
 import { clipped, counted, duration } from "./format.js";
 
 const ROW_PX = 18;
@@ -62,7 +62,7 @@ function stateOf(bar) {
 	return bar.outcome === "retried" ? "backing_off" : bar.outcome;
 }
 
-const OUTCOMES = { done: "succeeded", retried: "failed, and ran again", failed: "failed for good" };
+const OUTCOMES = { running: "under way", done: "succeeded", retried: "failed, and ran again", failed: "failed for good" };
 
 /**
  * A timeline. `onSelect(bar)` follows a click, Enter and the arrows; `onOpen(key)` the head of a
@@ -230,7 +230,7 @@ export class Timeline {
 		});
 	}
 
-	// --- drawing -----------------------------------------------------------------------------------
+	// --- drawing
 
 	draw() {
 		this.queueSwitch.setAttribute("aria-pressed", String(this.showsQueue));
@@ -268,10 +268,7 @@ export class Timeline {
 		for (const tick of timeTicks(this.view[0] - begin, this.view[1] - begin, most)) {
 			const x = Math.round(this.xOf(begin + tick)) + 0.5;
 			if (x < LEFT_PX) continue;
-			draw.beginPath();
-			draw.moveTo(x, AXIS_PX - 4);
-			draw.lineTo(x, this.height);
-			draw.stroke();
+			segment(draw, x, AXIS_PX - 4, x, this.height);
 			draw.textAlign = x > this.width - 40 ? "right" : "center";
 			draw.fillText(tick < 0 ? `-${duration(-tick)}` : duration(tick), Math.min(x, this.width - 2), 9);
 		}
@@ -279,10 +276,7 @@ export class Timeline {
 
 	drawHead(draw, colors, { group, y }) {
 		draw.strokeStyle = colors.line;
-		draw.beginPath();
-		draw.moveTo(0, Math.round(y) + 0.5);
-		draw.lineTo(this.width, Math.round(y) + 0.5);
-		draw.stroke();
+		segment(draw, 0, Math.round(y) + 0.5, this.width, Math.round(y) + 0.5);
 		draw.textAlign = "left";
 		draw.fillStyle = colors.ink;
 		const mark = isFolded(group) ? "▸" : "▾";
@@ -321,21 +315,16 @@ export class Timeline {
 		draw.fillStyle = colors[kindOf(stateOf(bar))];
 		draw.fillRect(x, y + 3, wide, ROW_PX - 6);
 		const seen = Math.max(x, LEFT_PX);
-		if (bar.outcome !== "done" && wide > 8) {
+		const isPlain = bar.outcome === "done" || bar.outcome === "running";
+		if (!isPlain && wide > 8) {
 			draw.strokeStyle = colors.card;
 			draw.lineWidth = 1.5;
-			draw.beginPath();
 			const middle = seen + Math.min(wide, 14) / 2;
-			draw.moveTo(middle - 3, y + 6);
-			draw.lineTo(middle + 3, y + ROW_PX - 6);
-			if (bar.outcome === "failed") {
-				draw.moveTo(middle + 3, y + 6);
-				draw.lineTo(middle - 3, y + ROW_PX - 6);
-			}
-			draw.stroke();
+			segment(draw, middle - 3, y + 6, middle + 3, y + ROW_PX - 6);
+			if (bar.outcome === "failed") segment(draw, middle + 3, y + 6, middle - 3, y + ROW_PX - 6);
 			draw.lineWidth = 1;
 		}
-		const room = x + wide - seen - (bar.outcome === "done" ? 10 : 24);
+		const room = x + wide - seen - (isPlain ? 10 : 24);
 		if (room > 45) {
 			draw.fillStyle = colors.card;
 			draw.textAlign = "left";
@@ -370,7 +359,7 @@ export class Timeline {
 		draw.globalAlpha = 1;
 	}
 
-	// --- pointer and keyboard ------------------------------------------------------------------------
+	// --- pointer and keyboard
 
 	listen() {
 		let drag = null;
@@ -430,7 +419,7 @@ export class Timeline {
 		this.canvas.classList.toggle("pointing", Boolean(found) || !this.lineAt(event.offsetY)?.bars);
 		if (!found) return;
 		const { bar } = found;
-		fill(this.tip, element("strong", { text: clipped(bar.id, 80) }), element("span", { text: this.words(bar) }),
+		fill(this.tip, strong(clipped(bar.id, 80)), element("span", { text: this.words(bar) }),
 			bar.error && wrong(clipped(bar.error, 300)));
 		const isRight = event.offsetX > this.width / 2;
 		this.tip.style.left = isRight ? "auto" : `${event.offsetX + 14}px`;
@@ -443,7 +432,7 @@ export class Timeline {
 		const waited = waits ? `, after waiting ${duration(bar.began_at - bar.ready_at)}` : "";
 		return `${shapeOf(stateOf(bar))} ${bar.id}, attempt ${bar.attempt} on ${bar.executor}: ` +
 			`${OUTCOMES[bar.outcome] ?? bar.outcome}, ` +
-			`ran ${duration(bar.ended_at - bar.began_at)} from ${duration(bar.began_at - this.layout.from)} on${waited}`;
+			`${bar.outcome === "running" ? "runs for" : "ran"} ${duration(bar.ended_at - bar.began_at)} from ${duration(bar.began_at - this.layout.from)} on${waited}`;
 	}
 
 	pressed(event) {
@@ -488,7 +477,7 @@ function toggle(label, act, title) {
 
 function keyOf() {
 	const entry = (kind, word) => element("li", {}, element("span", { class: `key ${kind}` }), word);
-	return element("ul", { class: "legend" }, entry("good", "succeeded"), entry("warn slash", "failed, ran again"),
+	return element("ul", { class: "legend" }, entry("good", "succeeded"), entry("busy", "under way"), entry("warn slash", "failed, ran again"),
 		entry("bad cross", "failed for good"), entry("path", "critical path"),
 		element("li", { class: "soft" }, "Ctrl + wheel zooms, drag moves, arrows step, Enter opens"));
 }

@@ -1,6 +1,6 @@
 // Connections: who listens to what, and who is slow. Pipelines, which feed the same hub, as well.
 
-import { badge, element, empty, fill, mono, wrong } from "../dom.js";
+import { badge, code, element, empty, fill, heading, hint, mono, strong, wrong } from "../dom.js";
 import { bytes, clipped, counted, duration, nouns, pretty } from "../format.js";
 import { ageOf, Choices, facts, Listing, Split, View, viewHead } from "../parts.js";
 
@@ -24,9 +24,9 @@ export class ConnectionsView extends View {
 			["Dropped", "85px", (row) => (row.dropped ? wrong(counted(row.dropped)) : "0"), "number wide"],
 			["Since", "110px", (row) => ageOf(page, row.since), "number wide"],
 		]);
-		this.pipelines = this.listOf("Pipelines", (row) => row.name, (query) => page.api.pipelines(query), () => empty("No pipeline runs", ["A pipeline is built in a driver, or read from a file: see ", element("code", {}, "callboard pipelines"), "."]), [
+		this.pipelines = this.listOf("Pipelines", (row) => row.name, (query) => page.api.pipelines(query), () => empty("No pipeline runs", ["A pipeline is built in a driver, or read from a file: see ", code("callboard pipelines"), "."]), [
 			["State", "120px", (row) => badge(row.state)],
-			["Pipeline", "minmax(110px, 1fr)", (row) => element("strong", { text: row.name })],
+			["Pipeline", "minmax(110px, 1fr)", (row) => strong(row.name)],
 			["From", "minmax(90px, 1fr)", (row) => row.source, "wide"],
 			["To", "minmax(90px, 1fr)", (row) => row.sink, "wide"],
 			["Batches", "90px", (row) => counted(row.batches), "number wide"],
@@ -71,14 +71,14 @@ export class ConnectionsView extends View {
 	showPipeline({ name, state, reason, source, sink, problems, account, position }) {
 		this.split.open(name, facts([["state", badge(state)], ["reason", reason], ["from", source], ["to", sink]]),
 			problems.map((one) => element("p", { class: "bad-text", text: one })),
-			element("h3", {}, "Account"), element("pre", { text: pretty(account) }), element("h3", {}, "Position"), element("pre", { text: pretty(position) }));
+			heading("Account"), element("pre", { text: pretty(account) }), heading("Position"), element("pre", { text: pretty(position) }));
 	}
 
 	showClient(row) {
 		this.split.open(row.user, facts([
 			["client", mono(row.client)], ["by", row.way], ["from", row.address], ["sent", counted(row.sent)],
 			["dropped", counted(row.dropped)], ["waits", `${bytes(row.queue_bytes)} for ${duration(row.queue_age_s)}`],
-		]), element("h3", {}, "Channels"), element("ul", { class: "mono" }, row.channels.map((one) => element("li", { text: one }))),
-		row.channels_left_off ? element("p", { class: "soft", text: `and ${counted(row.channels_left_off)} more` }) : null);
+		]), heading("Channels"), element("ul", { class: "mono" }, row.channels.map((one) => element("li", { text: one }))),
+		row.channels_left_off ? hint(`and ${counted(row.channels_left_off)} more`) : null);
 	}
 }

@@ -1,10 +1,10 @@
 // Events as they are written, with a pause; and dead letters.
 
-import { badge, button, card, copyButton, element, empty, failure, fill, mono, say, wrong } from "../dom.js";
+import { badge, button, card, copyButton, element, empty, failure, fill, heading, hint, mono, say, strong, wrong } from "../dom.js";
 import { clipped, command, counted, nouns, pretty } from "../format.js";
 import { VirtualList } from "../list.js";
-import { Refresher, Tail } from "../model.js";
-import { Choices, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, viewHead } from "../parts.js";
+import { Tail } from "../model.js";
+import { Choices, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, View, viewHead } from "../parts.js";
 
 const ROWS_MAX = 5_000;
 const UNHANDLED_MAX = 50;
@@ -70,10 +70,9 @@ export class OlderEvents {
 	}
 }
 
-export class EventsView {
+export class EventsView extends View {
 	constructor(page) {
-		this.page = page;
-		this.query = {};
+		super(page, () => this.letters.refresh());
 		this.tail = new Tail(ROWS_MAX);
 		this.older = new OlderEvents({
 			read: (offset, limit) => page.stream.history("events", { since: { offset, epoch: this.subscription.epoch }, limit }),
@@ -96,7 +95,7 @@ export class EventsView {
 			columns: [
 				["Position", "90px", (row) => counted(row.position), "number wide"],
 				["Time", "120px", (row) => timeOf(page, row.recorded_at, { isShort: true, decimals: 3 })],
-				["Event", "100px", (row) => element("strong", { text: clipped(row.kind, 40) })],
+				["Event", "100px", (row) => strong(clipped(row.kind, 40))],
 				["Stream", "minmax(100px, 1fr)", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
 				["Fields", "minmax(100px, 2fr)", (row) => element("span", { class: "mono soft", text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
 			],
@@ -106,7 +105,7 @@ export class EventsView {
 			onOpen: (row) => this.openLetter(row), onDraw: () => this.draw(),
 			nothing: () => empty("No pipeline has dead letters", "What a stage refuses by its error policy is kept here, with the reason."),
 			columns: [
-				["Pipeline", "minmax(100px, 1fr)", (row) => element("strong", { text: row.pipeline })],
+				["Pipeline", "minmax(100px, 1fr)", (row) => strong(row.pipeline)],
 				["#", "80px", (row) => counted(row.number), "number"],
 				["Stage", "minmax(80px, 1fr)", (row) => row.stage, "wide"],
 				["Time", "160px", (row) => timeOf(page, row.at), "wide"],
@@ -127,10 +126,10 @@ export class EventsView {
 		this.letterStream = page.stream.subscribe("letters", {
 			onPublication: (event) => {
 				this.unhandled.add([event]);
-				this.letterRefresher.touch();
+				this.refresher.touch();
 			},
 		});
-		this.letterRefresher = new Refresher(() => this.letters.refresh());
+		this.owned.push(this.subscription, this.letterStream, this.list, this.letters, { end: () => cancelAnimationFrame(this.frame) });
 	}
 
 	show(_path, query) {
@@ -139,7 +138,7 @@ export class EventsView {
 		setValue(this.search, query.find);
 		this.pause.hidden = query.tab === "letters";
 		if (isOther) this.split.close();
-		if (query.tab === "letters" && isOther) this.letterRefresher.run();
+		if (query.tab === "letters" && isOther) this.refresher.run();
 		this.draw();
 	}
 
@@ -169,25 +168,14 @@ export class EventsView {
 		});
 	}
 
-	woke() {
-		this.draw();
-	}
+	tick() {} // Events come by themselves.
 
-	settingsChanged() {
+	woke() {
 		this.draw();
 	}
 
 	escape() {
 		this.split.close();
-	}
-
-	end() {
-		cancelAnimationFrame(this.frame);
-		this.subscription.end();
-		this.letterStream.end();
-		this.letterRefresher.end();
-		this.list.end();
-		this.letters.end();
 	}
 
 	draw() {
@@ -235,15 +223,15 @@ export class EventsView {
 	opened(row) {
 		this.split.open(`Event ${counted(row.position)}: ${row.kind}`,
 			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["stream", row.stream], ["version", counted(row.version)], ["size", row.bytes == null ? "" : `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
-			row.fields == null ? element("p", { class: "soft" }, row.is_cut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", { text: pretty(row.fields) }),
+			row.fields == null ? hint(row.is_cut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", { text: pretty(row.fields) }),
 			row.stream.startsWith(EXECUTION) && copyButton(command("callboard", "events", row.stream.slice(EXECUTION.length))));
 	}
 
 	openLetter(row) {
 		this.split.open(`Letter ${row.number} of ${row.pipeline}`,
 			facts([["stage", row.stage], ["written", timeOf(this.page, row.at)], ["attempt", counted(row.attempt)], ["place", row.place]]),
-			element("h3", {}, "Reasons"), element("ul", {}, row.reasons.map((reason) => element("li", { class: "bad-text", text: reason }))),
-			element("h3", {}, "Original"), row.is_cut ? element("p", { class: "soft" }, "Too large for a list.") : element("pre", { text: pretty(row.original) }),
+			heading("Reasons"), element("ul", {}, row.reasons.map((reason) => element("li", { class: "bad-text", text: reason }))),
+			heading("Original"), row.is_cut ? hint("Too large for a list.") : element("pre", { text: pretty(row.original) }),
 			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)));
 	}
 }

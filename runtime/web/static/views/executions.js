@@ -1,6 +1,6 @@
 // Executions: filters and order in the address, failed ones at a click, columns that stay.
 
-import { badge, button, copyButton, element, empty, say } from "../dom.js";
+import { badge, button, code, copyButton, element, empty, say, soft } from "../dom.js";
 import { clipped, command, counted, duration, moment } from "../format.js";
 import { Choices, executionLink, Listing, searchBox, setValue, timeOf, View, viewHead } from "../parts.js";
 
@@ -84,11 +84,11 @@ export class ExecutionsView extends View {
 		const { status, job, id, within, around } = this.query;
 		return status || job || id || within || around
 			? empty("No execution fits", button({ onclick: () => this.page.go(["executions"]) }, "Show all"))
-			: empty("Nothing has been submitted yet", ["A driver submits with ", element("code", {}, "await system.submit(job, request)"), ", the command line with ", copyButton(command("callboard", "run"), "callboard run"), "."]);
+			: empty("Nothing has been submitted yet", ["A driver submits with ", code("await system.submit(job, request)"), ", the command line with ", copyButton(command("callboard", "run"), "callboard run"), "."]);
 	}
 
 	progress({ done, sub_tasks: all, status }) {
-		if (all === null || all === undefined) return element("span", { class: "soft" }, "–");
+		if (all === null || all === undefined) return soft("–");
 		if (done === null || done === undefined || status === "completed") return counted(all);
 		const meter = element("meter", { min: "0", max: String(Math.max(1, all)), value: String(done), title: `${counted(done)} of ${counted(all)} done` });
 		return [meter, ` ${counted(done)} / ${counted(all)}`];

@@ -1,12 +1,12 @@
 // Metrics: charts of the stored windows. Boards of ready questions, or one of your own.
 
-import { highest, LineChart, LINES_MAX, numberOf, WORST } from "../charts.js";
+import { formatAddress } from "../address.js";
+import { highest, LineChart, LINES_MAX, seriesOf, timesOf, WORST } from "../charts.js";
 import { button, card, copyButton, element, empty, failure, fill } from "../dom.js";
 import { brief, command, duration, measured, moment } from "../format.js";
-import { formatAddress } from "../address.js";
 import { Choices, setValue, View, viewHead } from "../parts.js";
 
-const EVERY_MS = 15_000;
+const EVERY_MS = 2_000;
 const POINTS = 400;
 const NAMES_MAX = 400;
 const SPANS = [["900", "15 min"], ["3600", "1 h"], ["21600", "6 h"], ["86400", "1 d"], ["604800", "7 d"], ["2592000", "30 d"]];
@@ -41,13 +41,6 @@ export function stepFor(span, points = POINTS) {
 	return [60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400].find((step) => span / step <= points) ?? 86_400;
 }
 
-/** A text of a series: its tags, or its name. Pure. */
-export function labelOf({ metric, tags }) {
-	if (tags.length === 1 && !metric) return tags[0][1];
-	const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
-	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
-}
-
 export class MetricsView extends View {
 	constructor(page) {
 		super(page, () => this.read(), EVERY_MS);
@@ -63,9 +56,8 @@ export class MetricsView extends View {
 		});
 		this.place = element("div", { class: "columns charts" });
 		this.element = element("div", { class: "view" }, viewHead("Metrics", this.span.element), this.board.element, this.form, this.names, this.place);
+		this.followed = new Map(); // name → subscription
 		this.owned.push({ end: () => this.drop() });
-		this.retheme = () => this.charts.forEach(({ chart }) => chart.draw());
-		addEventListener("themechange", this.retheme);
 		this.readNames();
 	}
 
@@ -86,18 +78,22 @@ export class MetricsView extends View {
 		return SPANS.some(([value]) => value === this.query.span) ? this.query.span : "3600";
 	}
 
+	tick() {} // Closed windows come by themselves.
+
 	settingsChanged() {
 		this.refresher.run();
 	}
 
 	drop() {
-		removeEventListener("themechange", this.retheme);
 		for (const { chart } of this.charts) chart.end();
+		for (const subscription of this.followed.values()) subscription.end();
 	}
 
 	async readNames() {
 		try {
 			const { metrics } = await this.page.api.metrics();
+			this.known = new Set(metrics.map(([name]) => name));
+			this.follow();
 			fill(this.names, metrics.slice(0, NAMES_MAX).map(([name, kind]) => element("option", { value: name, label: kind })));
 		} catch {
 			// Without names an expression can still be typed.
@@ -111,10 +107,25 @@ export class MetricsView extends View {
 			const chart = new LineChart({ label: title, height: this.query.q ? 320 : 170, format: unit ? (value) => measured(value, unit) : brief, onPick: (at) => this.picked(at) });
 			return { title, questions, chart, place: element("div") };
 		});
+		this.follow();
 		this.place.classList.toggle("one", Boolean(this.query.q));
 		fill(this.place, this.charts.map(({ title, chart, place, questions }) =>
 			card(title, chart.element, place, element("p", { class: "card-foot" }, this.tools(questions)))));
 		this.refresher.run();
+	}
+
+	/** Hear of closed windows of the metrics that the charts show: that is when they are read again. */
+	follow() {
+		const said = this.charts.flatMap(({ questions }) => questions.flatMap(([, expression]) => expression.match(/[a-zA-Z_:][\w:]*/g) ?? []));
+		const wanted = new Set(said.filter((name) => this.known?.has(name)));
+		for (const [name, subscription] of this.followed) {
+			if (wanted.has(name)) continue;
+			subscription.end();
+			this.followed.delete(name);
+		}
+		for (const name of wanted) {
+			if (!this.followed.has(name)) this.followed.set(name, this.page.stream.subscribe(`metrics:${name}`, { onPublication: () => this.refresher.touch(), onReset: () => this.refresher.touch() }));
+		}
 	}
 
 	tools(questions) {
@@ -189,11 +200,3 @@ function unitOf(expression) {
 }
 
 const BANDS = { low: "min(", p10: "quantile(0.1, ", p50: "quantile(0.5, ", p90: "quantile(0.9, ", high: "max(" };
-
-function timesOf(answer) {
-	return answer.times_ns.map((at) => at / 1e9);
-}
-
-function seriesOf(answer, prefix = "") {
-	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
-}

@@ -1,11 +1,11 @@
 // Now: is it alive, and does anything need a person?
 
 import { formatAddress } from "../address.js";
-import { LineChart, numberOf, spark } from "../charts.js";
+import { LineChart, seriesOf, spark, timesOf } from "../charts.js";
 import { badge, button, card, confirm, element, empty, failure, fill, kindOf, put, shapeOf, soft } from "../dom.js";
 import { brief, bytes, clipped, clock, command, counted, duration, nouns, pretty } from "../format.js";
-import { Rates, Refresher } from "../model.js";
-import { ageOf, executionLink, viewHead } from "../parts.js";
+import { Rate, Refresher } from "../model.js";
+import { ageOf, executionLink, View, viewHead } from "../parts.js";
 
 const HOUR_S = 3600;
 const ROWS_MAX = 8;
@@ -14,10 +14,10 @@ const CHARTS = [
 	["Sub-tasks ended, each second", "sum by (outcome) (rate(callboard_subtask_attempts_total[3m]))", ""],
 ];
 
-export class NowView {
+export class NowView extends View {
 	constructor(page) {
-		this.page = page;
-		this.rates = new Rates();
+		super(page, () => this.readDetails(), 2_000);
+		this.handled = new Rate();
 		this.verdict = element("p", { class: "verdict", role: "status" });
 		this.tiles = element("div", { class: "tiles" });
 		this.hosts = element("div", { class: "host-grid" });
@@ -32,23 +32,20 @@ export class NowView {
 			this.chartsCard,
 			element("div", { class: "columns" }, card("Last failures", this.failures), card("Alerts", this.alerts)));
 		fill(this.verdict, badge("unknown", "reading"));
-		this.details = new Refresher(() => this.readDetails(), { everyMs: 2_000 });
 		this.past = new Refresher(() => this.readPast(), { everyMs: 15_000 });
-		this.off = page.onSystem((system) => this.showSystem(system));
-		this.retheme = () => this.charts.forEach(({ chart }) => chart.draw());
-		addEventListener("themechange", this.retheme);
+		this.owned.push(this.past, { end: page.onSystem((system) => this.showSystem(system)) }, { end: () => cancelAnimationFrame(this.frame) }, ...this.charts.map(({ chart }) => chart));
 	}
 
 	show() {
 		this.showDecisions();
-		this.details.run();
+		this.refresher.run();
 		this.past.run();
 	}
 
 	said(channel) {
 		if (channel === "approvals") this.showDecisions();
 		if (channel === "system" && this.page.model.isKnown) this.hostsSoon();
-		else this.details.touch();
+		else this.refresher.touch();
 	}
 
 	showDecisions() {
@@ -86,21 +83,12 @@ export class NowView {
 	}
 
 	woke() {
-		this.details.touch();
+		super.woke();
 		this.past.touch();
 	}
 
 	settingsChanged() {
 		this.past.run();
-	}
-
-	end() {
-		this.off();
-		cancelAnimationFrame(this.frame);
-		this.details.end();
-		this.past.end();
-		removeEventListener("themechange", this.retheme);
-		for (const { chart } of this.charts) chart.end();
 	}
 
 	systemFailed(error) {
@@ -110,7 +98,7 @@ export class NowView {
 	showSystem(system) {
 		const { hosts, executions, alerts } = system;
 		const letters = Object.values(system.dead_letters).reduce((all, count) => all + count, 0);
-		const rate = this.rates.note("handled", system.at, system.handled);
+		const rate = this.handled.note(system.at, system.handled);
 		if (Number.isFinite(rate)) this.rate = rate;
 		this.tell(system);
 		const tile = (name, value, note, href, state = "") => element(href ? "a" : "div",
@@ -131,9 +119,9 @@ export class NowView {
 			tile("Alerts firing", alerts ? counted(alerts.firing ?? 0) : "–", alerts ? `${counted(alerts.pending ?? 0)} pending` : "there is no alert manager", "#/alerts", alerts?.firing ? "bad" : ""),
 			tile("Dead letters", counted(letters), "since the hosts began", formatAddress(["events"], { tab: "letters" }), ""),
 			tile("Memory", bytes(system.memory_bytes), `up for ${duration(system.uptime_s)}`, ""));
-		spark(line, this.rates.of("handled"), { width: 110, height: 22 });
+		spark(line, this.handled.past, { width: 110, height: 22 });
 		this.showFailures(system.failures);
-		this.details.touch();
+		this.refresher.touch();
 	}
 
 	tell(system) {
@@ -156,7 +144,7 @@ export class NowView {
 		fill(this.failures, rows.length
 			? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((row) => element("li", {},
 				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span", { class: "soft mono", text: clipped(row.id, 12) }),
-				element("span", { class: "grow bad-text", text: clipped(row.problem, 80) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
+				element("span", { class: "grow bad-text", title: row.problem, text: clipped(row.problem, 160) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
 			: empty("No execution has failed", "Failures appear here by themselves."));
 	}
 
@@ -167,7 +155,7 @@ export class NowView {
 			this.showHosts(hosts);
 			this.showAlerts(alerts);
 		} catch (error) {
-			fill(this.hosts, failure(error, () => this.details.run()));
+			fill(this.hosts, failure(error, () => this.refresher.run()));
 		}
 	}
 
@@ -203,8 +191,8 @@ export class NowView {
 		await Promise.all(this.charts.map(async ({ expression, label, chart }) => {
 			try {
 				const answer = await this.page.api.queryMetrics({ expression, from_at: now - HOUR_S, to_at: now, step_s: 60 });
-				const series = answer.series.map(({ tags, values }) => ({ label: tags.map(([, value]) => value).join(", ") || label, values: values.map(numberOf) }));
-				chart.show(answer.times_ns.map((at) => at / 1e9), series, { range: [now - HOUR_S, now], isUtc: this.page.utc });
+				const series = seriesOf(answer, label);
+				chart.show(timesOf(answer), series, { range: [now - HOUR_S, now], isUtc: this.page.utc });
 				isThere ||= series.length > 0;
 			} catch {
 				// Without stored metrics the tiles say what is known of now.

@@ -1,6 +1,6 @@
 // The tree: hosts, their actors, and what happened to each, also to those that have ended.
 
-import { badge, button, copyButton, element, empty, failure, fill, put, say, soft, wrong } from "../dom.js";
+import { badge, button, copyButton, element, empty, failure, fill, heading, hint, put, say, soft, strong, wrong } from "../dom.js";
 import { bytes, clipped, command, counted, duration, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { facts, searchBox, setValue, Split, View, viewHead } from "../parts.js";
@@ -141,7 +141,7 @@ export class TreeView extends View {
 	}
 
 	nameOf({ host, actor, depth, isOpen }) {
-		if (host) return [element("span", { class: "twist", text: isOpen ? "▾" : "▸" }), element("strong", { text: host.name }), soft(` ${nouns(host.actors, "actor")}`)];
+		if (host) return [element("span", { class: "twist", text: isOpen ? "▾" : "▸" }), strong(host.name), soft(` ${nouns(host.actors, "actor")}`)];
 		const name = depth ? actor.path.split("/").filter(Boolean).at(-1) : actor.path;
 		const said = element("span", { class: "tree-name", title: actor.path, text: clipped(name, 80) });
 		said.style.paddingInlineStart = `${(this.query.path ? 0 : 1 + depth) * 16}px`;
@@ -164,7 +164,7 @@ export class TreeView extends View {
 			this.split.close();
 			return;
 		}
-		this.split.open(path, element("p", { class: "soft" }, "reading…"));
+		this.split.open(path, hint("reading…"));
 		try {
 			const found = await this.page.api.story(path);
 			if (this.query.at === path) this.split.open(path, this.history(found, path), copyButton(command("callboard", "why", path)));
@@ -179,7 +179,7 @@ export class TreeView extends View {
 				near.length ? element("ul", {}, near.map((one) => element("li", {}, button({ class: "link mono", onclick: () => this.page.setQuery({ at: one }) }, one)))) : null,
 				silent.map(([host, why]) => element("p", {}, badge("silent", host), ` ${why}`))];
 		}
-		return [matches.slice(0, 5).map((one) => this.one(one)), left ? element("p", { class: "soft", text: `${nouns(left, "more match", "more matches")}` }) : null];
+		return [matches.slice(0, 5).map((one) => this.one(one)), left ? hint(`${nouns(left, "more match", "more matches")}`) : null];
 	}
 
 	one(actor) {
@@ -192,13 +192,13 @@ export class TreeView extends View {
 				["host replaced", actor.host_restarts ? `${actor.host_restarts} ×` : ""], ["waiting", counted(actor.mailbox)],
 				["supervision", actor.supervision], ["note", actor.note],
 			]),
-			element("h3", {}, "What happened"),
+			heading("What happened"),
 			actor.entries.length ? element("ol", { class: "story" }, [...actor.entries].reverse().map((entry) => element("li", {},
 				element("p", {}, badge("failed", entry.reason || "failed"), ` ${duration(entry.ago_s)} ago, start ${entry.incarnation}`,
 					entry.relation && ` (its ${entry.relation} ${entry.origin})`),
 				element("p", { class: "bad-text", text: entry.message }),
-				entry.decision && element("p", { class: "soft", text: `decision: ${entry.decision}${entry.delay_s ? `, after ${duration(entry.delay_s)}` : ""}` }),
+				entry.decision && hint(`decision: ${entry.decision}${entry.delay_s ? `, after ${duration(entry.delay_s)}` : ""}`),
 				entry.traceback && put(element("details"), element("summary", {}, "Traceback"), element("pre", { text: entry.traceback })))))
-				: element("p", { class: "soft" }, "It has not failed."));
+				: hint("It has not failed."));
 	}
 }
