@@ -83,16 +83,13 @@ export function zoneOffset(at, utc) {
 	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
 }
 
+const COLORS = ["ink", "soft", "line", "card", "accent", "good", "bad", "warn", "busy", "idle"];
+
 /** The colours of the page, from its style. */
 export function palette(node) {
 	const style = getComputedStyle(node);
 	const of = (name) => style.getPropertyValue(`--${name}`).trim();
-	return {
-		ink: of("ink"), soft: of("soft"), line: of("line"), card: of("card"), accent: of("accent"),
-		good: of("good"), bad: of("bad"), warn: of("warn"), busy: of("busy"), idle: of("idle"),
-		series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)),
-		font: `11px ${style.fontFamily}`,
-	};
+	return { ...Object.fromEntries(COLORS.map((name) => [name, of(name)])), series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)), font: `11px ${style.fontFamily}` };
 }
 
 /** Size a canvas for its place and the screen; the answer draws in pixels of the page. */
@@ -134,7 +131,12 @@ function line(draw, values, x, y) {
 	for (let index = 0; index < values.length; index += 1) {
 		if (!Number.isFinite(values[index])) isDown = false;
 		else if (isDown) draw.lineTo(x(index), y(values[index]));
-		else [isDown] = [true, draw.moveTo(x(index), y(values[index]))];
+		else {
+			isDown = true;
+			draw.moveTo(x(index), y(values[index]));
+			// A point without neighbours is a dot.
+			if (!Number.isFinite(values[index + 1])) draw.arc(x(index), y(values[index]), 1, 0, 2 * Math.PI);
+		}
 	}
 }
 
@@ -149,9 +151,9 @@ export class LineChart {
 		this.marked = -1;
 		this.isUtc = false;
 		this.canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": label });
-		this.legend = element("ul", { class: "legend" });
-		this.reading = element("p", { class: "reading", "aria-live": "polite" });
-		this.element = element("figure", { class: "chart" }, this.canvas, this.reading, this.legend);
+		this.legend = element("ul.legend");
+		this.reading = element("p.reading", { "aria-live": "polite" });
+		this.element = element("figure.chart", this.canvas, this.reading, this.legend);
 		this.canvas.addEventListener("pointermove", (event) => this.mark(this.indexAt(event.offsetX)));
 		this.canvas.addEventListener("pointerleave", () => this.mark(-1));
 		this.canvas.addEventListener("keydown", (event) => this.pressed(event));
@@ -170,7 +172,6 @@ export class LineChart {
 		this.drawLegend();
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
 		removeEventListener("themechange", this.retheme);
@@ -271,14 +272,14 @@ export class LineChart {
 	drawLegend() {
 		const colors = palette(this.canvas);
 		const entry = (number, label, value) => {
-			const swatch = element("canvas", { class: "swatch", "aria-hidden": "true" });
+			const swatch = element("canvas.swatch", { "aria-hidden": "true" });
 			const draw = sized(swatch, 22, 8);
 			draw.strokeStyle = number < 0 ? colors.accent : colors.series[number % colors.series.length];
 			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
 			draw.lineWidth = number < 0 ? 3 : 2;
 			segment(draw, 0, 4, 22, 4);
 			return element("li", { title: label }, swatch, clipped(label, 60),
-				element("span", { class: "value", text: this.format(value) }));
+				element("span.value", { text: this.format(value) }));
 		};
 		const at = this.marked >= 0 ? this.marked : this.times.length - 1;
 		fill(this.legend,

@@ -1,10 +1,10 @@
 // One execution: header, failures, timeline, sub-tasks, events, plan. The same parts draw the live
 // page and the exported file; `source` answers as the API does.
 
-import { badge, button, card, copyButton, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table } from "./dom.js";
-import { clipped, command, counted, duration, nouns, pretty } from "./format.js";
+import { badge, button, card, commandButton, cut, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "./dom.js";
+import { clipped, counted, duration, nouns, pretty } from "./format.js";
 import { graphOf, NODES_MAX, nodesOfEach, nodesOfKinds } from "./graph.js";
-import { Choices, executionLink, facts, FollowedRows, Listing, searchBox, setValue, Split, timeOf } from "./parts.js";
+import { Choices, exactOf, executionLink, facts, FollowedRows, Listing, searchBox, setValue, Split, timeOf } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 const PLAN_MAX = 500;
@@ -28,7 +28,7 @@ export class ExecutionPanel {
 		this.view = null;
 		this.open = new Set();
 		this.zoomed = [0, 0];
-		this.head = element("header", { class: "execution-head" }, hint("reading…"));
+		this.head = element("header.execution-head", hint("reading…"));
 		this.notice = element("div");
 		this.timeline = new Timeline({
 			onSelect: (bar) => page.adjust({ task: bar.id }),
@@ -36,13 +36,13 @@ export class ExecutionPanel {
 		});
 		this.by = element("select", { "aria-label": "Rows by", onchange: () => page.adjust({ by: this.by.value }) },
 			element("option", { value: "kind" }, "by kind"), element("option", { value: "executor" }, "by executor"));
-		this.timelineNote = element("p", { class: "note" });
-		this.timelineCard = card("Attempts over time", element("div", { class: "card-tools" }, this.by), this.timeline.element, this.timelineNote);
+		this.timelineNote = element("p.note");
+		this.timelineCard = card("Attempts over time", element("div.card-tools", this.by), this.timeline.element, this.timelineNote);
 		this.tabs = new Choices({ label: "Parts", onChoose: (tab) => page.setQuery({ tab: tab === "tasks" ? "" : tab }) });
-		this.body = element("div", { class: "tab-body" });
+		this.body = element("div.tab-body");
 		this.split = new Split([this.timelineCard, this.tabs.element, this.body], { onClose: () => page.adjust({ task: "", event: "" }) });
 		this.split.element.classList.add("scrolls");
-		this.element = element("div", { class: "view" }, this.head, this.notice, this.split.element);
+		this.element = element("div.view", this.head, this.notice, this.split.element);
 		this.tasks = this.taskList();
 		this.events = this.eventList();
 		this.logs = this.logList();
@@ -79,7 +79,6 @@ export class ExecutionPanel {
 		for (const name of ["logs", "partials"]) if (this.source[name] && (task || this.tab === name)) this[name].refresh();
 	}
 
-	/** A sub-task has yielded something. */
 	partialsCame() {
 		if (this.tab === "partials" || this.query.task) this.partials.refresh();
 	}
@@ -88,7 +87,6 @@ export class ExecutionPanel {
 		return this.view ? this.view.failures.length + this.view.failures_left_off : undefined;
 	}
 
-	/** Read everything that is shown again. */
 	async read() {
 		try {
 			const view = await this.source.execution();
@@ -108,7 +106,7 @@ export class ExecutionPanel {
 	/** Show what its row in the list says, until the rest is here: a long history takes time to read. */
 	preview(row) {
 		if (this.view) return;
-		fill(this.head, element("div", { class: "view-head" }, element("h1", { text: clipped(row.job, 80) }), badge(row.status)), element("p", { class: "mono soft" }, row.id),
+		fill(this.head, element("div.view-head", element("h1", { text: clipped(row.job, 80) }), badge(row.status)), element("p.mono.soft", row.id),
 			facts([["submitted", timeOf(this.page, row.submitted_at)], ["took", row.ended_at && duration(row.ended_at - row.submitted_at)], ["sub-tasks", row.sub_tasks && counted(row.sub_tasks)], ["rest", "reading…"]]));
 	}
 
@@ -136,41 +134,37 @@ export class ExecutionPanel {
 		for (const list of this.lists) list.end();
 	}
 
-	// --- header
-
 	showHead() {
 		const { view, page } = this;
 		const end = view.is_over ? view.ended_at ?? view.updated_at : page.now();
 		const counts = STATUSES.filter((status) => view.counts[status]).map((status) => badge(status, `${counted(view.counts[status])} ${status}`));
 		fill(this.head,
-			element("div", { class: "view-head" }, element("h1", { title: view.job, text: clipped(view.job, 80) }), badge(view.status), element("span", { class: "gap" }), this.actions(view)),
-			element("p", { class: "mono soft" }, view.id),
-			view.waits_for && element("p", { class: "callout", role: "status" }, badge("waiting", "waits"), ` ${view.waits_for}`),
+			element("div.view-head", element("h1", { title: view.job, text: clipped(view.job, 80) }), badge(view.status), element("span.gap"), this.actions(view)),
+			element("p.mono.soft", view.id),
+			view.waits_for && element("p.callout", { role: "status" }, badge("waiting", "waits"), ` ${view.waits_for}`),
 			facts([
 				["submitted", timeOf(page, view.submitted_at)], [view.is_over ? "took" : "runs for", duration(end - view.submitted_at)],
-				["sub-tasks", counts.length ? counts : "no plan yet"], ["attempts", counted(view.attempts)],
+				["sub-tasks", counts.length ? counts : "no plan yet"], ["attempts", `${counted(view.attempts)}${this.timeline.timeline.running ? `, and ${counted(this.timeline.timeline.running)} under way` : ""}`],
 				["failed attempts", view.retries ? counted(view.retries) : ""],
 				["owner", view.owners.length ? element("span", { title: view.owners.map(({ name }) => name).join(", "), text: clipped(view.owners.at(-1).name, 40) }) : ""],
 				["fork of", view.fork_of && [this.hasLinks ? executionLink(view.fork_of) : clipped(view.fork_of, 40), view.fork_from && ` from ${view.fork_from}`]],
 			]),
-			view.failures.length ? element("ul", { class: "rows failures" }, view.failures.slice(0, FAILURES_SHOWN).map((one) => this.failureRow(one))) : null,
+			view.failures.length ? element("ul.rows.failures", view.failures.slice(0, FAILURES_SHOWN).map((one) => this.failureRow(one))) : null,
 			view.in_doubt.map((doubt) => this.doubt(doubt)),
 			view.in_doubt_left_off ? hint(`${nouns(view.in_doubt_left_off, "more step")} wait for a decision`) : null);
 	}
 
 	failureRow({ at, code, message, sub_task: task, attempt, is_final: isFinal }) {
-		return element("li", {}, badge(isFinal ? "failed" : "backing_off", isFinal ? "failed" : "retried"),
+		return element("li", badge(isFinal ? "failed" : "backing_off", isFinal ? "failed" : "retried"),
 			task && button({ class: "link", onclick: () => this.page.adjust({ task }) }, clipped(task, 60)),
 			attempt ? soft(`attempt ${attempt}`) : null,
-			element("span", { class: "grow bad-text", title: message, text: `${code ? `${code}: ` : ""}${clipped(message, 400)}` }), timeOf(this.page, at, { isShort: true }));
+			element("span.grow.bad-text", { title: message, text: `${code ? `${code}: ` : ""}${clipped(message, 400)}` }), timeOf(this.page, at, { isShort: true }));
 	}
 
 	doubt({ step, attempt, message }) {
-		return element("div", { class: "callout" }, element("p", {}, badge("in_doubt", "in doubt"), " ", strong(step), ` may have run (attempt ${attempt}): ${clipped(message, 300)}`),
-			element("p", { class: "actions start" }, this.doubtActions(this.view, step), copyButton(command("callboard", "approve", this.view.id, step))));
+		return element("div.callout", element("p", badge("in_doubt", "in doubt"), " ", strong(step), ` may have run (attempt ${attempt}): ${clipped(message, 300)}`),
+			element("p.actions.start", this.doubtActions(this.view, step), commandButton("approve", this.view.id, step)));
 	}
-
-	// --- timeline
 
 	async readTimeline() {
 		const mine = (this.timelineTurn = {});
@@ -205,8 +199,6 @@ export class ExecutionPanel {
 		if (this.isFolded || from === 0) this.zoomTimer = setTimeout(() => this.readTimeline(), ZOOM_MS);
 	}
 
-	// --- tabs
-
 	openTab(tab) {
 		this.tab = tab;
 		const made = {
@@ -229,16 +221,16 @@ export class ExecutionPanel {
 			rowsOf: (rows) => (this.runs.size ? rows.map((row) => ({ ...row })) : rows), // Rows are drawn again where attempts begin.
 			columns: [
 				["Status", "110px", (row) => badge(this.runs.has(row.id) ? "running" : row.status), "", "status"],
-				["Sub-task", "minmax(130px, 2fr)", (row) => element("span", { title: row.id, text: clipped(row.id, 80) }), "", "id"],
-				["Kind", "minmax(90px, 1fr)", (row) => element("span", { class: "soft", title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
+				["Sub-task", "minmax(130px, 2fr)", (row) => cut(row.id, 80), "", "id"],
+				["Kind", "minmax(90px, 1fr)", (row) => element("span.soft", { title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
 				["Tries", "60px", (row) => counted(row.attempts), "number wide", "attempts"],
 				["Waited", "85px", (row) => (row.attempts ? duration(row.queue_s) : ""), "number wide", "queue"],
 				["Ran", "85px", (row) => (row.attempts ? duration(row.run_s) : ""), "number", "run"],
 				["Critical", "65px", (row) => (row.is_critical ? element("span", { title: "on the critical path", text: "◆" }) : ""), "wide"],
-				["Error", "minmax(90px, 1.5fr)", (row) => element("span", { class: "bad-text", title: row.error, text: clipped(row.error, 160) }), "wide"],
+				["Error", "minmax(90px, 1.5fr)", (row) => wrong(row.error, 160), "wide"],
 			],
 		});
-		made.parts.unshift(element("div", { class: "toolbar" }, statuses.element, search));
+		made.parts.unshift(element("div.toolbar", statuses.element, search));
 		made.follow = (query) => {
 			setValue(search, query.find);
 			const { sort = "number", status = "", find } = query, counts = this.view?.counts ?? {};
@@ -256,9 +248,9 @@ export class ExecutionPanel {
 			onOpen: (row) => this.openEvent(row), nothing: () => empty("There are no events", ""), more: () => ", the newest first",
 			columns: [
 				["#", "70px", (row) => counted(row.version), "number"],
-				["Time", "120px", (row) => timeOf(this.page, row.recorded_at, { isShort: true, decimals: 3 })],
+				["Time", "120px", (row) => exactOf(this.page, row.recorded_at)],
 				["Event", "110px", (row) => strong(row.kind)],
-				["Fields", "minmax(120px, 1fr)", (row) => element("span", { class: "mono soft", text: row.fields == null ? `${counted(row.bytes)} bytes` : clipped(JSON.stringify(row.fields), 220) })],
+				["Fields", "minmax(120px, 1fr)", (row) => element("span.mono.soft", { text: row.fields == null ? `${counted(row.bytes)} bytes` : clipped(JSON.stringify(row.fields), 220) })],
 			],
 		});
 	}
@@ -268,9 +260,9 @@ export class ExecutionPanel {
 			label: "Log", keyOf: (row) => row.key, read: (after) => this.source.logs(after), onRows: () => this.sayMore(),
 			onOpen: (row) => this.openLine(row), nothing: () => empty("Its handlers have logged nothing", "Lines of Python's `logging` in a handler are here, the newest ones of each host."),
 			columns: [
-				["Time", "100px", (row) => timeOf(this.page, row.time, { isShort: true, decimals: 3 })], ["Level", "100px", (row) => badge(row.level)],
+				["Time", "100px", (row) => exactOf(this.page, row.time)], ["Level", "100px", (row) => badge(row.level)],
 				["Sub-task", "minmax(90px, 1fr)", (row) => this.toTask(row.step)], ["On", "minmax(90px, 1fr)", (row) => soft(row.host + row.path), "wide"],
-				["Line", "minmax(130px, 4fr)", (row) => element("span", { title: row.text, text: clipped(row.text, 300) })],
+				["Line", "minmax(130px, 4fr)", (row) => cut(row.text, 300)],
 			],
 		});
 	}
@@ -281,7 +273,7 @@ export class ExecutionPanel {
 			onOpen: (row) => this.page.adjust({ task: row.task_id }), nothing: () => empty("No sub-task has yielded anything", "A handler that yields gives partial results while it works."),
 			columns: [
 				["Sub-task", "minmax(90px, 1fr)", (row) => this.toTask(row.task_id)], ["Attempt", "70px", (row) => counted(row.attempt), "number wide"], ["#", "70px", (row) => counted(row.number), "number"],
-				["Value", "minmax(130px, 4fr)", (row) => element("span", { class: "mono soft", text: clipped(JSON.stringify(row.value), 300) })],
+				["Value", "minmax(130px, 4fr)", (row) => element("span.mono.soft", { text: clipped(JSON.stringify(row.value), 300) })],
 			],
 		});
 	}
@@ -298,21 +290,21 @@ export class ExecutionPanel {
 	openEvent(row) {
 		this.split.open(`Event ${counted(row.version)}: ${row.kind}`,
 			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["position", counted(row.position)], ["size", `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
-			row.is_cut ? hint("Its fields are too large for this list. ", copyButton(command("callboard", "events", row.stream.replace("execution/", "")))) : element("pre", { text: pretty(row.fields) }));
+			row.is_cut ? hint("Its fields are too large for this list. ", commandButton("events", row.stream.replace("execution/", ""))) : element("pre", { text: pretty(row.fields) }));
 	}
 
 	failures() {
 		const { failures = [], failures_left_off: left = 0 } = this.view ?? {};
 		if (!failures.length) return empty("Nothing has failed", "");
-		return [element("ul", { class: "rows failures" }, failures.map((one) => this.failureRow(one))), left ? element("p", { class: "note", text: `${counted(left)} older ones are left off` }) : null];
+		return [element("ul.rows.failures", failures.map((one) => this.failureRow(one))), left ? element("p.note", { text: `${counted(left)} older ones are left off` }) : null];
 	}
 
 	plan() {
 		const count = this.view?.sub_tasks ?? 0;
 		if (!count) return empty("There is no plan yet", "");
-		const place = element("div", {}, hint("reading…"));
+		const place = element("div", hint("reading…"));
 		if (count <= PLAN_MAX) this.drawPlan(place);
-		else fill(place, element("p", {}, `The plan has ${counted(count)} sub-tasks: the first ${PLAN_MAX} are drawn, by kind.`), button({ onclick: () => this.drawPlan(place) }, "Draw the plan"));
+		else fill(place, element("p", `The plan has ${counted(count)} sub-tasks: the first ${PLAN_MAX} are drawn, by kind.`), button({ onclick: () => this.drawPlan(place) }, "Draw the plan"));
 		return place;
 	}
 
@@ -335,8 +327,6 @@ export class ExecutionPanel {
 		return [table(["When", "After", "What", "Why"], rows.map(([at, what, why]) => [timeOf(this.page, at, { decimals: 3 }), duration(at - begin), what, soft(why)])),
 			heading("Kinds of sub-tasks"), facts(Object.entries(kinds).map(([kind, count]) => [kind, counted(count)]))];
 	}
-
-	// --- the detail of a sub-task
 
 	async showDetail(before) {
 		const { task } = this.query;
@@ -370,12 +360,12 @@ export class ExecutionPanel {
 		return [
 			facts([
 				["status", badge(this.runs.has(row.id) ? "running" : row.status)], ["kind", row.kind], ["attempts", counted(row.attempts)], ["waited", row.attempts ? duration(row.queue_s) : ""], ["ran", row.attempts ? duration(row.run_s) : ""],
-				["on", row.executor], ["ready", row.ready_at && timeOf(this.page, row.ready_at, { isShort: true, decimals: 3 })], ["began", row.began_at && timeOf(this.page, row.began_at, { isShort: true, decimals: 3 })],
-				["ended", row.ended_at && timeOf(this.page, row.ended_at, { isShort: true, decimals: 3 })], ["critical path", row.is_critical ? "yes: it set the end" : ""],
+				["on", row.executor], ["ready", row.ready_at && exactOf(this.page, row.ready_at)], ["began", row.began_at && exactOf(this.page, row.began_at)],
+				["ended", row.ended_at && exactOf(this.page, row.ended_at)], ["critical path", row.is_critical ? "yes: it set the end" : ""],
 				["added by", row.parent && to(row.parent)],
 				["needs", row.needs.length ? [row.needs.map((id) => [to(id), " "]), row.needs_left_off ? `and ${counted(row.needs_left_off)} more` : ""] : ""],
 			]),
-			row.error && [heading("Newest error"), element("pre", { class: "bad-text", text: `${row.error_code ? `${row.error_code}: ` : ""}${row.error}` })],
+			row.error && [heading("Newest error"), element("pre.bad-text", { text: `${row.error_code ? `${row.error_code}: ` : ""}${row.error}` })],
 			heading("Attempts"), this.attemptsOf(row.id), this.said,
 		];
 	}
@@ -388,16 +378,16 @@ export class ExecutionPanel {
 		const line = lines[0]?.key ?? "";
 		if (this.tab === "logs" && this.logs.list.selected !== line) this.logs.list.select(line);
 		fill(this.said,
-			lines.length ? [heading("Log"), element("ol", { class: "story" }, lines.slice(0, LINES_SHOWN).map((one) => element("li", {},
-				element("p", {}, badge(one.level), timeOf(this.page, one.time, { isShort: true, decimals: 3 })), element("pre", { text: one.text }))))] : null,
+			lines.length ? [heading("Log"), element("ol.story", lines.slice(0, LINES_SHOWN).map((one) => element("li",
+				element("p", badge(one.level), exactOf(this.page, one.time)), element("pre", { text: one.text }))))] : null,
 			values.length ? [heading("Partial results"), values.slice(0, LINES_SHOWN).map((one) => element("pre", { text: `${one.number}: ${pretty(one.value, 2_000)}` }))] : null);
 	}
 
 	attemptsOf(id) {
 		const bars = this.timeline.barsOf(id);
 		if (!bars.length) return hint("The timeline shows none of them now: none has ended, or its group is folded.");
-		return element("ol", { class: "story" }, bars.map((bar) => element("li", {},
-			element("p", {}, badge(bar.outcome === "retried" ? "backing_off" : bar.outcome, bar.outcome), ` attempt ${bar.attempt} on ${bar.executor}, ${duration(bar.ended_at - bar.began_at)}`),
-			bar.error && element("p", { class: "bad-text", text: bar.error }))));
+		return element("ol.story", bars.map((bar) => element("li",
+			element("p", badge(bar.outcome === "retried" ? "backing_off" : bar.outcome, bar.outcome), ` attempt ${bar.attempt} on ${bar.executor}, ${duration(bar.ended_at - bar.began_at)}`),
+			bar.error && element("p.bad-text", { text: bar.error }))));
 	}
 }

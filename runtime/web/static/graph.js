@@ -74,7 +74,7 @@ export function graphOf(nodes, { onSelect = () => {} } = {}) {
 	};
 	requestAnimationFrame(paint);
 	addEventListener("themechange", paint);
-	return element("div", { class: "graph", tabindex: "0", role: "region", "aria-label": "Plan" }, canvas);
+	return element("div.graph", { tabindex: "0", role: "region", "aria-label": "Plan" }, canvas);
 }
 
 function arrow(draw, [fromX, fromY], [toX, toY]) {

@@ -43,9 +43,9 @@ export class VirtualList {
 		this.sorted = "";
 		this.isWide = true;
 		this.least = widthOf(this.columns);
-		this.head = element("div", { class: "list-head", role: "row" });
-		this.sheet = element("div", { class: "list-sheet", role: "presentation" });
-		this.view = element("div", { class: "list-view", tabindex: "0", role: "rowgroup" }, this.sheet);
+		this.head = element("div.list-head", { role: "row" });
+		this.sheet = element("div.list-sheet", { role: "presentation" });
+		this.view = element("div.list-view", { tabindex: "0", role: "rowgroup" }, this.sheet);
 		this.element = element("div", { class: `list ${className}`, role: "grid", "aria-label": label },
 			this.head, this.view);
 		this.view.addEventListener("scroll", () => this.drawSoon(), { passive: true });
@@ -79,7 +79,6 @@ export class VirtualList {
 		this.drawSoon();
 	}
 
-	/** Select the row of this key, and bring it into sight. */
 	select(key, { scrolls = true } = {}) {
 		this.selected = key;
 		const index = this.indexOf(key);
@@ -90,7 +89,6 @@ export class VirtualList {
 		this.drawSoon();
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
 		cancelAnimationFrame(this.frame);
@@ -165,7 +163,7 @@ export class VirtualList {
 	drawRow(row, key, index) {
 		let drawn = this.drawn.get(key);
 		if (!drawn) {
-			drawn = { row: null, index: -1, element: element("div", { class: "list-row", role: "row" }) };
+			drawn = { row: null, index: -1, element: element("div.list-row", { role: "row" }) };
 			drawn.element.dataset.key = key;
 			this.drawn.set(key, drawn);
 			this.sheet.append(drawn.element);

@@ -19,7 +19,6 @@ export class Refresher {
 		this.hasEnded = false;
 	}
 
-	/** Something has changed. */
 	touch() {
 		this.isDue = true;
 		if (this.timer !== null || this.isReading || this.hasEnded || this.isHidden()) return;
@@ -45,7 +44,6 @@ export class Refresher {
 		}
 	}
 
-	/** The page is in sight again. */
 	wake() {
 		if (this.isDue) this.touch();
 	}
@@ -63,7 +61,6 @@ export class Paging {
 		this.reset({});
 	}
 
-	/** Begin again, with another question. */
 	reset(query) {
 		this.query = query;
 		this.rows = [];
@@ -73,7 +70,6 @@ export class Paging {
 		this.isLoading = false;
 	}
 
-	/** The next page, unless it is on its way. */
 	async more() {
 		if (this.isLoading || this.next === "" || this.rows.length >= ROWS_MAX) return;
 		await this.fetch({ after: this.next ?? "" }, (items) => {
@@ -142,14 +138,12 @@ export class ValuesModel {
 		this.isKnown = Boolean(data) && !data.is_cut;
 	}
 
-	/** A value is another one, or gone. */
 	change({ key, value } = {}) {
 		if (typeof key !== "string") return;
 		if (value === null || value === undefined) this.values.delete(key);
 		else this.values.set(key, value);
 	}
 
-	/** All hosts by slot, in the channel `system`. */
 	hosts() {
 		const found = [...this.values].filter(([key]) => key.startsWith("host/")).map(([, value]) => value);
 		return found.sort((a, b) => a.slot - b.slot);

@@ -1,6 +1,6 @@
 // The exported file of one execution: the panel of the live page, with the data that the file holds.
 
-import { button, element } from "./dom.js";
+import { button, element, showTheme } from "./dom.js";
 import { ExecutionPanel } from "./execution_panel.js";
 
 const ORDERS = {
@@ -38,8 +38,9 @@ export function showExecution(data, body) {
 		zone.textContent = page.utc ? "UTC" : "Local time";
 		panel.redraw();
 	} }, "Local time");
-	body.replaceChildren(element("p", { class: "tools" }, zone), panel.element,
-		element("p", { class: "note view" }, data.note));
+	showTheme("", () => "");
+	body.replaceChildren(element("p.tools", zone), panel.element,
+		element("p.note.view", data.note));
 	panel.show(query);
 	panel.read();
 }

@@ -77,20 +77,20 @@ export class Timeline {
 		this.selected = null;
 		this.top = 0;
 		this.frame = 0;
-		this.canvas = element("canvas", { tabindex: "0", role: "img", class: "timeline-canvas" });
-		this.note = element("p", { class: "reading", "aria-live": "polite" });
-		this.tip = element("div", { class: "tip", hidden: true });
+		this.canvas = element("canvas.timeline-canvas", { tabindex: "0", role: "img" });
+		this.note = element("p.reading", { "aria-live": "polite" });
+		this.tip = element("div.tip", { hidden: true });
 		this.queueSwitch = toggle("Waiting", () => this.foldQueue(!this.showsQueue),
 			"The time between ready and begun, as a thin line before each bar (f)");
 		this.pathSwitch = toggle("Critical path", () => this.markPath(!this.showsCritical),
 			"The chain of sub-tasks that set the end (c)");
 		const zoom = (label, factor, title) =>
 			button({ title, onclick: () => this.zoom(factor) }, label);
-		this.bar = element("p", { class: "toolbar" }, this.queueSwitch, this.pathSwitch,
+		this.bar = element("p.toolbar", this.queueSwitch, this.pathSwitch,
 			zoom("−", 2, "Zoom out (-)"), zoom("+", 0.5, "Zoom in (+)"),
 			button({ title: "Show all of it (0)", onclick: () => this.fit() }, "All"));
-		this.element = element("div", { class: "timeline" }, this.bar,
-			element("div", { class: "timeline-place" }, this.canvas, this.tip), this.note, keyOf());
+		this.element = element("div.timeline", this.bar,
+			element("div.timeline-place", this.canvas, this.tip), this.note, keyOf());
 		this.place();
 		this.listen();
 		this.watcher = new ResizeObserver(() => this.draw());
@@ -98,17 +98,16 @@ export class Timeline {
 	}
 
 	/** Show what `/v1/executions/{id}/timeline` answers. The view stays, unless it was of everything. */
-	show(timeline, { keepsView = true } = {}) {
+	show(timeline) {
 		const wasAll = this.timeline === NOTHING || this.isAll();
 		const id = this.selected && `${this.selected.number}/${this.selected.attempt}`;
 		this.timeline = timeline;
 		this.place();
 		this.selected = id ? this.find((bar) => `${bar.number}/${bar.attempt}` === id)?.bar ?? null : null;
-		if (wasAll || !keepsView) this.fit({ isQuiet: true });
+		if (wasAll) this.fit({ isQuiet: true });
 		else this.draw();
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
 		cancelAnimationFrame(this.frame);
@@ -229,8 +228,6 @@ export class Timeline {
 			this.draw();
 		});
 	}
-
-	// --- drawing
 
 	draw() {
 		this.queueSwitch.setAttribute("aria-pressed", String(this.showsQueue));
@@ -359,8 +356,6 @@ export class Timeline {
 		draw.globalAlpha = 1;
 	}
 
-	// --- pointer and keyboard
-
 	listen() {
 		let drag = null;
 		const canvas = this.canvas;
@@ -420,7 +415,7 @@ export class Timeline {
 		if (!found) return;
 		const { bar } = found;
 		fill(this.tip, strong(clipped(bar.id, 80)), element("span", { text: this.words(bar) }),
-			bar.error && wrong(clipped(bar.error, 300)));
+			bar.error && wrong(bar.error, 300));
 		const isRight = event.offsetX > this.width / 2;
 		this.tip.style.left = isRight ? "auto" : `${event.offsetX + 14}px`;
 		this.tip.style.right = isRight ? `${this.width - event.offsetX + 14}px` : "auto";
@@ -443,7 +438,7 @@ export class Timeline {
 			f: () => this.foldQueue(!this.showsQueue), c: () => this.markPath(!this.showsCritical),
 			ArrowRight: () => event.shiftKey ? this.move(from + (to - from) / 5) : this.step(1),
 			ArrowLeft: () => event.shiftKey ? this.move(from - (to - from) / 5) : this.step(-1),
-			ArrowDown: () => this.stepRow(1), ArrowUp: () => this.stepRow(-1),
+			ArrowDown: () => this.step(0, 1), ArrowUp: () => this.step(0, -1),
 			PageDown: () => this.scroll(this.height / 2), PageUp: () => this.scroll(-this.height / 2),
 			Enter: () => this.selected && this.onSelect(this.selected),
 		};
@@ -453,21 +448,14 @@ export class Timeline {
 		event.stopPropagation(); // These keys are not those of the page.
 	}
 
-	step(by) {
+	/** Select the bar after or before, in its row or in the one below or above. */
+	step(by, rowsBy = 0) {
 		const rows = this.layout.lines.filter((line) => line.bars?.length);
-		const line = rows.find(({ bars }) => bars.includes(this.selected)) ?? rows[0];
-		if (!line) return;
-		const next = Math.max(0, Math.min(line.bars.length - 1, line.bars.indexOf(this.selected) + by));
-		this.choose({ line, bar: line.bars[next] });
-	}
-
-	stepRow(by) {
-		const rows = this.layout.lines.filter((line) => line.bars?.length);
-		const here = rows.findIndex(({ bars }) => bars.includes(this.selected));
-		const line = rows[Math.max(0, Math.min(rows.length - 1, here + by))];
+		const near = (list, index) => list[Math.max(0, Math.min(list.length - 1, index))];
+		const line = near(rows, rows.findIndex(({ bars }) => bars.includes(this.selected)) + rowsBy);
 		if (!line) return;
 		const at = this.selected?.began_at ?? this.view[0];
-		this.choose({ line, bar: line.bars[Math.min(line.bars.length - 1, firstAfter(line.bars, at))] });
+		this.choose({ line, bar: near(line.bars, rowsBy ? firstAfter(line.bars, at) : line.bars.indexOf(this.selected) + by) });
 	}
 }
 
@@ -476,8 +464,8 @@ function toggle(label, act, title) {
 }
 
 function keyOf() {
-	const entry = (kind, word) => element("li", {}, element("span", { class: `key ${kind}` }), word);
-	return element("ul", { class: "legend" }, entry("good", "succeeded"), entry("busy", "under way"), entry("warn slash", "failed, ran again"),
+	const entry = (kind, word) => element("li", element("span", { class: `key ${kind}` }), word);
+	return element("ul.legend", entry("good", "succeeded"), entry("busy", "under way"), entry("warn slash", "failed, ran again"),
 		entry("bad cross", "failed for good"), entry("path", "critical path"),
-		element("li", { class: "soft" }, "Ctrl + wheel zooms, drag moves, arrows step, Enter opens"));
+		element("li.soft", "Ctrl + wheel zooms, drag moves, arrows step, Enter opens"));
 }

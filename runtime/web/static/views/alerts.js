@@ -1,6 +1,6 @@
 // Alerts: what fires, is pending or silenced; the rules with their health; silences.
 
-import { badge, button, code, confirm, copyButton, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "../dom.js";
+import { badge, button, code, commandButton, confirm, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "../dom.js";
 import { brief, clipped, command, counted, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { ageOf, Choices, facts, Split, timeOf, View, viewHead } from "../parts.js";
@@ -25,9 +25,9 @@ export class AlertsView extends View {
 		super(page, () => this.read());
 		this.view = null;
 		this.tabs = new Choices({ label: "Which", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div", { class: "fills" });
+		this.body = element("div.fills");
 		this.notice = element("div");
-		this.note = element("p", { class: "note" });
+		this.note = element("p.note");
 		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
 		this.alerts = new VirtualList({
 			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
@@ -46,11 +46,11 @@ export class AlertsView extends View {
 				["State", "120px", (row) => badge(row.state)],
 				["Rule", "minmax(130px, 1fr)", (row) => [strong(row.name), soft(` ${row.group}`)]],
 				["Expression", "minmax(80px, 2fr)", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
-				["Problem", "minmax(100px, 1fr)", (row) => wrong(clipped(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120)), "wide"],
+				["Problem", "minmax(100px, 1fr)", (row) => wrong(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120), "wide"],
 				["Since", "120px", (row) => ageOf(page, row.since), "number wide"],
 			],
 		});
-		this.element = element("div", { class: "view fills" }, viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),
+		this.element = element("div.view.fills", viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),
 			this.tabs.element, this.notice, this.split.element, this.note);
 		this.owned.push(this.alerts, this.rules);
 	}
@@ -71,7 +71,7 @@ export class AlertsView extends View {
 
 	async read() {
 		try {
-			this.view = await this.page.api.alerts();
+			this.view = await this.page.api.get("alerts");
 			fill(this.notice);
 		} catch (error) {
 			fill(this.notice, failure(error, () => this.refresher.run()));
@@ -120,15 +120,15 @@ export class AlertsView extends View {
 			["inhibited", alert.is_inhibited ? "another alert keeps it from its receivers" : ""],
 		]), heading("Texts"), facts(Object.entries(alert.annotations)), heading("Labels"), facts(Object.entries(alert.labels)),
 		rule && [heading("Rule"), element("pre", { text: rule.expression })],
-		page.may("alerts") && !alert.silenced_by && element("p", { class: "actions start" }, button({ onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
+		page.may("alerts") && !alert.silenced_by && element("p.actions.start", button({ onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
 	}
 
 	ruleDetail(rule) {
 		const alerts = this.view.alerts.filter((one) => one.name === rule.name && one.group === rule.group);
 		return [facts([["state", badge(rule.state)], ["group", rule.group], ["since", timeOf(this.page, rule.since)], ["alerts now", counted(alerts.filter((one) => one.state !== "resolved").length)]]),
-			element("pre", { text: rule.expression }), rule.problem && element("p", { class: "bad-text", text: rule.problem }),
+			element("pre", { text: rule.expression }), rule.problem && element("p.bad-text", { text: rule.problem }),
 			rule.missing.length ? hint(`These metrics have no points: ${rule.missing.join(", ")}`) : null,
-			copyButton(command("callboard", "metrics", "query", rule.expression))];
+			commandButton("metrics", "query", rule.expression)];
 	}
 
 	silenceTable() {

@@ -1,10 +1,10 @@
 // Events as they are written, with a pause; and dead letters.
 
-import { badge, button, card, copyButton, element, empty, failure, fill, heading, hint, mono, say, strong, wrong } from "../dom.js";
-import { clipped, command, counted, nouns, pretty } from "../format.js";
+import { badge, button, card, commandButton, element, empty, failure, fill, heading, hint, mono, say, strong, wrong } from "../dom.js";
+import { clipped, counted, nouns, pretty } from "../format.js";
 import { VirtualList } from "../list.js";
 import { Tail } from "../model.js";
-import { Choices, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, View, viewHead } from "../parts.js";
+import { Choices, exactOf, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, View, viewHead } from "../parts.js";
 
 const ROWS_MAX = 5_000;
 const UNHANDLED_MAX = 50;
@@ -33,7 +33,6 @@ export class OlderEvents {
 		Object.assign(this, { read, onChange, onError, rows: [], lowest: null, isLoading: false });
 	}
 
-	/** Begin at the newest position. */
 	begin(top) {
 		this.turn = {};
 		Object.assign(this, { rows: [], lowest: top + 1, isLoading: false });
@@ -86,22 +85,22 @@ export class EventsView extends View {
 		this.pause = button({ "aria-pressed": "false", onclick: () => this.setPause(!this.isPaused) }, "Pause");
 		this.search = searchBox({ label: "Stream or kind contains…", onChange: (find) => page.adjust({ find }) });
 		this.notice = element("div");
-		this.note = element("p", { class: "note", role: "status" });
-		this.body = element("div", { class: "fills" });
+		this.note = element("p.note", { role: "status" });
+		this.body = element("div.fills");
 		this.split = new Split([this.body], { onClose: () => this.split.close() });
-		this.element = element("div", { class: "view fills" }, viewHead("Events", this.pause, this.search), this.tabs.element, this.notice, this.split.element, this.note);
+		this.element = element("div.view.fills", viewHead("Events", this.pause, this.search), this.tabs.element, this.notice, this.split.element, this.note);
 		this.list = new VirtualList({
 			label: "Events, the newest first", keyOf: (row) => String(row.position), onOpen: (row) => this.opened(row), onNeed: () => this.query.tab !== "letters" && this.older.more(),
 			columns: [
 				["Position", "90px", (row) => counted(row.position), "number wide"],
-				["Time", "120px", (row) => timeOf(page, row.recorded_at, { isShort: true, decimals: 3 })],
-				["Event", "100px", (row) => strong(clipped(row.kind, 40))],
+				["Time", "120px", (row) => exactOf(page, row.recorded_at)],
+				["Event", "110px", (row) => element("strong", { title: row.kind, text: clipped(row.kind.split(".").at(-1), 40) })],
 				["Stream", "minmax(100px, 1fr)", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
-				["Fields", "minmax(100px, 2fr)", (row) => element("span", { class: "mono soft", text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
+				["Fields", "minmax(100px, 2fr)", (row) => element("span.mono.soft", { text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
 			],
 		});
 		this.letters = new Listing({
-			label: "Dead letters", noun: "dead letters", keyOf: (row) => `${row.pipeline}/${row.number}`, load: (query) => page.api.letters(query),
+			label: "Dead letters", noun: "dead letters", keyOf: (row) => `${row.pipeline}/${row.number}`, load: (query) => page.api.get("letters", query),
 			onOpen: (row) => this.openLetter(row), onDraw: () => this.draw(),
 			nothing: () => empty("No pipeline has dead letters", "What a stage refuses by its error policy is kept here, with the reason."),
 			columns: [
@@ -109,7 +108,7 @@ export class EventsView extends View {
 				["#", "80px", (row) => counted(row.number), "number"],
 				["Stage", "minmax(80px, 1fr)", (row) => row.stage, "wide"],
 				["Time", "160px", (row) => timeOf(page, row.at), "wide"],
-				["Reasons", "minmax(140px, 3fr)", (row) => wrong(clipped(row.reasons.join("; "), 200))],
+				["Reasons", "minmax(140px, 3fr)", (row) => wrong(row.reasons.join("; "), 200)],
 			],
 		});
 		this.messages = element("div");
@@ -215,23 +214,23 @@ export class EventsView extends View {
 		const last = this.unhandled.rows.slice(0, 5);
 		fill(this.messages, entries.length || last.length ? card("Messages that no handler got",
 			facts(entries.map(([reason, count]) => [reason.replaceAll("_", " "), counted(count)])),
-			element("ul", { class: "rows" }, last.map(({ payload, timestamp }) => element("li", {},
+			element("ul.rows", last.map(({ payload, timestamp }) => element("li",
 				badge("failed", payload.reason), mono(payload.contract),
-				element("span", { class: "grow", text: payload.target ?? payload.host }), timeOf(this.page, timestamp, { isShort: true }))))) : null);
+				element("span.grow", { text: payload.target ?? payload.host }), timeOf(this.page, timestamp, { isShort: true }))))) : null);
 	}
 
 	opened(row) {
 		this.split.open(`Event ${counted(row.position)}: ${row.kind}`,
 			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["stream", row.stream], ["version", counted(row.version)], ["size", row.bytes == null ? "" : `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
 			row.fields == null ? hint(row.is_cut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", { text: pretty(row.fields) }),
-			row.stream.startsWith(EXECUTION) && copyButton(command("callboard", "events", row.stream.slice(EXECUTION.length))));
+			row.stream.startsWith(EXECUTION) && commandButton("events", row.stream.slice(EXECUTION.length)));
 	}
 
 	openLetter(row) {
 		this.split.open(`Letter ${row.number} of ${row.pipeline}`,
 			facts([["stage", row.stage], ["written", timeOf(this.page, row.at)], ["attempt", counted(row.attempt)], ["place", row.place]]),
-			heading("Reasons"), element("ul", {}, row.reasons.map((reason) => element("li", { class: "bad-text", text: reason }))),
+			heading("Reasons"), element("ul", row.reasons.map((reason) => element("li.bad-text", { text: reason }))),
 			heading("Original"), row.is_cut ? hint("Too large for a list.") : element("pre", { text: pretty(row.original) }),
-			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)));
+			commandButton("letters", "replay", row.pipeline, row.number));
 	}
 }

@@ -12,7 +12,7 @@ const WITHOUT_STREAM_MS = 3_000;
 export class ExecutionView {
 	constructor(page) {
 		this.page = page;
-		this.element = element("div", { class: "view-place" });
+		this.element = element("div.view-place");
 		this.id = "";
 	}
 
@@ -29,8 +29,8 @@ export class ExecutionView {
 		this.panel = new ExecutionPanel({
 			page: this.page,
 			source: {
-				execution: () => api.execution(id), timeline: (asked) => api.timeline(id, asked),
-				subTasks: (asked) => api.subTasks(id, asked), events: (asked) => api.executionEvents(id, asked),
+				execution: () => api.execution(id), timeline: (asked) => api.execution(id, "timeline", asked),
+				subTasks: (asked) => api.execution(id, "subtasks", asked), events: (asked) => api.execution(id, "events", asked),
 				logs: (after) => this.readLog(id, after), partials: (after) => this.readPartials(id, after),
 			},
 			actions: (view) => this.actions(view),
@@ -56,7 +56,7 @@ export class ExecutionView {
 	/** The row of the list is there at once. A long history takes time to read, and waits for it. */
 	async beginWithRow(id, panel) {
 		try {
-			const { items } = await this.page.api.executions({ id, limit: 1 });
+			const { items } = await this.page.api.get("executions", { id, limit: 1 });
 			if (items[0]?.id === id) panel.preview(items[0]);
 		} catch {
 			// The reading below says what is wrong.
@@ -110,8 +110,6 @@ export class ExecutionView {
 		this.refresher?.end();
 		this.panel?.end();
 	}
-
-	// --- what a person may do
 
 	actions(view) {
 		const buttons = [button({ title: "One file of HTML, which needs no network", onclick: () => this.save(view) }, "Export")];

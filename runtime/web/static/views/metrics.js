@@ -2,8 +2,8 @@
 
 import { formatAddress } from "../address.js";
 import { highest, LineChart, LINES_MAX, seriesOf, timesOf, WORST } from "../charts.js";
-import { button, card, copyButton, element, empty, failure, fill } from "../dom.js";
-import { brief, command, duration, measured, moment } from "../format.js";
+import { button, card, commandButton, element, empty, failure, fill } from "../dom.js";
+import { brief, duration, measured, moment } from "../format.js";
 import { Choices, setValue, View, viewHead } from "../parts.js";
 
 const EVERY_MS = 2_000;
@@ -11,28 +11,28 @@ const POINTS = 400;
 const NAMES_MAX = 400;
 const SPANS = [["900", "15 min"], ["3600", "1 h"], ["21600", "6 h"], ["86400", "1 d"], ["604800", "7 d"], ["2592000", "30 d"]];
 const quantiles = (of) => [0.5, 0.95, 0.99].map((share) => [`p${share * 100}`, `quantile_over_time(${share}, ${of}[$step])`]);
-/** Boards: a title, and charts of [title, [[label, expression]…], unit]. `$step` is the step. */
+/** Boards: a title, and charts of [title, [[label, expression]…], unit]. See `filled`. */
 const BOARDS = {
 	system: ["System", [
-		["Messages handled, each second", [["", "sum by (instance) (rate(callboard_messages_handled_total[$rate]))"]], ""],
-		["Messages that wait", [["", "sum by (instance) (callboard_mailbox_messages)"]], ""],
-		["Loop delay, worst", [["", "max by (instance) (callboard_loop_lag_seconds_max)"]], "_seconds"],
-		["Asks without an outcome", [["", "sum by (instance) (callboard_pending_asks)"]], ""],
-		["Restarts", [["", "sum by (instance) (increase(callboard_restarts_total[$rate]))"]], ""],
-		["Actors", [["", "sum by (instance) (callboard_actors)"]], ""],
+		["Messages handled, each second", [["", "$hosts (rate(callboard_messages_handled_total[$rate]))"]], ""],
+		["Messages that wait", [["", "$hosts (callboard_mailbox_messages)"]], ""],
+		["Loop delay, worst", [["", "$worst (callboard_loop_lag_seconds_max)"]], "_seconds"],
+		["Asks without an outcome", [["", "$hosts (callboard_pending_asks)"]], ""],
+		["Restarts", [["", "$hosts (increase(callboard_restarts_total[$rate]))"]], ""],
+		["Actors", [["", "$hosts (callboard_actors)"]], ""],
 	]],
 	work: ["Executions", [
 		["Sub-tasks ended, each second", [["", "sum by (job, outcome) (rate(callboard_subtask_attempts_total[$rate]))"]], ""],
 		["Time of a sub-task", quantiles("callboard_subtask_seconds"), "_seconds"],
 		["Time of an execution", quantiles("callboard_execution_seconds"), "_seconds"],
 		["Time of a handler", [["", "avg by (agent) (avg_over_time(callboard_agent_seconds[$step]))"]], "_seconds"],
-		["Durable events, each second", [["", "sum by (instance) (rate(callboard_journal_events_total[$rate]))"]], ""],
+		["Durable events, each second", [["", "$hosts (rate(callboard_journal_events_total[$rate]))"]], ""],
 		["Sub-tasks, by state", [["", "sum by (status) (callboard_subtasks)"]], ""],
 	]],
 	nodes: ["Machines", [
-		["Load for each processor", [["", "max by (instance) (callboard_node_load{over=\"1m\"}) / max by (instance) (callboard_node_cpus)"]], ""],
-		["Memory that is free", [["", "max by (instance) (callboard_node_memory_bytes{state=\"available\"})"]], "_bytes"],
-		["Disk that is free", [["", "max by (instance) (callboard_node_disk_bytes{state=\"available\"})"]], "_bytes"],
+		["Load for each processor", [["", "$worst (callboard_node_load{over=\"1m\"}) / $worst (callboard_node_cpus)"]], ""],
+		["Memory that is free", [["", "$worst (callboard_node_memory_bytes{state=\"available\"})"]], "_bytes"],
+		["Disk that is free", [["", "$worst (callboard_node_disk_bytes{state=\"available\"})"]], "_bytes"],
 	]],
 };
 
@@ -48,14 +48,14 @@ export class MetricsView extends View {
 		this.board = new Choices({ label: "Board", onChoose: (board) => page.setQuery({ board, q: "" }) });
 		this.span = new Choices({ label: "Time", onChoose: (span) => page.setQuery({ span: span === "3600" ? "" : span }) });
 		this.names = element("datalist", { id: "metric-names" });
-		this.input = element("input", { type: "search", class: "wide-input mono", list: "metric-names", placeholder: "An expression, such as sum by (instance) (rate(callboard_messages_handled_total[5m]))", "aria-label": "Expression", spellcheck: "false", autocomplete: "off", "data-search": "true" });
-		this.form = element("form", { class: "toolbar" }, this.input, element("button", {}, "Draw"));
+		this.input = element("input.wide-input.mono", { type: "search", list: "metric-names", placeholder: "An expression, such as sum by (instance) (rate(callboard_messages_handled_total[5m]))", "aria-label": "Expression", spellcheck: "false", autocomplete: "off", "data-search": "true" });
+		this.form = element("form.toolbar", this.input, element("button", "Draw"));
 		this.form.addEventListener("submit", (event) => {
 			event.preventDefault();
 			page.setQuery({ q: this.input.value.trim() });
 		});
-		this.place = element("div", { class: "columns charts" });
-		this.element = element("div", { class: "view" }, viewHead("Metrics", this.span.element), this.board.element, this.form, this.names, this.place);
+		this.place = element("div.columns.charts");
+		this.element = element("div.view", viewHead("Metrics", this.span.element), this.board.element, this.form, this.names, this.place);
 		this.followed = new Map(); // name → subscription
 		this.owned.push({ end: () => this.drop() });
 		this.readNames();
@@ -91,7 +91,7 @@ export class MetricsView extends View {
 
 	async readNames() {
 		try {
-			const { metrics } = await this.page.api.metrics();
+			const { metrics } = await this.page.api.get("metrics");
 			this.known = new Set(metrics.map(([name]) => name));
 			this.follow();
 			fill(this.names, metrics.slice(0, NAMES_MAX).map(([name, kind]) => element("option", { value: name, label: kind })));
@@ -110,7 +110,7 @@ export class MetricsView extends View {
 		this.follow();
 		this.place.classList.toggle("one", Boolean(this.query.q));
 		fill(this.place, this.charts.map(({ title, chart, place, questions }) =>
-			card(title, chart.element, place, element("p", { class: "card-foot" }, this.tools(questions)))));
+			card(title, chart.element, place, element("p.card-foot", this.tools(questions)))));
 		this.refresher.run();
 	}
 
@@ -131,13 +131,13 @@ export class MetricsView extends View {
 	tools(questions) {
 		const said = this.spanText === "900" ? "15m" : duration(Number(this.spanText)).replace(/ 0 .*$/, "").replaceAll(" ", "").replace("min", "m");
 		const [, first] = questions[0];
-		return [copyButton(command("callboard", "metrics", "query", this.filled(first), "--last", said)),
+		return [commandButton("metrics", "query", this.filled(first), "--last", said),
 			!this.query.q && button({ class: "quiet", onclick: () => this.page.setQuery({ q: this.filled(first) }) }, "Larger")];
 	}
 
 	filled(expression) {
 		const step = stepFor(Number(this.spanText));
-		return expression.replaceAll("$rate", `${Math.max(180, step * 2)}s`).replaceAll("$step", `${Math.max(60, step)}s`);
+		return expression.replaceAll("$hosts", "sum by (instance)").replaceAll("$worst", "max by (instance)").replaceAll("$rate", `${Math.max(180, step * 2)}s`).replaceAll("$step", `${Math.max(60, step)}s`);
 	}
 
 	async read() {
@@ -161,7 +161,7 @@ export class MetricsView extends View {
 	}
 
 	ask(expression, { from, to, step }) {
-		return this.page.api.queryMetrics({ expression, from_at: from, to_at: to, step_s: step });
+		return this.page.api.get("metrics/query", { expression, from_at: from, to_at: to, step_s: step });
 	}
 
 	async readLines({ questions, chart }, range) {

@@ -18,19 +18,19 @@ export class NowView extends View {
 	constructor(page) {
 		super(page, () => this.readDetails(), 2_000);
 		this.handled = new Rate();
-		this.verdict = element("p", { class: "verdict", role: "status" });
-		this.tiles = element("div", { class: "tiles" });
-		this.hosts = element("div", { class: "host-grid" });
+		this.verdict = element("p.verdict", { role: "status" });
+		this.tiles = element("div.tiles");
+		this.hosts = element("div.host-grid");
 		this.hostsCard = card("Hosts", this.hosts);
 		this.failures = element("div");
-		this.decisions = element("ul", { class: "rows" });
+		this.decisions = element("ul.rows");
 		this.decisionsCard = card("Decisions that wait for a person", this.decisions);
 		this.alerts = element("div");
 		this.charts = CHARTS.map(([title, expression, label]) => ({ title, expression, label, chart: new LineChart({ label: title, height: 150, format: brief }) }));
-		this.chartsCard = element("div", { class: "columns" }, this.charts.map(({ title, chart }) => card(title, chart.element)));
-		this.element = element("div", { class: "view" }, viewHead("Now"), this.verdict, this.tiles, this.decisionsCard, this.hostsCard,
+		this.chartsCard = element("div.columns", this.charts.map(({ title, chart }) => card(title, chart.element)));
+		this.element = element("div.view", viewHead("Now"), this.verdict, this.tiles, this.decisionsCard, this.hostsCard,
 			this.chartsCard,
-			element("div", { class: "columns" }, card("Last failures", this.failures), card("Alerts", this.alerts)));
+			element("div.columns", card("Last failures", this.failures), card("Alerts", this.alerts)));
 		fill(this.verdict, badge("unknown", "reading"));
 		this.past = new Refresher(() => this.readPast(), { everyMs: 15_000 });
 		this.owned.push(this.past, { end: page.onSystem((system) => this.showSystem(system)) }, { end: () => cancelAnimationFrame(this.frame) }, ...this.charts.map(({ chart }) => chart));
@@ -51,8 +51,8 @@ export class NowView extends View {
 	showDecisions() {
 		const { page } = this, open = page.asked, may = page.may("approve");
 		this.decisionsCard.hidden = !open.length;
-		fill(this.decisions, open.slice(0, ROWS_MAX).map((one) => element("li", {}, badge("asked"),
-			element("strong", { class: "grow", title: JSON.stringify(one.details), text: clipped(one.subject, 200) }), soft(`by ${clipped(one.asked_by, 40)}`),
+		fill(this.decisions, open.slice(0, ROWS_MAX).map((one) => element("li", badge("asked"),
+			element("strong.grow", { title: JSON.stringify(one.details), text: clipped(one.subject, 200) }), soft(`by ${clipped(one.asked_by, 40)}`),
 			ageOf(page, one.asked_at), one.ends_at ? soft(`until ${clock(one.ends_at, page.utc)}`) : null,
 			may && button({ onclick: () => this.decide(one, true) }, "Give…"), may && button({ onclick: () => this.decide(one, false) }, "Refuse…"))));
 	}
@@ -102,9 +102,9 @@ export class NowView extends View {
 		if (Number.isFinite(rate)) this.rate = rate;
 		this.tell(system);
 		const tile = (name, value, note, href, state = "") => element(href ? "a" : "div",
-			{ class: `tile ${state}`, href }, element("span", { class: "tile-name", text: name }),
-			put(element("span", { class: "tile-value" }), value), element("span", { class: "tile-note" }, note));
-		const line = element("canvas", { class: "tile-spark", "aria-hidden": "true" });
+			{ class: `tile ${state}`, href }, element("span.tile-name", { text: name }),
+			put(element("span.tile-value"), value), element("span.tile-note", note));
+		const line = element("canvas.tile-spark", { "aria-hidden": "true" });
 		const running = executions?.running ?? 0;
 		fill(this.tiles,
 			tile("Hosts up", counted(hosts.up ?? 0), [
@@ -136,22 +136,22 @@ export class NowView extends View {
 		fill(this.verdict, needs.length || problems.length
 			? [needs.map(([count, state, said, href]) => element("a", { href }, badge(state, said(count)))),
 				problems.map((problem) => badge("warning", problem))]
-			: [badge("ok", "All is well"), element("span", { class: "soft" },
+			: [badge("ok", "All is well"), element("span.soft",
 				`${nouns(hosts.up ?? 0, "host")} up, ${nouns(executions?.running ?? 0, "execution")} running, no alert fires`)]);
 	}
 
 	showFailures(rows) {
 		fill(this.failures, rows.length
-			? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((row) => element("li", {},
-				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span", { class: "soft mono", text: clipped(row.id, 12) }),
-				element("span", { class: "grow bad-text", title: row.problem, text: clipped(row.problem, 160) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
+			? element("ul.rows", rows.slice(0, ROWS_MAX).map((row) => element("li",
+				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span.soft.mono", { text: clipped(row.id, 12) }),
+				element("span.grow.bad-text", { title: row.problem, text: clipped(row.problem, 160) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
 			: empty("No execution has failed", "Failures appear here by themselves."));
 	}
 
 	async readDetails() {
 		try {
 			const { api, model, system } = this.page;
-			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), !system ? undefined : system.alerts ? api.alerts() : null]);
+			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), !system ? undefined : system.alerts ? api.get("alerts") : null]);
 			this.showHosts(hosts);
 			this.showAlerts(alerts);
 		} catch (error) {
@@ -169,7 +169,7 @@ export class NowView extends View {
 			const state = host.state !== "up" ? host.state : host.is_stopping ? "stopping" : host.lag_max_s > 1 ? "slow" : "up";
 			const words = `${host.name}: ${state}${host.problem ? `, ${host.problem}` : ""}; ${nouns(host.actors, "actor")}, on ${host.node}`;
 			return element("a", { class: `host ${kindOf(state)}`, href: formatAddress(["tree"], { open: host.slot }), title: words, "aria-label": words },
-				element("span", { class: "shape", text: shapeOf(state) }), !isMany && [element("span", { text: clipped(host.name, 16) }), soft(counted(host.actors))]);
+				element("span.shape", { text: shapeOf(state) }), !isMany && [element("span", { text: clipped(host.name, 16) }), soft(counted(host.actors))]);
 		}) : empty("No host answers yet", "`callboard top` in a terminal says more."));
 	}
 
@@ -178,10 +178,10 @@ export class NowView extends View {
 		if (view === undefined) return;
 		const rows = view?.alerts.filter((alert) => alert.state !== "resolved") ?? [];
 		fill(this.alerts, !view ? empty("There is no alert manager", "Start the system with alert rules: see the page about alerts in the documentation.")
-			: rows.length ? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((alert) => element("li", {},
+			: rows.length ? element("ul.rows", rows.slice(0, ROWS_MAX).map((alert) => element("li",
 				badge(alert.silenced_by ? "silenced" : alert.state), element("a", { href: formatAddress(["alerts"], { id: alert.id }), text: clipped(alert.name, 40) }),
 				alert.severity && soft(alert.severity),
-				element("span", { class: "grow", text: clipped(alert.annotations.summary ?? "", 80) }), ageOf(this.page, alert.fired_at || alert.active_since))))
+				element("span.grow", { text: clipped(alert.annotations.summary ?? "", 80) }), ageOf(this.page, alert.fired_at || alert.active_since))))
 			: empty("Nothing fires", `${nouns(view.rules.length, "rule")} ${view.rules.length === 1 ? "is" : "are"} watched.`));
 	}
 
@@ -190,7 +190,7 @@ export class NowView extends View {
 		let isThere = false;
 		await Promise.all(this.charts.map(async ({ expression, label, chart }) => {
 			try {
-				const answer = await this.page.api.queryMetrics({ expression, from_at: now - HOUR_S, to_at: now, step_s: 60 });
+				const answer = await this.page.api.get("metrics/query", { expression, from_at: now - HOUR_S, to_at: now, step_s: 60 });
 				const series = seriesOf(answer, label);
 				chart.show(timesOf(answer), series, { range: [now - HOUR_S, now], isUtc: this.page.utc });
 				isThere ||= series.length > 0;
