@@ -1,9 +1,8 @@
 // The page: who is there, which view is shown, and what holds for all views.
 
-import { codeOf, formatAddress, parseAddress } from "./address.js";
 import { Api } from "./api.js";
 import { button, code as typed, element, empty, failure, fill, put, say, showTheme, systemTheme } from "./dom.js";
-import { clock, counted } from "./format.js";
+import { clock, codeOf, counted, formatAddress, parseAddress } from "./format.js";
 import { digestOf, Refresher, ValuesModel } from "./model.js";
 import { Stream } from "./stream.js";
 import { AlertsView } from "./views/alerts.js";
@@ -114,8 +113,7 @@ class Page {
 		this.stream.start();
 		addEventListener("hashchange", () => this.route());
 		addEventListener("keydown", (event) => this.pressed(event));
-		document.addEventListener("visibilitychange", () => !document.hidden && this.wake());
-		document.addEventListener("resume", () => this.wake());
+		for (const what of ["visibilitychange", "resume"]) document.addEventListener(what, () => !document.hidden && this.wake());
 		addEventListener("pageshow", () => this.wake());
 		addEventListener("online", () => this.stream.wake());
 		setInterval(() => this.tick(), 1000);

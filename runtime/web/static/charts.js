@@ -5,12 +5,11 @@ import { brief, clipped, clock, counted, moment } from "./format.js";
 
 /** Above so many series a chart shows bands, which the server makes, and the ten worst. */
 export const LINES_MAX = 20;
-/** The worst series that are drawn over bands. */
 export const WORST = 10;
 const LEFT = 56, BOTTOM = 22, TOP = 8, RIGHT = 10;
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 
-/** Round numbers that cover a range, at most `most` of them. Pure. */
+/** Round numbers that cover a range, at most `most` of them. */
 export function niceTicks(low, high, most = 5) {
 	if (!(high > low)) return [low];
 	const rough = (high - low) / Math.max(1, most - 1);
@@ -28,7 +27,7 @@ const STEPS_S = [
 	10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
 ];
 
-/** Moments at whole steps of time within [from, to], at most `most` of them. Pure. */
+/** Moments at whole steps of time within [from, to], at most `most` of them. */
 export function timeTicks(from, to, most = 8, offset_s = 0) {
 	const span = to - from;
 	if (!(span > 0)) return [from];
@@ -41,36 +40,34 @@ export function timeTicks(from, to, most = 8, offset_s = 0) {
 	return found;
 }
 
-/** The series with the highest peaks, the highest first. Pure. */
+/** The series with the highest peaks, the highest first. */
 export function highest(series, most) {
 	const peak = ({ values }) => values.reduce((high, value) => (value > high ? value : high), -Infinity);
 	const ranked = series.map((one) => [peak(one), one]).sort((a, b) => b[0] - a[0]);
 	return ranked.slice(0, most).map(([, one]) => one);
 }
 
-/** A value of an answer about metrics as a number; NaN for none. Pure. */
+/** A value of an answer about metrics as a number; NaN for none. */
 export function numberOf(value) {
 	return value === null ? NaN : value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : value;
 }
 
-/** A text of a series: its tags, or its name. Pure. */
 export function labelOf({ metric, tags }) {
 	if (tags.length === 1 && !metric) return tags[0][1];
 	const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
 	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
 }
 
-/** The moments of an answer about metrics, in seconds since 1970. Pure. */
+/** The moments of an answer about metrics, in seconds since 1970. */
 export function timesOf(answer) {
 	return answer.times_ns.map((at) => at / 1e9);
 }
 
-/** The series of an answer about metrics, for a chart. Pure. */
+/** The series of an answer about metrics, for a chart. */
 export function seriesOf(answer, prefix = "") {
 	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
 }
 
-/** A straight line. */
 export function segment(draw, fromX, fromY, toX, toY) {
 	draw.beginPath();
 	draw.moveTo(fromX, fromY);
@@ -85,7 +82,6 @@ export function zoneOffset(at, utc) {
 
 const COLORS = ["ink", "soft", "line", "card", "accent", "good", "bad", "warn", "busy", "idle"];
 
-/** The colours of the page, from its style. */
 export function palette(node) {
 	const style = getComputedStyle(node);
 	const of = (name) => style.getPropertyValue(`--${name}`).trim();
@@ -150,14 +146,14 @@ export class LineChart {
 		this.range = [0, 1];
 		this.marked = -1;
 		this.isUtc = false;
-		this.canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": label });
+		this.canvas = element("canvas", {
+			tabindex: "0", role: "img", "aria-label": label, onkeydown: (event) => this.pressed(event),
+			onpointermove: (event) => this.mark(this.indexAt(event.offsetX)), onpointerleave: () => this.mark(-1),
+			onclick: () => this.marked >= 0 && this.onPick?.(this.times[this.marked]),
+		});
 		this.legend = element("ul.legend");
 		this.reading = element("p.reading", { "aria-live": "polite" });
 		this.element = element("figure.chart", this.canvas, this.reading, this.legend);
-		this.canvas.addEventListener("pointermove", (event) => this.mark(this.indexAt(event.offsetX)));
-		this.canvas.addEventListener("pointerleave", () => this.mark(-1));
-		this.canvas.addEventListener("keydown", (event) => this.pressed(event));
-		this.canvas.addEventListener("click", () => this.marked >= 0 && this.onPick?.(this.times[this.marked]));
 		this.watcher = new ResizeObserver(() => this.draw());
 		this.watcher.observe(this.element);
 		this.retheme = () => this.draw();
@@ -193,7 +189,7 @@ export class LineChart {
 
 	draw() {
 		const width = this.element.clientWidth;
-		if (!width) return;
+		if (!width || !this.times.length) return;
 		this.canvas.style.height = `${this.height}px`;
 		const draw = sized(this.canvas, width, this.height);
 		const colors = palette(this.canvas);

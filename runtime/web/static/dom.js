@@ -23,27 +23,22 @@ export function element(name, traits, ...children) {
 	return made;
 }
 
-/** A button that submits no form. */
 export function button(traits, ...children) {
 	return element("button", { type: "button", ...traits }, ...children);
 }
 
-/** A text that matters less. */
 export function soft(text) {
 	return element("span.soft", { text });
 }
 
-/** A text in letters of one width: an id, a path. */
 export function mono(text) {
 	return element("span.mono", { text });
 }
 
-/** A text that matters more. */
 export function strong(text) {
 	return element("strong", { text });
 }
 
-/** A text to be typed. */
 export function code(text) {
 	return element("code", { text });
 }
@@ -58,23 +53,19 @@ export function wrong(text, chars = 300) {
 	return element("span.bad-text", { title: text, text: clipped(text, chars) });
 }
 
-/** The title of a part. */
 export function heading(text) {
 	return element("h3", { text });
 }
 
-/** A line that explains. */
 export function hint(...children) {
 	return element("p.soft", ...children);
 }
 
-/** A table of rows of cells. */
 export function table(titles, rows) {
 	return element("table", element("thead", element("tr", titles.map((one) => element("th", { scope: "col" }, one)))),
 		element("tbody", rows.map((cells) => element("tr", cells.map((one) => element("td", one))))));
 }
 
-/** Append nodes and texts; null, undefined and false are left out. */
 export function put(parent, ...children) {
 	for (const child of children.flat(Infinity)) {
 		if (child === false || child == null) continue;
@@ -83,13 +74,11 @@ export function put(parent, ...children) {
 	return parent;
 }
 
-/** Replace what an element has. */
 export function fill(parent, ...children) {
 	parent.replaceChildren();
 	return put(parent, ...children);
 }
 
-/** Set the text of an element, if it is another one. */
 export function say(target, text) {
 	const said = plain(text);
 	if (target.textContent !== said) target.textContent = said;
@@ -109,7 +98,6 @@ export function kindOf(state) {
 	return (STATES.get(state) ?? OTHER)[1];
 }
 
-/** The shape of a state. */
 export function shapeOf(state) {
 	return (STATES.get(state) ?? OTHER)[0];
 }
@@ -121,18 +109,15 @@ export function badge(state, word = state) {
 		plain(word).replaceAll("_", " "));
 }
 
-/** A card with a title. Its parts can be given now, or put in later. */
 export function card(title, ...children) {
 	return element("section.card", title && element("h2", title), ...children);
 }
 
-/** What a place shows that has nothing to show, and what to do about it. */
 export function empty(what, advice) {
 	return element("div.empty",
 		element("p.empty-what", { text: what }), advice && element("p", advice));
 }
 
-/** A failure: what failed, and what to do. */
 export function failure(error, retry) {
 	// A part that the system does not have is no failure.
 	if (error.code === "not_served" || error.code === "actor_not_found") return empty(error.message, error.advice);
@@ -168,7 +153,6 @@ async function copy(text) {
 	}
 }
 
-/** What the system prefers: dark or light. */
 export function systemTheme() {
 	return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }

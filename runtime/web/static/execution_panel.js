@@ -48,6 +48,7 @@ export class ExecutionPanel {
 		this.logs = this.logList();
 		this.partials = this.partialList();
 		this.said = element("div");
+		this.attempts = element("div");
 	}
 
 	show(query) {
@@ -173,6 +174,8 @@ export class ExecutionPanel {
 			const timeline = await this.source.timeline({ by: this.by.value, open: [...this.open], from_at: from || null, to_at: to || null });
 			if (mine !== this.timelineTurn) return;
 			this.timeline.show(timeline);
+			if (this.view) this.showHead();
+			if (this.query.task) fill(this.attempts, this.attemptsOf(this.query.task));
 			const runs = timeline.groups.flatMap((group) => group.bars.filter(({ outcome }) => outcome === "running").map(({ id }) => id));
 			if (runs.length || this.runs.size) {
 				this.runs = new Set(runs);
@@ -220,14 +223,14 @@ export class ExecutionPanel {
 			nothing: () => empty(this.view?.sub_tasks ? "No sub-task fits" : "There is no plan yet", ""),
 			rowsOf: (rows) => (this.runs.size ? rows.map((row) => ({ ...row })) : rows), // Rows are drawn again where attempts begin.
 			columns: [
-				["Status", "110px", (row) => badge(this.runs.has(row.id) ? "running" : row.status), "", "status"],
-				["Sub-task", "minmax(130px, 2fr)", (row) => cut(row.id, 80), "", "id"],
-				["Kind", "minmax(90px, 1fr)", (row) => element("span.soft", { title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
-				["Tries", "60px", (row) => counted(row.attempts), "number wide", "attempts"],
-				["Waited", "85px", (row) => (row.attempts ? duration(row.queue_s) : ""), "number wide", "queue"],
-				["Ran", "85px", (row) => (row.attempts ? duration(row.run_s) : ""), "number", "run"],
-				["Critical", "65px", (row) => (row.is_critical ? element("span", { title: "on the critical path", text: "◆" }) : ""), "wide"],
-				["Error", "minmax(90px, 1.5fr)", (row) => wrong(row.error, 160), "wide"],
+				["Status", "110", (row) => badge(this.runs.has(row.id) ? "running" : row.status), "", "status"],
+				["Sub-task", "130 2", (row) => cut(row.id, 80), "", "id"],
+				["Kind", "90 1", (row) => element("span.soft", { title: row.kind, text: row.kind.split(".").at(-1) }), "wide"],
+				["Tries", "60", (row) => counted(row.attempts), "number wide", "attempts"],
+				["Waited", "85", (row) => (row.attempts ? duration(row.queue_s) : ""), "number wide", "queue"],
+				["Ran", "85", (row) => (row.attempts ? duration(row.run_s) : ""), "number", "run"],
+				["Critical", "65", (row) => (row.is_critical ? element("span", { title: "on the critical path", text: "◆" }) : ""), "wide"],
+				["Error", "90 1.5", (row) => wrong(row.error, 160), "wide"],
 			],
 		});
 		made.parts.unshift(element("div.toolbar", statuses.element, search));
@@ -247,10 +250,10 @@ export class ExecutionPanel {
 			label: "Events", noun: "events", keyOf: (row) => String(row.version), className: "in-card", load: (query) => this.source.events(query),
 			onOpen: (row) => this.openEvent(row), nothing: () => empty("There are no events", ""), more: () => ", the newest first",
 			columns: [
-				["#", "70px", (row) => counted(row.version), "number"],
-				["Time", "120px", (row) => exactOf(this.page, row.recorded_at)],
-				["Event", "110px", (row) => strong(row.kind)],
-				["Fields", "minmax(120px, 1fr)", (row) => element("span.mono.soft", { text: row.fields == null ? `${counted(row.bytes)} bytes` : clipped(JSON.stringify(row.fields), 220) })],
+				["#", "70", (row) => counted(row.version), "number"],
+				["Time", "120", (row) => exactOf(this.page, row.recorded_at)],
+				["Event", "110", (row) => strong(row.kind)],
+				["Fields", "120 1", (row) => element("span.mono.soft", { text: row.fields == null ? `${counted(row.bytes)} bytes` : clipped(JSON.stringify(row.fields), 220) })],
 			],
 		});
 	}
@@ -260,9 +263,9 @@ export class ExecutionPanel {
 			label: "Log", keyOf: (row) => row.key, read: (after) => this.source.logs(after), onRows: () => this.sayMore(),
 			onOpen: (row) => this.openLine(row), nothing: () => empty("Its handlers have logged nothing", "Lines of Python's `logging` in a handler are here, the newest ones of each host."),
 			columns: [
-				["Time", "100px", (row) => exactOf(this.page, row.time)], ["Level", "100px", (row) => badge(row.level)],
-				["Sub-task", "minmax(90px, 1fr)", (row) => this.toTask(row.step)], ["On", "minmax(90px, 1fr)", (row) => soft(row.host + row.path), "wide"],
-				["Line", "minmax(130px, 4fr)", (row) => cut(row.text, 300)],
+				["Time", "100", (row) => exactOf(this.page, row.time)], ["Level", "100", (row) => badge(row.level)],
+				["Sub-task", "90 1", (row) => this.toTask(row.step)], ["On", "90 1", (row) => soft(row.host + row.path), "wide"],
+				["Line", "130 4", (row) => cut(row.text, 300)],
 			],
 		});
 	}
@@ -272,8 +275,8 @@ export class ExecutionPanel {
 			label: "Partial results", keyOf: (row) => `${row.task_id}/${row.attempt}/${row.number}`, read: (after) => this.source.partials(after), onRows: () => this.sayMore(),
 			onOpen: (row) => this.page.adjust({ task: row.task_id }), nothing: () => empty("No sub-task has yielded anything", "A handler that yields gives partial results while it works."),
 			columns: [
-				["Sub-task", "minmax(90px, 1fr)", (row) => this.toTask(row.task_id)], ["Attempt", "70px", (row) => counted(row.attempt), "number wide"], ["#", "70px", (row) => counted(row.number), "number"],
-				["Value", "minmax(130px, 4fr)", (row) => element("span.mono.soft", { text: clipped(JSON.stringify(row.value), 300) })],
+				["Sub-task", "90 1", (row) => this.toTask(row.task_id)], ["Attempt", "70", (row) => counted(row.attempt), "number wide"], ["#", "70", (row) => counted(row.number), "number"],
+				["Value", "130 4", (row) => element("span.mono.soft", { text: clipped(JSON.stringify(row.value), 300) })],
 			],
 		});
 	}
@@ -356,7 +359,8 @@ export class ExecutionPanel {
 
 	detail(row) {
 		const to = (id) => this.toTask(id);
-		this.said.replaceChildren();
+		fill(this.said);
+		fill(this.attempts, this.attemptsOf(row.id));
 		return [
 			facts([
 				["status", badge(this.runs.has(row.id) ? "running" : row.status)], ["kind", row.kind], ["attempts", counted(row.attempts)], ["waited", row.attempts ? duration(row.queue_s) : ""], ["ran", row.attempts ? duration(row.run_s) : ""],
@@ -366,7 +370,7 @@ export class ExecutionPanel {
 				["needs", row.needs.length ? [row.needs.map((id) => [to(id), " "]), row.needs_left_off ? `and ${counted(row.needs_left_off)} more` : ""] : ""],
 			]),
 			row.error && [heading("Newest error"), element("pre.bad-text", { text: `${row.error_code ? `${row.error_code}: ` : ""}${row.error}` })],
-			heading("Attempts"), this.attemptsOf(row.id), this.said,
+			heading("Attempts"), this.attempts, this.said,
 		];
 	}
 

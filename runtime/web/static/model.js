@@ -184,7 +184,6 @@ export class Rate {
 	}
 }
 
-/** The WebSocket, the clock and the timers of a browser. */
 export function browserShell() {
 	return {
 		WebSocket: globalThis.WebSocket,

@@ -18,7 +18,6 @@ export function answered(rows, { status = [], failed, id = "", sort = "number", 
 	return { items: kept.slice(from, from + limit), next: from + limit < kept.length ? String(from + limit) : "", total: kept.length };
 }
 
-/** Draw the execution of this file. */
 export function showExecution(data, body) {
 	const page = { utc: false, now: () => data.execution.updated_at, setQuery: (change) => go({ ...query, ...change }), adjust: (change) => go({ ...query, ...change }) };
 	const panel = new ExecutionPanel({

@@ -1,8 +1,7 @@
 // Parts that several views have: the head of a view, filters, times, links, and a detail at the side.
 
-import { formatAddress } from "./address.js";
 import { button, element, failure, fill, put, say, soft } from "./dom.js";
-import { ago, clipped, clock, counted, moment, moments } from "./format.js";
+import { ago, clipped, clock, counted, formatAddress, moment, moments } from "./format.js";
 import { VirtualList } from "./list.js";
 import { Paging, Refresher, Tail } from "./model.js";
 
@@ -40,7 +39,6 @@ export class View {
 	}
 }
 
-/** The head of a view: its title, a line about it, and its tools. */
 export function viewHead(title, ...tools) {
 	return element("header.view-head", element("h1", title), element("span.gap"), ...tools);
 }
@@ -52,18 +50,15 @@ export function timeOf(page, at, { decimals = 0, isShort = false } = {}) {
 	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, said);
 }
 
-/** A time of day with its milliseconds. */
 export function exactOf(page, at) {
 	return timeOf(page, at, { isShort: true, decimals: 3 });
 }
 
-/** How long ago a moment was, with both times in its tooltip. */
 export function ageOf(page, at) {
 	if (!at) return soft("–");
 	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, ago(at, page.now()));
 }
 
-/** A link to an execution. */
 export function executionLink(id, said = clipped(id, 40)) {
 	return element("a.mono", { href: formatAddress(["executions", id]), title: id }, said);
 }
@@ -81,7 +76,6 @@ export function searchBox({ label, value = "", onChange, width = 24, isMain = tr
 	return input;
 }
 
-/** Set the value of an input, unless a person is at it. */
 export function setValue(input, value = "") {
 	if (document.activeElement !== input && input.value !== value) input.value = value;
 }
@@ -105,7 +99,6 @@ export class Choices {
 	}
 }
 
-/** A place with a detail at its side, which is closed at first. */
 export class Split {
 	constructor(main, { onClose = () => {} } = {}) {
 		this.onClose = onClose;
@@ -125,12 +118,8 @@ export class Split {
 		fill(this.detail);
 	}
 
-	get isOpen() {
-		return !this.detail.hidden;
-	}
 }
 
-/** Names and values. */
 export function facts(pairs) {
 	return element("dl.facts", pairs.filter(([, value]) => value !== "" && value != null && value !== false)
 		.map(([name, value]) => element("div", element("dt", { text: name }), put(element("dd"), value))));

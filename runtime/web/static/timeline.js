@@ -57,7 +57,6 @@ export function firstAfter(row, at) {
 	return low;
 }
 
-/** The state of a bar, in the words of sub-tasks. */
 function stateOf(bar) {
 	return bar.outcome === "retried" ? "backing_off" : bar.outcome;
 }
@@ -366,10 +365,11 @@ export class Timeline {
 			else if (!this.scroll(event.deltaY)) return; // At its end the page scrolls.
 			event.preventDefault();
 		}, { passive: false });
-		canvas.addEventListener("pointerdown", (event) => {
+		const on = (what, act) => canvas.addEventListener(what, act);
+		on("pointerdown", (event) => {
 			drag = { x: event.offsetX, from: this.view[0], y: event.offsetY, hasMoved: false };
 		});
-		canvas.addEventListener("pointermove", (event) => {
+		on("pointermove", (event) => {
 			if (!drag) this.point(event);
 			else if (drag.hasMoved || Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) > 4) {
 				if (!drag.hasMoved) canvas.setPointerCapture(event.pointerId);
@@ -378,7 +378,7 @@ export class Timeline {
 				this.scroll(-event.movementY);
 			}
 		});
-		canvas.addEventListener("pointerup", (event) => {
+		on("pointerup", (event) => {
 			const isClick = drag && !drag.hasMoved;
 			drag = null;
 			if (!isClick) return;
@@ -387,12 +387,12 @@ export class Timeline {
 			else if (line?.cells) this.onOpen(line.cells.key);
 			else this.choose(this.barAt(event.offsetX, event.offsetY), { tells: true });
 		});
-		canvas.addEventListener("pointerleave", () => {
+		on("pointerleave", () => {
 			drag = null;
 			this.tip.hidden = true;
 		});
-		canvas.addEventListener("dblclick", (event) => this.zoom(0.4, this.atX(event.offsetX)));
-		canvas.addEventListener("keydown", (event) => this.pressed(event));
+		on("dblclick", (event) => this.zoom(0.4, this.atX(event.offsetX)));
+		on("keydown", (event) => this.pressed(event));
 	}
 
 	lineAt(y) {
@@ -464,8 +464,8 @@ function toggle(label, act, title) {
 }
 
 function keyOf() {
-	const entry = (kind, word) => element("li", element("span", { class: `key ${kind}` }), word);
-	return element("ul.legend", entry("good", "succeeded"), entry("busy", "under way"), entry("warn slash", "failed, ran again"),
-		entry("bad cross", "failed for good"), entry("path", "critical path"),
+	const entry = (kind, word, mark) => element("li", element("span", { class: `key ${kind}` }, mark), word);
+	return element("ul.legend", entry("good", "succeeded"), entry("busy", "under way"), entry("warn", "failed, ran again", "╱"),
+		entry("bad", "failed for good", "✕"), entry("path", "critical path"),
 		element("li.soft", "Ctrl + wheel zooms, drag moves, arrows step, Enter opens"));
 }

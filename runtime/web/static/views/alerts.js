@@ -32,22 +32,22 @@ export class AlertsView extends View {
 		this.alerts = new VirtualList({
 			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
 			columns: [
-				["State", "120px", (row) => badge(stateOfAlert(row))],
-				["Alert", "minmax(110px, 1.3fr)", (row) => strong(clipped(row.name, 60))],
-				["Severity", "90px", (row) => (row.severity ? badge(row.severity) : ""), "wide"],
-				["Summary", "minmax(100px, 2.5fr)", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
-				["Value", "80px", (row) => brief(row.value), "number wide"],
-				["Since", "120px", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number wide"],
+				["State", "120", (row) => badge(stateOfAlert(row))],
+				["Alert", "110 1.3", (row) => strong(clipped(row.name, 60))],
+				["Severity", "90", (row) => (row.severity ? badge(row.severity) : ""), "wide"],
+				["Summary", "100 2.5", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
+				["Value", "80", (row) => brief(row.value), "number wide"],
+				["Since", "120", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number wide"],
 			],
 		});
 		this.rules = new VirtualList({
 			label: "Rules", keyOf: (row) => `${row.group}/${row.name}`, onOpen: (row) => page.adjust({ id: `rule/${row.group}/${row.name}` }),
 			columns: [
-				["State", "120px", (row) => badge(row.state)],
-				["Rule", "minmax(130px, 1fr)", (row) => [strong(row.name), soft(` ${row.group}`)]],
-				["Expression", "minmax(80px, 2fr)", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
-				["Problem", "minmax(100px, 1fr)", (row) => wrong(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120), "wide"],
-				["Since", "120px", (row) => ageOf(page, row.since), "number wide"],
+				["State", "120", (row) => badge(row.state)],
+				["Rule", "130 1", (row) => [strong(row.name), soft(` ${row.group}`)]],
+				["Expression", "80 2", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
+				["Problem", "100 1", (row) => wrong(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120), "wide"],
+				["Since", "120", (row) => ageOf(page, row.since), "number wide"],
 			],
 		});
 		this.element = element("div.view.fills", viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),

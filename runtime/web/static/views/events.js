@@ -92,11 +92,11 @@ export class EventsView extends View {
 		this.list = new VirtualList({
 			label: "Events, the newest first", keyOf: (row) => String(row.position), onOpen: (row) => this.opened(row), onNeed: () => this.query.tab !== "letters" && this.older.more(),
 			columns: [
-				["Position", "90px", (row) => counted(row.position), "number wide"],
-				["Time", "120px", (row) => exactOf(page, row.recorded_at)],
-				["Event", "110px", (row) => element("strong", { title: row.kind, text: clipped(row.kind.split(".").at(-1), 40) })],
-				["Stream", "minmax(100px, 1fr)", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
-				["Fields", "minmax(100px, 2fr)", (row) => element("span.mono.soft", { text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
+				["Position", "90", (row) => counted(row.position), "number wide"],
+				["Time", "120", (row) => exactOf(page, row.recorded_at)],
+				["Event", "110", (row) => element("strong", { title: row.kind, text: clipped(row.kind.split(".").at(-1), 40) })],
+				["Stream", "100 1", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
+				["Fields", "100 2", (row) => element("span.mono.soft", { text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
 			],
 		});
 		this.letters = new Listing({
@@ -104,11 +104,11 @@ export class EventsView extends View {
 			onOpen: (row) => this.openLetter(row), onDraw: () => this.draw(),
 			nothing: () => empty("No pipeline has dead letters", "What a stage refuses by its error policy is kept here, with the reason."),
 			columns: [
-				["Pipeline", "minmax(100px, 1fr)", (row) => strong(row.pipeline)],
-				["#", "80px", (row) => counted(row.number), "number"],
-				["Stage", "minmax(80px, 1fr)", (row) => row.stage, "wide"],
-				["Time", "160px", (row) => timeOf(page, row.at), "wide"],
-				["Reasons", "minmax(140px, 3fr)", (row) => wrong(row.reasons.join("; "), 200)],
+				["Pipeline", "100 1", (row) => strong(row.pipeline)],
+				["#", "80", (row) => counted(row.number), "number"],
+				["Stage", "80 1", (row) => row.stage, "wide"],
+				["Time", "160", (row) => timeOf(page, row.at), "wide"],
+				["Reasons", "140 3", (row) => wrong(row.reasons.join("; "), 200)],
 			],
 		});
 		this.messages = element("div");

@@ -1,4 +1,4 @@
-// Executions: filters and order in the address, failed ones at a click, columns that stay.
+// Executions: filters and order in the address, failed ones at a click.
 
 import { badge, button, code, copyButton, element, empty, say, soft, wrong } from "../dom.js";
 import { clipped, command, counted, duration, moment } from "../format.js";
@@ -25,13 +25,13 @@ export class ExecutionsView extends View {
 			rowsOf: (rows) => rows.map((row) => (row.status === "running" ? { ...row } : row)),
 			more: ({ left_off: left }) => (left ? `; the ${counted(left)} oldest are in no list` : ""),
 			columns: [
-				["Status", "130px", (row) => badge(row.status), "", "status"],
-				["Job", "minmax(110px, 1.2fr)", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
-				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span.soft", { text: " fork", title: `of ${row.fork_of}` })], "wide"],
-				["Submitted", "160px", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
-				["Took", "100px", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
-				["Sub-tasks", "130px", (row) => this.progress(row), "number wide"],
-				["Problem", "minmax(80px, 1fr)", (row) => wrong(row.problem, 120), "wide"],
+				["Status", "130", (row) => badge(row.status), "", "status"],
+				["Job", "110 1.2", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
+				["Id", "130 1.4", (row) => [executionLink(row.id), row.fork_of && element("span.soft", { text: " fork", title: `of ${row.fork_of}` })], "wide"],
+				["Submitted", "160", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
+				["Took", "100", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
+				["Sub-tasks", "130", (row) => this.progress(row), "number wide"],
+				["Problem", "80 2", (row) => wrong(row.problem, 120), "wide"],
 			],
 		});
 		this.owned.push(this.list);

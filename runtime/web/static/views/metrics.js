@@ -1,9 +1,8 @@
-// Metrics: charts of the stored windows. Boards of ready questions, or one of your own.
+// Metrics: charts of the stored windows, on boards or by an expression of your own.
 
-import { formatAddress } from "../address.js";
 import { highest, LineChart, LINES_MAX, seriesOf, timesOf, WORST } from "../charts.js";
 import { button, card, commandButton, element, empty, failure, fill } from "../dom.js";
-import { brief, duration, measured, moment } from "../format.js";
+import { brief, duration, formatAddress, measured, moment } from "../format.js";
 import { Choices, setValue, View, viewHead } from "../parts.js";
 
 const EVERY_MS = 2_000;
@@ -36,7 +35,7 @@ const BOARDS = {
 	]],
 };
 
-/** The step of a question in seconds: whole windows of a minute or more, and at most `points` of them. Pure. */
+/** The step of a question in seconds: whole windows of a minute or more, and at most `points` of them. */
 export function stepFor(span, points = POINTS) {
 	return [60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400].find((step) => span / step <= points) ?? 86_400;
 }

@@ -1,9 +1,8 @@
 // Now: is it alive, and does anything need a person?
 
-import { formatAddress } from "../address.js";
 import { LineChart, seriesOf, spark, timesOf } from "../charts.js";
 import { badge, button, card, confirm, element, empty, failure, fill, kindOf, put, shapeOf, soft } from "../dom.js";
-import { brief, bytes, clipped, clock, command, counted, duration, nouns, pretty } from "../format.js";
+import { brief, bytes, clipped, clock, command, counted, duration, formatAddress, nouns, pretty } from "../format.js";
 import { Rate, Refresher } from "../model.js";
 import { ageOf, executionLink, View, viewHead } from "../parts.js";
 

@@ -52,13 +52,13 @@ export class TreeView extends View {
 		this.list = new VirtualList({
 			label: "Hosts and actors", keyOf: (row) => row.key, onOpen: (row) => this.opened(row),
 			columns: [
-				["Name", "minmax(120px, 3fr)", (row) => this.nameOf(row)],
-				["State", "115px", ({ host, actor }) => badge(host ? stateOfHost(host) : actor.lifecycle)],
-				["What", "minmax(120px, 1.4fr)", ({ host, actor }) => soft(host ? `on ${host.node}` : actor.kind), "wide"],
-				["Waiting", "80px", ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox), "number wide"],
-				["Restarts", "80px", ({ host, actor }) => host ? counted(host.restarts) : "", "number wide"],
-				["Memory", "90px", ({ host }) => (host ? bytes(host.memory_bytes) : ""), "number wide"],
-				["Failed", "90px", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
+				["Name", "120 3", (row) => this.nameOf(row)],
+				["State", "115", ({ host, actor }) => badge(host ? stateOfHost(host) : actor.lifecycle)],
+				["What", "120 1.4", ({ host, actor }) => soft(host ? `on ${host.node}` : actor.kind), "wide"],
+				["Waiting", "80", ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox), "number wide"],
+				["Restarts", "80", ({ host, actor }) => host ? counted(host.restarts) : "", "number wide"],
+				["Memory", "90", ({ host }) => (host ? bytes(host.memory_bytes) : ""), "number wide"],
+				["Failed", "90", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
 			],
 		});
 		this.note = element("p.note");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { codeOf, formatAddress, parseAddress } from "../static/address.js";
+import { codeOf, formatAddress, parseAddress } from "../static/format.js";
 import { queryOf } from "../static/api.js";
 import { highest, labelOf, niceTicks, timeTicks } from "../static/charts.js";
 import { ago, brief, bytes, clipped, clock, command, duration, moment, plain, pretty } from "../static/format.js";
