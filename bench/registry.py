@@ -13,6 +13,7 @@ from bench.hub import expected_hub
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
+from bench.page import PAGE
 from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, expected_savina
@@ -582,6 +583,7 @@ BENCHES: tuple[Bench, ...] = (
     OBSERVE,
     INGEST,
     HUB,
+    PAGE,
 )
 
 

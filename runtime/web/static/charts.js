@@ -274,7 +274,7 @@ export class LineChart {
 			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
 			draw.lineWidth = number < 0 ? 3 : 2;
 			segment(draw, 0, 4, 22, 4);
-			return element("li", { title: label }, swatch, clipped(label, 60),
+			return element("li", { title: label }, swatch, clipped(label, 90),
 				element("span.value", { text: this.format(value) }));
 		};
 		const at = this.marked >= 0 ? this.marked : this.times.length - 1;

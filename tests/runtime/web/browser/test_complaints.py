@@ -8,7 +8,7 @@ import pytest
 
 from tests.thoroughness import examples
 
-from .conftest import LIVE, OpenPage, Watched
+from .conftest import LIVE, Watched
 from .world import PageWorld
 
 HOSTS: Final = 1_000
