@@ -58,12 +58,10 @@ export function labelOf({ metric, tags }) {
 	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
 }
 
-/** The moments of an answer about metrics, in seconds since 1970. */
 export function timesOf(answer) {
 	return answer.times_ns.map((at) => at / 1e9);
 }
 
-/** The series of an answer about metrics, for a chart. */
 export function seriesOf(answer, prefix = "") {
 	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
 }
@@ -75,7 +73,6 @@ export function segment(draw, fromX, fromY, toX, toY) {
 	draw.stroke();
 }
 
-/** The seconds by which local time is ahead of UTC at a moment. */
 export function zoneOffset(at, utc) {
 	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
 }

@@ -175,7 +175,9 @@ export class ExecutionPanel {
 			if (mine !== this.timelineTurn) return;
 			this.timeline.show(timeline);
 			if (this.view) this.showHead();
-			if (this.query.task) fill(this.attempts, this.attemptsOf(this.query.task));
+			const { task } = this.query;
+			if (task && !this.timeline.selected) this.timeline.select(task);
+			if (task) fill(this.attempts, this.attemptsOf(task));
 			const runs = timeline.groups.flatMap((group) => group.bars.filter(({ outcome }) => outcome === "running").map(({ id }) => id));
 			if (runs.length || this.runs.size) {
 				this.runs = new Set(runs);

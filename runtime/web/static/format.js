@@ -94,7 +94,6 @@ export function moment(at, utc, decimals = 0) {
 	return `${year}-${two(month)}-${two(day)} ${clock(at, utc, decimals)}`;
 }
 
-/** Both times of a moment, for a tooltip: local and UTC. */
 export function moments(at) {
 	return `${moment(at, false, 3)} local · ${moment(at, true, 3)} UTC`;
 }

@@ -103,6 +103,7 @@ export class Timeline {
 		this.timeline = timeline;
 		this.place();
 		this.selected = id ? this.find((bar) => `${bar.number}/${bar.attempt}` === id)?.bar ?? null : null;
+		say(this.note, this.selected ? this.words(this.selected) : "");
 		if (wasAll) this.fit({ isQuiet: true });
 		else this.draw();
 	}

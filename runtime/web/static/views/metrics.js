@@ -186,7 +186,6 @@ export class MetricsView extends View {
 		chart.show(times, highest(seriesOf(worst), WORST), { range: [range.from, range.to], isUtc: this.page.utc, bands: named, count: most });
 	}
 
-	/** The executions that were submitted around a moment of a chart. */
 	picked(at) {
 		const step = stepFor(Number(this.spanText));
 		location.hash = formatAddress(["executions"], { around: String(Math.round(at)), width: String(Math.max(60, step)), said: moment(at, this.page.utc) });
