@@ -311,10 +311,12 @@ class Outbox:
         )
         self._seal_or_flush(writer)
 
-    def control(self, kind: int, target: int, correlation: int = 0, body: bytes = b"") -> None:
+    def control(
+        self, kind: int, target: int, correlation: int = 0, body: bytes = b"", budget_ms: int = 0
+    ) -> None:
         """Write an envelope without a contract and credit, if the link is connected."""
         if self._sender.is_connected:
-            self._writer.add(kind, target, correlation, -1, body)
+            self._writer.add(kind, target, correlation, -1, body, budget_ms)
             self._seal_or_flush(self._writer)
 
     def tell_credit(self) -> None:
