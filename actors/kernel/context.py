@@ -298,6 +298,7 @@ class Context:
             subject=subject,
             details=dict(details or {}),
             asked_by=asked_by or f"{self.host_name}{self.path}",
+            step=step,
             deadline_s=deadline_s,
             gives_at_deadline=gives_at_deadline,
             needed=needed,

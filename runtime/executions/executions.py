@@ -40,6 +40,7 @@ from ..admin.port import OfferedJob
 from ..hosting.environment import Environment
 from .journals import OpenJournal
 from .states import SystemStates
+from .withdrawal import withdraw_approvals
 
 __all__ = [
     "RESUME_VARIABLE",
@@ -441,6 +442,7 @@ class Executions:
 
     def _forget(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
         self._keep_partials(handle)
+        withdraw_approvals(self._host, handle, recorder)
         if recorder is not None:
             recorders = self._recorders[handle.id]
             recorders.remove(recorder)
