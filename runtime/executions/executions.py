@@ -424,9 +424,12 @@ class Executions:
         self._ended[handle.id] = kept
         if len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
-        self._host.loop.call_later(ENDED_S, self._drop_partials, handle.id, kept)
+        self._host.run_task(self._drop_partials(handle.id, kept))
 
-    def _drop_partials(self, execution_id: str, kept: tuple[Sequence[SubTaskPartial], int]) -> None:
+    async def _drop_partials(
+        self, execution_id: str, kept: tuple[Sequence[SubTaskPartial], int]
+    ) -> None:
+        await asyncio.sleep(ENDED_S)
         if self._ended.get(execution_id) is kept:
             del self._ended[execution_id]
 
