@@ -292,6 +292,10 @@ class Ask:
             if self.room is not None and not self.room.done():
                 self.room.set_result(None)
 
+    def extend(self, until_s: float) -> None:
+        """The asker waits until then, if that is later than it said before."""
+        self.deadline_s = max(self.deadline_s, until_s)
+
     def adopt(self, child: AskFuture) -> None:
         """Remember an ask that the handler makes."""
         children = self.children

@@ -36,6 +36,7 @@ from .failures import (
     failure_of,
     forwarded_error,
     missing_handler_error,
+    stream_expected_error,
     threads_full_error,
     unfinished_reply_error,
     wrong_reply_error,
@@ -393,6 +394,8 @@ class Worker:
             return await row.function(*arguments)
         if row.streams:
             where = _place(self.cell, row)
+            if row.reply is None and ask is not None and ask.credit < 0:
+                raise stream_expected_error(self.cell, message)
             return await run_stream(row.function(*arguments), row.reply, ask, where)
         threads = self._dispatcher.threads
         if ask is not None and threads.is_full:

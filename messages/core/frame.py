@@ -56,7 +56,8 @@ class Kind:
     PARTIAL: Final = 10
     """A partial result of an ask that is still handled; the reply follows it."""
     GRANT: Final = 11
-    """The asker has taken so many partial results of an ask; their number is the target."""
+    """The asker has taken so many partial results of an ask; their number is the target. Its budget
+    is how long the asker waits from now on; 0 leaves the deadline as it is."""
     KINDS: Final = 12
 
 

@@ -7,7 +7,7 @@ who asks. It passes both to `AdminService.answer`, or is the `Exchange` of an `A
 `REQUESTS` is the one table of all requests: who answers each, and the scope that it needs.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -28,6 +28,7 @@ from callboard.messages.jobs.commands import (
     ResumeExecution,
 )
 from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.updates import SubTaskPartial
 
 from .approval_views import QueryDoubts
 from .page_link import OpenPage
@@ -176,6 +177,11 @@ class Executions(Protocol):
 
     def all_running(self) -> Mapping[str, ExecutionHandle[Any]]:
         """All executions that this process runs, by id."""
+
+    def partials(
+        self, execution_id: str, after: int
+    ) -> tuple[Sequence[SubTaskPartial], int] | None:
+        """See `ExecutionHandle.partials`, of an execution that runs here or has just ended."""
 
     def job(self, name: str) -> Job[Any, Any] | None:
         """The job of this name, if this process has submitted a request of it."""

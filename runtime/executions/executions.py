@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
@@ -21,6 +21,7 @@ from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
 from callboard.actors.executions.history.snapshots import HistorySnapshots
 from callboard.actors.executions.submissions import Submission, check_same, submission_in
+from callboard.actors.executions.update_stream import newest_since
 from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.inspection.metric_sources import Name, Reading
@@ -33,11 +34,13 @@ from callboard.messages.core.errors import (
 )
 from callboard.messages.jobs.execution import Progress, check_execution_id
 from callboard.messages.jobs.job import Job, LargeResults
+from callboard.messages.jobs.updates import SubTaskPartial
 
 from ..admin.port import OfferedJob
 from ..hosting.environment import Environment
 from .journals import OpenJournal
 from .states import SystemStates
+from .withdrawal import withdraw_approvals
 
 __all__ = [
     "RESUME_VARIABLE",
@@ -59,6 +62,9 @@ RELEASE_S: Final = 2.0
 """How long executions may take to release their work; then they end with their host."""
 BEGUN_WITHIN_S: Final = 10.0
 """How long a client's submission may take to begin."""
+ENDED_MAX: Final = 8
+"""Executions that have just ended, whose newest partial results are kept."""
+ENDED_S: Final = 10.0
 JOBS_MAX: Final = 1_000
 """Jobs that a driver remembers; beyond that the last used."""
 
@@ -163,6 +169,9 @@ class Executions:
         """The jobs that may be submitted from outside, by name."""
         self._recorders: dict[str, list[Recorder]] = {}
         """The recorders of executions that run, also of superseded ones."""
+        self._ended: dict[str, tuple[Sequence[SubTaskPartial], int]] = {}
+        """The newest partial results of executions that have just ended, and how many there were:
+        those who follow one from outside ask a few times a second."""
 
     def _reading(self) -> Reading:
         """What the schedulers of this process have to do, as metrics."""
@@ -407,7 +416,36 @@ class Executions:
         if len(self._jobs) > JOBS_MAX:
             del self._jobs[next(iter(self._jobs))]
 
+    def _keep_partials(self, handle: ExecutionHandle[Any]) -> None:
+        kept = handle.partials(0)
+        if not kept[1]:
+            return
+        self._ended.pop(handle.id, None)
+        self._ended[handle.id] = kept
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+        self._host.run_task(self._drop_partials(handle.id, kept))
+
+    async def _drop_partials(
+        self, execution_id: str, kept: tuple[Sequence[SubTaskPartial], int]
+    ) -> None:
+        await asyncio.sleep(ENDED_S)
+        if self._ended.get(execution_id) is kept:
+            del self._ended[execution_id]
+
+    def partials(
+        self, execution_id: str, after: int
+    ) -> tuple[Sequence[SubTaskPartial], int] | None:
+        """See `ExecutionHandle.partials`, of an execution that runs here or has just ended."""
+        handle = self._by_id.get(execution_id)
+        if handle is not None:
+            return handle.partials(after)
+        newest, total = self._ended.get(execution_id, ((), 0))
+        return (newest_since(newest, total, after), total) if total else None
+
     def _forget(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
+        self._keep_partials(handle)
+        withdraw_approvals(self._host, handle, recorder)
         if recorder is not None:
             recorders = self._recorders[handle.id]
             recorders.remove(recorder)

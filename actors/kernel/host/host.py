@@ -12,7 +12,7 @@ unless it says so.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeGuard, TypeVar
 
 from callboard.messages.control.control_plane import CONTROL_CELL
@@ -24,7 +24,6 @@ from callboard.messages.core.errors import (
     ActorNotFound,
     AskError,
     CallboardError,
-    DeadlineExceeded,
     HostLost,
     MailboxFull,
 )
@@ -68,10 +67,12 @@ from ..monitors.notices import Notices
 from ..ports import Children
 from ..publishing import NoPublishing, Publishing
 from ..stash import Stashes
+from ..streams import read_stream
 from ..timers import Timers
 from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
 from .membership import MakeCarrier, Membership
+from .sending import send_when_room
 
 __all__ = ["Host"]
 
@@ -201,43 +202,7 @@ class Host:
 
     async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
         """See `Ref.send`."""
-        check_message(message)
-        limit_s = self.ask_timeout_s if timeout_s is None else checked_timeout(timeout_s)
-        future: asyncio.Future[None] = self.loop.create_future()
-        if address.slot == self.slot:
-            self._put_when_room(address, message, future)
-        else:
-            item = OutgoingMessage(address.cell, message, departure=future)
-            self.link(address.slot).outbox.post(item)
-        if not future.done():
-            try:
-                async with asyncio.timeout(limit_s):
-                    await future
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"no room on the way to {address} within {limit_s:g} s.",
-                    advice="The receiver is slower than its senders: raise timeout_s or send less.",
-                    may_have_run=False,
-                ) from None
-        future.result()
-
-    def _put_when_room(
-        self, address: Address, message: Contract, future: "asyncio.Future[None]"
-    ) -> None:
-        if future.done():
-            return
-        cell = self.cells.get(address.cell)
-        if cell is None:
-            future.set_exception(actor_not_found(*address))
-        elif cell.has_room_for(message):
-            try:
-                cell.put(message)
-            except CallboardError as error:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-        else:
-            cell.when_room(message, lambda: self._put_when_room(address, message, future))
+        await send_when_room(self, address, message, timeout_s)
 
     def ask(
         self,
@@ -245,11 +210,13 @@ class Host:
         request: Request[ReplyT],
         timeout_s: float | None = None,
         origin: Ask | None = None,
+        kind: type[AskFuture] = AskFuture,
     ) -> Awaitable[ReplyT]:
         """See `Ref.ask`; without an address, an actor that offers the contract answers.
 
-        A `Load` is an address that counts its asks. Raises `InvalidMessage` and `UsageError` for
-        a request or a timeout that is none; every other error comes with the reply.
+        A `Load` is an address that counts its asks; `kind` is the future that takes the reply.
+        Raises `InvalidMessage` and `UsageError` for a request or a timeout that is none; every
+        other error comes with the reply.
         """
         if type(type(request)) is not CONTRACT_TYPE:
             raise not_a_message(request)
@@ -272,7 +239,7 @@ class Host:
         if isinstance(address, Load):
             address.outstanding += 1
             owner, address = address, address.address
-        future = AskFuture(self.loop, owner, address, type(request), expects)
+        future = kind(self.loop, owner, address, type(request), expects)
         if origin is not None:
             origin.adopt(future)
         self.asks_open += 1
@@ -280,6 +247,17 @@ class Host:
             self.arm_deadlines()
         self.call(address, request, deadline_s, future)
         return future
+
+    def stream(
+        self,
+        address: Address | None,
+        request: Request[Any],
+        items: type[Contract],
+        timeout_s: float | None = None,
+        origin: Ask | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """See `Ref.stream`; without an address, an actor that offers the contract answers."""
+        return read_stream(self, address, request, items, timeout_s, origin)
 
     def _too_many_asks(self, request: Contract) -> MailboxFull:
         error = MailboxFull(
@@ -327,12 +305,18 @@ class Host:
         else:
             call.fail(call.correlation, error)
 
-    def grant(self, call: Call, count: int) -> None:
-        """Let the handler of a call send so many more partial results."""
+    def grant(self, call: Call, count: int, extra_s: float = 0.0) -> None:
+        """Let the handler of a call send so many more partial results.
+
+        With `extra_s` it has so many seconds from now on, if that is later than its deadline.
+        """
         if call.local is not None:
             call.local.grant(count)
+            call.local.extend(self.now() + extra_s)
         elif (link := self.links.get(call.slot)) is not None:
-            link.outbox.control(Kind.GRANT, count, call.correlation)
+            link.outbox.control(
+                Kind.GRANT, count, call.correlation, budget_ms=int(extra_s * 1_000.0)
+            )
 
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()

@@ -300,8 +300,9 @@ class FrameReceiver:
                 ask.stop(decode_error(envelope.body))
         elif kind == Kind.GRANT:
             ask = self.asks.get(correlation)
-            if ask is not None and envelope.target > 0:
+            if ask is not None and envelope.target >= 0:
                 ask.grant(envelope.target)
+                ask.extend(self._host.now() + envelope.budget_ms / 1000.0)
         elif kind == Kind.SEARCH:
             if not self._host.take_search(correlation, envelope.body):
                 LOGGER.warning(

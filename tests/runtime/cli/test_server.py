@@ -11,9 +11,20 @@ from click.testing import CliRunner, Result
 
 from callboard.messages.control.principals import ALL_SCOPES, Scope
 from callboard.messages.core.errors import CallboardError, ClusterUnreachable
+from callboard.messages.jobs.updates import SubTaskPartial
 from callboard.runtime.admin.errors import AccessDenied
 from callboard.runtime.cli.commands.group import group
-from tests.runtime.web.routes.api_world import JOB, Maker, Ordered, World, api_world
+from tests.runtime.web.routes.api_world import (
+    JOB,
+    POEMS,
+    Maker,
+    Ordered,
+    Poem,
+    Poet,
+    World,
+    Write,
+    api_world,
+)
 
 
 @pytest_asyncio.fixture
@@ -74,6 +85,31 @@ async def test_commands_read_a_system_behind_a_server(world: World, tmp_path: Pa
     assert "sold" in (await command("metrics", "query")).output
     assert "has ended" in str(await command.error("cancel", "one"))
     assert isinstance(await command.error("fork", "one", "--from", "step-1"), AccessDenied)
+
+
+async def test_tail_shows_live_partial_results_of_a_system_behind_a_server(
+    world: World, tmp_path: Path
+) -> None:
+    Poet.held = asyncio.Event()
+    await world.system.pool(Poet, size=1)
+    command = Command(world.url, await world.token(Scope.READ), tmp_path)
+    running = world.system.submit(POEMS, Write(lines=3), execution_id="poem")
+    seen = 0
+    async for update in running.updates():
+        seen += isinstance(update, SubTaskPartial)
+        if seen == 3:
+            break
+    rows = await command("tail", "poem", "--for", "1", "--json")
+    events = [json.loads(row) for row in rows.output.splitlines()]
+    live = [one for one in events if one["kind"] == "callboard.execution.sub_task_partial"]
+    assert [one["value"] for one in live] == [{"number": number} for number in range(3)]
+    tailing = asyncio.ensure_future(command("tail", "poem"))
+    Poet.held.set()
+    assert await running.result() == [Poem(lines=3)]
+    words = (await tailing).output
+    assert words.count("partial ") == 3
+    assert 'partial 2 of request, attempt 1: {"number": 1}' in words
+    assert words.index("partial 3") < words.index("completed")
 
 
 async def test_commands_steer_a_system_behind_a_server(world: World, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from callboard.runtime.testing.world import World
 
 LIMITS: Final = Limits(
     link_credit=8,
+    link_control_credit=3,
     link_backlog_max=4,
     link_frames_in_flight=2,
     frame_messages_soft=3,
