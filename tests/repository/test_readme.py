@@ -76,6 +76,7 @@ def test_it_runs_as_it_stands(engine: str, quickstart: str, expected: int, tmp_p
     assert done.stdout == f"wide_lines={expected}\n"
 
 
+@pytest.mark.timeout(300)  # Other processes may check theirs first.
 def test_mypy_strict_infers_the_replies_without_a_cast(
     quickstart: str, strict_mypy: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_mypy_strict_infers_the_replies_without_a_cast(
     assert short == INFERRED
 
 
+@pytest.mark.timeout(300)
 def test_mypy_finds_mistakes(
     quickstart: str, strict_mypy: Callable[..., str], tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 SNIPPET: Final = """
 import callboard
 from callboard import Actor, Context, Contract, Request, Settings, System, handler, props, run
@@ -95,6 +97,7 @@ FOUND: Final = re.compile(
 )
 
 
+@pytest.mark.timeout(300)  # Other processes may check theirs first.
 def test_mistakes_are_type_errors_and_replies_are_inferred(
     strict_mypy: Callable[..., str], tmp_path: Path
 ) -> None:
