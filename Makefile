@@ -14,8 +14,9 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 SRC ?=
 OUT ?= out
 ARGS ?=
-# How many processes share the tests that need no Ray; 0 passes them in one, for --pdb.
-WORKERS ?= logical
+# How many processes share the tests that need no Ray; 0 passes them in one, for --pdb. One more than
+# processors: while one waits for its disk or for a server of its own, another computes.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million savina \
 	append durable project resume state windows observe ingest metrics_query pipeline tiers
 

@@ -322,18 +322,25 @@ async def run_under_faults(
 
 
 async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> None:
-    """Wait until all hosts are up and no message is on its way."""
+    """Wait until all hosts are up and no message is on its way, now and some time later.
+
+    A host that has just joined is quiet until it gets its shards, for instance.
+    """
     run = fixture.run
     until_s = run.world.now_s + REST_MAX_S
     table = run.simulated.root.table
+
+    def is_at_rest() -> bool:
+        return all(slot.is_up for slot in table.slots.values()) and all(
+            is_quiet(host) and is_idle(host) for host in run.living()
+        )
+
     while run.world.now_s < until_s:
         await asyncio.sleep(POLL_S)
-        hosts = list(run.living())
-        if all(slot.is_up for slot in table.slots.values()) and all(
-            is_quiet(host) and is_idle(host) for host in hosts
-        ):
-            break
-    await asyncio.sleep(QUIET_S)
+        if is_at_rest():
+            await asyncio.sleep(QUIET_S)
+            if is_at_rest():
+                return
 
 
 def is_quiet(host: Host) -> bool:
