@@ -81,6 +81,7 @@ class TaskCall:
     )
 
     window = WINDOW
+    trace = b""
 
     def __init__(
         self, run: CallOwner, executor: Executor, sub_task: SubTask, attempt: int, sent_s: float
@@ -108,6 +109,10 @@ class TaskCall:
     def done(self) -> bool:
         """Whether it has an outcome."""
         return self.is_over
+
+    def drop(self) -> None:
+        """Give it up, because its executor is lost: its sub-task runs elsewhere."""
+        self.is_over = True
 
     def reply(self, correlation: int, message: Contract | None) -> None:
         """Take the reply, unless it has an outcome already."""

@@ -24,6 +24,7 @@ import msgpack
 from .contract import Contract, ContractKey, describe_contract
 from .errors import FrameError, InvalidMessage
 from .limits import DEFAULT_LIMITS, Limits
+from .trace_context import TRACE_BYTES
 
 __all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
 
@@ -85,7 +86,8 @@ class Envelope(NamedTuple):
     index among the references that travel with the frame. `step` names the step of an
     execution, for an ASK that is an attempt of it. `value` is the number of the value whose
     parts have come before; `body` has the layout of it then. `window` is the number of partial
-    results that may be under way to the asker of an ASK; 0 if the asker takes none.
+    results that may be under way to the asker of an ASK; 0 if the asker takes none. `trace` is the
+    packed context of the trace that an ASK belongs to, if any; see `trace_context.py`.
     """
 
     kind: int
@@ -99,6 +101,7 @@ class Envelope(NamedTuple):
     step: str = ""
     value: int = 0
     window: int = 0
+    trace: bytes = b""
 
 
 FIELDS: Final = len(Envelope._fields)
@@ -176,11 +179,12 @@ class FrameWriter:
         step: str = "",
         value: int = 0,
         window: int = 0,
+        trace: bytes = b"",
     ) -> None:
-        """Append one envelope."""
-        if window:
+        """Append one envelope. What it has no need of is not written."""
+        if window or trace:
             row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
-            chunk = self._pack((*row, value, window))
+            chunk = self._pack((*row, value, window, trace) if trace else (*row, value, window))
         elif step or value:
             row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
             chunk = self._pack((*row, value) if value else row)
@@ -305,7 +309,7 @@ def _checked_envelopes(
     ]
     for row in envelopes:
         kind, target, correlation, contract, body, budget_ms, buffers, reference = row[:8]
-        step, value, window = row[8:]
+        step, value, window, trace = row[8:]
         # One chained test: this loop runs for every message that arrives.
         if not (
             type(kind) is type(target) is type(correlation) is int
@@ -319,6 +323,8 @@ def _checked_envelopes(
             and type(buffers) is tuple
         ):
             raise ValueError("an envelope is malformed")
+        if trace and (type(trace) is not bytes or len(trace) != TRACE_BYTES):
+            raise ValueError("the trace of an envelope is malformed")
         if buffers and not all(type(buffer) is bytes for buffer in buffers):
             raise ValueError("a buffer is not bytes")
     return envelopes

@@ -36,6 +36,7 @@ from callboard.messages.core.timeouts import checked_timeout
 from callboard.messages.jobs.job import Job
 
 from ..admin.port import Exchange
+from ..telemetry.tracing.current import current_traceparent
 from ..transport.http_calls import Answer, check_server, http_call
 
 __all__ = ["RemoteHandle", "RemoteSystem", "admin_exchange", "connect"]
@@ -168,6 +169,8 @@ class RemoteSystem:
     ) -> contextlib.AbstractAsyncContextManager[Answer]:
         """One call of a route, for its answer as it comes."""
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "*/*"}
+        if traceparent := current_traceparent():
+            headers["traceparent"] = traceparent
         if body:
             headers["Content-Type"] = "application/json"
         text = f"?{urlencode(query)}" if query else ""

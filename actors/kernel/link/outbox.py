@@ -161,11 +161,11 @@ class Outbox:
         number = writer.number_of(type(message))  # It refuses what is no contract.
         body, buffers = self._encode(message)
         if call is None:
-            kind, correlation, budget_ms, step, window = Kind.TELL, 0, 0, "", 0
+            kind, correlation, budget_ms, step, window, trace = Kind.TELL, 0, 0, "", 0, b""
         else:
             kind, correlation, step, window = Kind.ASK, call.correlation, call.step, call.window
-            budget_ms = self._budget_ms(item.deadline_s)
-        if step or window or buffers or len(body) > self._inline_bytes_max:
+            budget_ms, trace = self._budget_ms(item.deadline_s), call.trace
+        if step or window or trace or buffers or len(body) > self._inline_bytes_max:
             if self._is_sent_in_parts(body, buffers):
                 self._begin(
                     Transfer(
@@ -193,6 +193,7 @@ class Outbox:
                 reference,
                 step=step,
                 window=window,
+                trace=trace,
             )
         else:
             writer.add(kind, item.target, correlation, number, body, budget_ms)
@@ -367,6 +368,7 @@ class Outbox:
             step=transfer.step,
             value=transfer.number,
             window=transfer.window,
+            trace=transfer.trace,
         )
         if transfer.item is not None:
             self._mark_written(transfer.item)

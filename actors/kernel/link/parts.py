@@ -81,6 +81,11 @@ class Transfer:
         return 0 if self.item is None or self.item.call is None else self.item.call.window
 
     @property
+    def trace(self) -> bytes:
+        """The packed context of an ask's span."""
+        return b"" if self.item is None or self.item.call is None else self.item.call.trace
+
+    @property
     def is_abandoned(self) -> bool:
         """Whether its sender gave up."""
         return self.item is not None and self.item.is_abandoned

@@ -259,6 +259,7 @@ class Taker:
         self.local: Any = None
         self.sent = False
         self.step = ""
+        self.trace = b""
         self.taken: list[Contract] = []
         self.outcome: Any = None
 
