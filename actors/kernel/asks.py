@@ -67,7 +67,10 @@ class Call(ReplySink, Protocol):
 
     @property
     def window(self) -> int:
-        """How many partial results may be under way to the asker; 0 if it takes none."""
+        """How many partial results may be under way to the asker; 0 if it takes none.
+
+        An attempt of a step takes them: its window is `STEP_WINDOW`.
+        """
 
     def done(self) -> bool:
         """Whether it has its outcome."""

@@ -163,9 +163,11 @@ class Outbox:
         if call is None:
             kind, correlation, budget_ms, step, window, trace = Kind.TELL, 0, 0, "", 0, b""
         else:
-            kind, correlation, step, window = Kind.ASK, call.correlation, call.step, call.window
-            budget_ms, trace = self._budget_ms(item.deadline_s), call.trace
-        if step or window or trace or buffers or len(body) > self._inline_bytes_max:
+            kind, correlation, step, trace = Kind.ASK, call.correlation, call.step, call.trace
+            budget_ms = self._budget_ms(item.deadline_s)
+            window = 0 if step else call.window  # That of a step is known.
+        reference = -1
+        if buffers or len(body) > self._inline_bytes_max:
             if self._is_sent_in_parts(body, buffers):
                 self._begin(
                     Transfer(
@@ -182,6 +184,7 @@ class Outbox:
                 self._mark_control(item)
                 return
             body, buffers, reference = self._store_large(body, buffers)
+        if step or window or trace or buffers or reference >= 0:
             writer.add(
                 kind,
                 item.target,

@@ -24,7 +24,7 @@ from callboard.messages.core.errors import (
     PayloadLost,
     UnknownContract,
 )
-from callboard.messages.core.frame import Envelope, Frame, Kind
+from callboard.messages.core.frame import STEP_WINDOW, Envelope, Frame, Kind
 
 from ..asks import Ask
 from ..failures import text_of
@@ -162,6 +162,8 @@ class FrameReceiver:
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
+                if step:
+                    window = STEP_WINDOW
                 ask = Ask(message, self, number, until_s, step, target, window, trace)
                 asks[number] = ask
                 if cell is None:
