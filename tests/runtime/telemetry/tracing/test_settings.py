@@ -42,9 +42,10 @@ def test_a_password_in_an_endpoint_is_refused_and_not_shown() -> None:
 
 
 def test_other_values_of_the_setting_are_refused() -> None:
-    for value in (1, "yes", 0.5, {}):
+    wrong: list[Any] = [1, "yes", 0.5, {}]
+    for value in wrong:
         with pytest.raises(SpecError, match="tracing"):
-            Settings(tracing=value)  # type: ignore[arg-type]
+            Settings(tracing=value)
     with pytest.raises(SpecError, match="tracing"):
         settings_of({}, {"CALLBOARD_TRACING": "0.5"})
     assert Settings().traces is None

@@ -24,7 +24,9 @@ def span_in(queue: SpanQueue, number: int = 1, kind: SpanKind = SpanKind.CLIENT)
 )
 @settings(max_examples=examples(200))
 def test_every_span_is_taken_in_order_or_dropped(room: int, steps: list[tuple[str, int]]) -> None:
-    queue, model, taken, dropped, number = SpanQueue(room), [], [], 0, 0
+    queue, dropped, number = SpanQueue(room), 0, 0
+    model: list[int] = []
+    taken: list[int] = []
     for what, count in steps:
         if what == "take":
             got = [int(span.name) for span in queue.take(count)]

@@ -35,74 +35,74 @@ SECRET = "hunter-2"
 INTERNAL, SERVER, CLIENT = 1, 2, 3
 
 
-class Told(Contract, name="traced.told"):
+class Said(Contract, name="traced.said"):
     text: str
 
 
-class Tell(Request[Told], name="traced.tell"):
+class Say(Request[Said], name="traced.say"):
     text: str
 
 
-class TellOn(Request[Told], name="traced.tell_on"):
+class SayOn(Request[Said], name="traced.say_on"):
     text: str
 
 
-class TellInThread(Request[Told], name="traced.tell_in_thread"):
+class SayInThread(Request[Said], name="traced.say_in_thread"):
     text: str
 
 
-class Fail(Request[Told], name="traced.fail"):
+class Fail(Request[Said], name="traced.fail"):
     text: str
 
 
-class Hang(Request[Told], name="traced.hang"):
+class Hang(Request[Said], name="traced.hang"):
     pass
 
 
-class Stumble(Request[Told], name="traced.stumble"):
+class Stumble(Request[Said], name="traced.stumble"):
     text: str
 
 
-class Teller(Agent):
+class Speaker(Agent):
     reentrant: ClassVar[bool] = True
     stumbled: ClassVar[set[str]] = set()
     seen: ClassVar[list[int]] = []
 
     @handler
-    async def tell(self, request: Tell) -> Told:
-        Teller.seen.append(trace.get_current_span().get_span_context().span_id)
-        return Told(text=request.text)
+    async def say(self, request: Say) -> Said:
+        Speaker.seen.append(trace.get_current_span().get_span_context().span_id)
+        return Said(text=request.text)
 
     @handler
-    async def tell_on(self, request: TellOn, ctx: Context) -> Told:
-        first = await ctx.ask(Tell(text=request.text))
-        return await asyncio.ensure_future(ctx.ask(Tell(text=first.text)))
+    async def say_on(self, request: SayOn, ctx: Context) -> Said:
+        first = await ctx.ask(Say(text=request.text))
+        return await asyncio.ensure_future(ctx.ask(Say(text=first.text)))
 
     @handler
-    def tell_in_thread(self, request: TellInThread) -> Told:
-        Teller.seen.append(trace.get_current_span().get_span_context().span_id)
-        return Told(text=request.text)
+    def say_in_thread(self, request: SayInThread) -> Said:
+        Speaker.seen.append(trace.get_current_span().get_span_context().span_id)
+        return Said(text=request.text)
 
     @handler
-    async def fail(self, request: Fail) -> Told:
+    async def fail(self, request: Fail) -> Said:
         raise ValueError(request.text)
 
     @handler
-    async def hang(self, request: Hang) -> Told:
+    async def hang(self, request: Hang) -> Said:
         await asyncio.Event().wait()
-        return Told(text="never")
+        return Said(text="never")
 
     @handler
-    async def stumble(self, request: Stumble) -> Told:
-        if request.text not in Teller.stumbled:
-            Teller.stumbled.add(request.text)
+    async def stumble(self, request: Stumble) -> Said:
+        if request.text not in Speaker.stumbled:
+            Speaker.stumbled.add(request.text)
             raise ConnectionError(SECRET)
-        return Told(text=request.text)
+        return Said(text=request.text)
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    Teller.seen, Teller.stumbled = [], set()
+    Speaker.seen, Speaker.stumbled = [], set()
     with collecting() as made:
         yield made
 
@@ -115,7 +115,7 @@ def tracing_to(collector: Collector, **more: Any) -> TracingSettings:
 async def traced_system(collector: Collector, **more: Any) -> AsyncIterator[System]:
     options: dict[str, Any] = {"journal": "off", "hosts": 2, "tracing": tracing_to(collector)}
     async with start(engine="inline", **{**options, **more}) as system:
-        await system.pool(Teller, size=2)
+        await system.pool(Speaker, size=2)
         yield system
 
 
@@ -127,24 +127,23 @@ async def test_an_ask_has_a_span_at_both_ends_and_what_the_handler_asks_is_below
     collector: Collector,
 ) -> None:
     async with traced_system(collector) as system:
-        await system.ask(TellOn(text="on"))
+        await system.ask(SayOn(text="on"))
     names = [span.name for span in collector.spans]
     assert sorted(names) == sorted(
-        ["ask traced.tell_on", "handle traced.tell_on"]
-        + ["ask traced.tell", "handle traced.tell"] * 2
+        ["ask traced.say_on", "handle traced.say_on"] + ["ask traced.say", "handle traced.say"] * 2
     )
-    (asked,) = collector.named("ask traced.tell_on")
-    (handled,) = collector.named("handle traced.tell_on")
+    (asked,) = collector.named("ask traced.say_on")
+    (handled,) = collector.named("handle traced.say_on")
     assert (asked.parent_id, asked.kind, handled.kind) == ("", CLIENT, SERVER)
     assert is_below(handled, asked)
-    inner = collector.named("ask traced.tell")
+    inner = collector.named("ask traced.say")
     assert all(is_below(each, handled) for each in inner)
-    for each in collector.named("handle traced.tell"):
+    for each in collector.named("handle traced.say"):
         assert any(is_below(each, one) for one in inner)
     assert {span.trace_id for span in collector.spans} == {asked.trace_id}
     assert all(span.began_ns <= span.ended_ns for span in collector.spans)
     assert handled.attributes["rpc.system.name"] == "callboard"
-    assert handled.attributes["rpc.method"] == "traced.tell_on"
+    assert handled.attributes["rpc.method"] == "traced.say_on"
     assert handled.resource["service.name"] == "callboard"
     assert handled.resource["callboard.host"] == handled.attributes["callboard.host"]
 
@@ -153,10 +152,10 @@ async def test_a_handler_finds_its_span_as_the_current_one_also_in_a_thread(
     collector: Collector,
 ) -> None:
     async with traced_system(collector) as system:
-        for request in (Tell(text="a"), TellInThread(text="b")):
+        for request in (Say(text="a"), SayInThread(text="b")):
             await host_of(system).ask(None, request)
     handled = [span for span in collector.spans if span.name.startswith("handle")]
-    assert [f"{seen:016x}" for seen in Teller.seen] == [span.span_id for span in handled]
+    assert [f"{seen:016x}" for seen in Speaker.seen] == [span.span_id for span in handled]
 
 
 async def test_a_failure_is_a_status_without_the_words_of_the_error(collector: Collector) -> None:
@@ -182,15 +181,15 @@ async def test_a_failure_is_a_status_without_the_words_of_the_error(collector: C
 AGAIN = RetryPolicy(attempts_max=3, backoff_min_s=0.001, backoff_max_s=0.001)
 
 
-def steps_of(request: Tell) -> list[SubTask]:
+def steps_of(request: Say) -> list[SubTask]:
     return [
-        SubTask("plain", Tell(text=SECRET)),
+        SubTask("plain", Say(text=SECRET)),
         SubTask("later", Stumble(text=SECRET), needs=("plain",), retry=AGAIN),
     ]
 
 
-JOB: Job[Tell, list[Told]] = Job(
-    name="telling",
+JOB: Job[Say, list[Said]] = Job(
+    name="speaking",
     decompose=steps_of,
 )
 
@@ -198,13 +197,13 @@ JOB: Job[Tell, list[Told]] = Job(
 async def test_an_execution_has_sub_tasks_with_attempts_and_their_handlers(
     collector: Collector,
 ) -> None:
-    async with traced_system(collector, name="tellers") as system:
-        await system.submit(JOB, Tell(text=""), execution_id="e/1").result()
-    (whole,) = collector.named("execution telling")
-    expected = context_of_execution("tellers", "e/1", 1.0)
+    async with traced_system(collector, name="speakers") as system:
+        await system.submit(JOB, Say(text=""), execution_id="e/1").result()
+    (whole,) = collector.named("execution speaking")
+    expected = context_of_execution("speakers", "e/1", 1.0)
     assert (whole.trace_id, whole.parent_id) == (f"{expected.trace_id:032x}", "")
     assert whole.attributes["callboard.execution.id"] == "e/1"
-    (plain,) = collector.named("subtask traced.tell")
+    (plain,) = collector.named("subtask traced.say")
     (later,) = collector.named("subtask traced.stumble")
     assert is_below(plain, whole)
     assert is_below(later, whole)
@@ -231,11 +230,11 @@ async def test_a_span_of_the_driver_is_continued_and_its_decision_counts(
         for flag in (trace.TraceFlags(1), trace.TraceFlags(0)):
             mine = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=flag)
             with trace.use_span(trace.NonRecordingSpan(mine)):
-                await system.ask(Tell(text="mine"))
-                await system.submit(JOB, Tell(text="mine")).result()
+                await system.ask(Say(text="mine"))
+                await system.submit(JOB, Say(text="mine")).result()
     assert {span.trace_id for span in collector.spans} == {f"{0xABC:032x}"}
-    (asked,) = collector.named("ask traced.tell")
-    (whole,) = collector.named("execution telling")
+    (asked,) = collector.named("ask traced.say")
+    (whole,) = collector.named("execution speaking")
     assert asked.parent_id == whole.parent_id == f"{0xDEF:016x}"
 
 
@@ -243,9 +242,9 @@ async def test_of_a_share_of_zero_nothing_is_recorded_and_no_message_carries_a_t
     collector: Collector,
 ) -> None:
     async with traced_system(collector, tracing=tracing_to(collector, ratio=0.0)) as system:
-        await system.ask(TellOn(text="a"))
-        await system.submit(JOB, Tell(text="")).result()
-        assert Teller.seen[0] == 0
+        await system.ask(SayOn(text="a"))
+        await system.submit(JOB, Say(text="")).result()
+        assert Speaker.seen[0] == 0
     assert collector.spans == []
 
 
@@ -257,7 +256,7 @@ async def test_an_actor_begins_no_trace(collector: Collector) -> None:
 
 
 async def _ask_in_background(system: System) -> None:
-    await system.ask(Tell(text="from a part of the host"))
+    await system.ask(Say(text="from a part of the host"))
 
 
 async def test_what_finds_no_room_is_dropped_and_counted_and_the_work_goes_on(
@@ -267,7 +266,7 @@ async def test_what_finds_no_room_is_dropped_and_counted_and_the_work_goes_on(
     tracing = tracing_to(collector, queue_spans=4, batch_spans=2)
     async with traced_system(collector, tracing=tracing, hosts=1) as system:
         for number in range(50):
-            await system.ask(Tell(text=str(number)))
+            await system.ask(Say(text=str(number)))
         counts = host_of(system).meters.instruments.read().counts
         assert counts[Name("callboard_trace_spans", "dropped")] >= 40
         began_s = asyncio.get_running_loop().time()
@@ -280,7 +279,7 @@ async def test_a_collector_that_refuses_is_counted(
 ) -> None:
     collector.status = 400
     async with traced_system(collector, hosts=1) as system:
-        await system.ask(Tell(text="a"))
+        await system.ask(Say(text="a"))
         read = host_of(system).meters.instruments.read
         while not read().counts[Name("callboard_trace_spans", "failed")]:
             await asyncio.to_thread(threading.Event().wait, 0.01)
@@ -291,16 +290,16 @@ async def test_a_resumed_execution_goes_on_in_the_same_trace(
     collector: Collector, tmp_path: Path
 ) -> None:
     journal = str(tmp_path / "journal.db")
-    wait: Job[Tell, list[Told]] = Job(name="waiting", decompose=lambda _: [SubTask("x", Hang())])
+    wait: Job[Say, list[Said]] = Job(name="waiting", decompose=lambda _: [SubTask("x", Hang())])
     mine = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
     async with traced_system(collector, journal=journal) as system:
         with trace.use_span(trace.NonRecordingSpan(mine)):
-            handle = system.submit(wait, Tell(text=""), execution_id="e-1")
+            handle = system.submit(wait, Say(text=""), execution_id="e-1")
         async for _ in handle.updates():
             if handle.state().metrics.running:
                 break
     assert collector.named("execution waiting") == []  # It has not ended.
-    done: Job[Tell, list[Told]] = Job(name="waiting", decompose=lambda _: [], timeout_s=0.2)
+    done: Job[Say, list[Said]] = Job(name="waiting", decompose=lambda _: [], timeout_s=0.2)
     async with traced_system(collector, journal=journal) as system:
         handle = await system.resume(done, "e-1")
         with pytest.raises(CallboardError):
