@@ -494,8 +494,9 @@ class Execution(Generic[ResultT]):
     def _finish(self, result: Any, error: CallboardError | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._spans is not None and (self._recorder is None or self.is_journalled):
-            self._spans.end(error)  # Otherwise it has not ended: who resumes it ends the span.
+        if self._spans is not None:
+            is_over = self._recorder is None or self.is_journalled
+            (self._spans.end if is_over else self._spans.leave)(error)
         self.record.finish(result, error)
 
     # --- state -----------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class _SubTaskSpan:
 
     def __init__(self, span: Span) -> None:
         self.span = span
-        self.last: TraceContext | None = None
+        self.last: Span | None = None
         """Its newest attempt."""
 
 
@@ -114,10 +114,10 @@ class ExecutionSpans:
                 "callboard.attempt": attempt,
                 "callboard.slot": executor.address.slot,
             },
-            link=found.last,
+            link=None if found.last is None else found.last.context,
         )
-        found.last = call.span.context
-        call.trace = found.last.pack()
+        found.last = call.span
+        call.trace = call.span.context.pack()
         return call
 
     def note(self, effect: Effect) -> None:
@@ -137,6 +137,12 @@ class ExecutionSpans:
         found = self._open.pop(task_id, None)
         if found is not None:
             found.span.end(error)
+
+    def leave(self, error: BaseException | None) -> None:
+        """End what this process has sent: who resumes the execution ends the rest."""
+        for found in self._open.values():
+            if found.last is not None:
+                found.last.end(error)
 
     def end(self, error: BaseException | None) -> None:
         """End the execution, and what is still open of it."""
