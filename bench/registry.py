@@ -288,7 +288,10 @@ HUB_SMOKE = {"few": 2, "few_events": 40, "many": 4, "many_events": 20}
 OBSERVE = Bench(
     name="observe",
     question="What does it cost to record one measurement where it is made?",
-    ours=_ours({"calls": 1_000_000, "columns": 200}, {"calls": 1_000, "columns": 2}),
+    ours=_ours(
+        {"calls": 1_000_000, "columns": 200, "asks": 10_000},
+        {"calls": 1_000, "columns": 2, "asks": 50},
+    ),
     peers=(_peer("prometheus", PROMETHEUS_CLIENT, {"calls": 1_000_000}, {"calls": 1_000}),),
     expected_check=expected_observe,
 )

@@ -39,6 +39,7 @@ from callboard.messages.jobs.updates import SubTaskPartial
 
 from ..admin.client import AdminClient
 from ..admin.port import Exchange
+from ..telemetry.tracing.current import current_traceparent
 from ..transport.http_calls import Answer, check_server, http_call
 
 __all__ = ["RemoteHandle", "RemoteSystem", "admin_exchange", "connect"]
@@ -174,6 +175,8 @@ class RemoteSystem:
     ) -> contextlib.AbstractAsyncContextManager[Answer]:
         """One call of a route, for its answer as it comes."""
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "*/*"}
+        if traceparent := current_traceparent():
+            headers["traceparent"] = traceparent
         if body:
             headers["Content-Type"] = "application/json"
         text = f"?{urlencode(query)}" if query else ""

@@ -20,6 +20,7 @@ from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
 from callboard.actors.executions.history.snapshots import HistorySnapshots
+from callboard.actors.executions.spans import TRACEPARENT
 from callboard.actors.executions.submissions import Submission, check_same, submission_in
 from callboard.actors.executions.update_stream import newest_since
 from callboard.actors.journal.journal import Journal
@@ -50,6 +51,7 @@ __all__ = [
     "how_started",
     "read_history",
     "resumed_id",
+    "trace_of_caller",
 ]
 
 RequestT = TypeVar("RequestT", bound=Contract)
@@ -108,6 +110,12 @@ def how_started(environment: Environment) -> dict[str, Any]:
         "folder": os.getcwd(),  # noqa: PTH109 - a text is wanted
         "pid": os.getpid(),
     }
+
+
+def trace_of_caller(host: Host) -> dict[str, str]:
+    """The span of the calling code, for what the journal has about a submission."""
+    current = None if host.tracing is None else host.tracing.current()
+    return {} if current is None else {TRACEPARENT: current.traceparent}
 
 
 class Submits(Protocol):
@@ -255,16 +263,21 @@ class Executions:
             if running is not None:
                 return self._attached(running, job, submission)
         recorder, find_history = None, None
+        caller = trace_of_caller(self._host) if driver is None else driver
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
             try:
-                driver = how_started(self._environment) if driver is None else driver
+                if driver is None:
+                    driver = {**how_started(self._environment), **caller}
                 recorder.submitted(*submission, driver, waits=execution_id is not None)
             except CallboardError as error:
                 recorder.give_up(error)
             if execution_id is not None:
                 find_history = partial(self._find_history, self.journal, recorder, submission)
-        return self._start(job, request, attributes, recorder, None, execution_id, find_history)
+        return self._start(
+            job, request, attributes, recorder, None, execution_id, find_history,
+            traceparent=str(caller.get(TRACEPARENT, "")),
+        )  # fmt: skip
 
     def _attached(
         self, running: ExecutionHandle[Any], job: Job[Any, Any], submission: Submission
@@ -372,11 +385,12 @@ class Executions:
         history: ExecutionHistory | None,
         execution_id: str | None,
         find_history: FindHistory | None = None,
+        traceparent: str = "",
     ) -> ExecutionHandle[ResultT]:
         self._remember(job)
         handle = self._made(
             job, request, attributes, execution_id=execution_id, recorder=recorder,
-            history=history, find_history=find_history,
+            history=history, find_history=find_history, traceparent=traceparent,
         )  # fmt: skip
         self._by_id[handle.id] = handle
         if recorder is not None:
@@ -394,6 +408,7 @@ class Executions:
         recorder: Recorder | None = None,
         history: ExecutionHistory | None = None,
         find_history: FindHistory | None = None,
+        traceparent: str = "",
     ) -> ExecutionHandle[ResultT]:
         new_id: Callable[[], str] = self._environment.new_id
         return Execution.start(
@@ -408,6 +423,7 @@ class Executions:
             history=history,
             blobs=None if self._blobs is None else self._blobs.store,
             find_history=find_history,
+            traceparent=traceparent,
         )
 
     def _remember(self, job: Job[Any, Any]) -> None:
@@ -485,7 +501,7 @@ class Executions:
         request: Contract,
         attributes: Mapping[str, Any],
         execution_id: str,
-        by: str,
+        driver: Mapping[str, str],
     ) -> bool:
         """Submit for a client of the admin API; True unless the id was known.
 
@@ -494,7 +510,7 @@ class Executions:
         Gives whether this began the execution. Raises `ExecutionIdTaken`, and `DeadlineExceeded`
         when the journal does not answer.
         """
-        driver = {**how_started(self._environment), "submitted_by": by}
+        driver = {**how_started(self._environment), **driver}
         async with self._submitting:
             submission = Submission(job.name, request, attributes)
             is_known = await self._is_known(execution_id, submission)

@@ -48,6 +48,7 @@ from ..telemetry.exposition.place import Place
 from ..telemetry.logs.extension import HostLogs
 from ..telemetry.metrics import Publisher, Sinks
 from ..telemetry.names import METRICS, exposed_name
+from ..telemetry.tracing.extension import HostSpans, make_spans
 from ..telemetry.vitals import process_vitals
 from ..transport.tcp import ports_of
 from .environment import REAL, Environment
@@ -268,6 +269,11 @@ def make_host(
     def publisher(host: RoleHost[Cell]) -> Extension:
         return StreamPublisher(host, events)
 
+    traces = settings.traces if environment.is_real else None
+    spans = None
+    if traces is not None:
+        spans = make_spans(traces, system=settings.name, slot=slot, epoch=epoch, host=name)
+    traced = () if spans is None else (spans[1],)
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
         environment.make_pickler or partial(CloudPickler, node=environment.node)
     )
@@ -281,11 +287,14 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(*READY_MADE, inventory, recorder, publisher),
+        extensions=(*READY_MADE, inventory, recorder, publisher, *traced),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
+        tracing=None if spans is None else spans[0],
     )
+    if spans is not None:
+        host.extension(HostSpans).begin(host)
     figures = _figures_for(settings, environment)
     if figures is not None:
         meter.on_example = figures.remember

@@ -1,12 +1,11 @@
 """The host: the kernel of one process. Cells, links, asks and deadlines meet here.
 
-A host has a slot (its place in the cluster, which outlives it) and an epoch (which
-incarnation of the slot it is). It knows nothing of Ray: an engine gives it carriers for
-its links, a store for large values, a pickler and a supervisor factory, all as ports. It
-knows no role either: roles come as extensions, and as recipes that make their own cells.
+A host has a slot (its place in the cluster, which outlives it) and an epoch (which incarnation of
+the slot it is). It knows nothing of Ray: an engine gives it carriers for its links, a store for
+large values, a pickler and a supervisor factory, all as ports. It knows no role either: roles come
+as extensions, and as recipes that make their own cells.
 
-Everything here runs on one event loop; nothing is safe to call from another thread
-unless it says so.
+Everything here runs on one event loop; no other thread may call it, unless it says so.
 """
 
 import asyncio
@@ -69,6 +68,7 @@ from ..publishing import NoPublishing, Publishing
 from ..stash import Stashes
 from ..streams import read_stream
 from ..timers import Timers
+from ..tracing import Tracing
 from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
 from .membership import MakeCarrier, Membership
@@ -82,8 +82,6 @@ ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
 """Frames kept for incarnations that this host does not know yet."""
-FORGOTTEN_MAX: Final = 1_024
-"""Slots of left drivers that the host remembers, so that no message waits for them."""
 
 
 def is_control(address: Address | Load | None) -> bool:
@@ -110,6 +108,7 @@ class Host:
         vitals: Callable[[], Vitals] = no_vitals,
         meter: Meter | None = None,
         publishing: Publishing | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -141,6 +140,7 @@ class Host:
         self.instruments: Final[Instruments] = self.meters.instruments
         self.meter: Final[Meter] = NoMeter() if meter is None else meter
         self.publishing: Final[Publishing] = NoPublishing() if publishing is None else publishing
+        self.tracing: Final = tracing
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(
@@ -242,6 +242,8 @@ class Host:
         future = kind(self.loop, owner, address, type(request), expects)
         if origin is not None:
             origin.adopt(future)
+        if self.tracing is not None:
+            self.tracing.asked(future, origin)
         self.asks_open += 1
         if self.deadlines.add(future, deadline_s):
             self.arm_deadlines()
@@ -281,8 +283,8 @@ class Host:
             if cell is None:
                 call.fail(correlation, actor_not_found(slot, number))
             else:
-                ask = Ask(request, call, correlation, deadline_s, call.step, -1, call.window)
-                call.local = ask
+                row = (deadline_s, call.step, -1, call.window, call.trace)
+                call.local = ask = Ask(request, call, correlation, *row)
                 cell.put(ask)
                 if not cell.queued and cell.is_blocked:
                     self.circles.suspect(ask, cell)

@@ -183,11 +183,13 @@ class Outbox:
         number = writer.number_of(type(message))  # It refuses what is no contract.
         body, buffers = self._encode(message)
         if call is None:
-            kind, correlation, budget_ms, step, window = Kind.TELL, 0, 0, "", 0
+            kind, correlation, budget_ms, step, window, trace = Kind.TELL, 0, 0, "", 0, b""
         else:
-            kind, correlation, step, window = Kind.ASK, call.correlation, call.step, call.window
+            kind, correlation, step, trace = Kind.ASK, call.correlation, call.step, call.trace
             budget_ms = self._budget_ms(item.deadline_s)
-        if step or window or buffers or len(body) > self._inline_bytes_max:
+            window = 0 if step else call.window  # That of a step is known.
+        reference = -1
+        if buffers or len(body) > self._inline_bytes_max:
             if self._is_sent_in_parts(body, buffers):
                 self._begin(
                     Transfer(
@@ -204,6 +206,7 @@ class Outbox:
                 self._mark_control(item)
                 return
             body, buffers, reference = self._store_large(body, buffers)
+        if step or window or trace or buffers or reference >= 0:
             writer.add(
                 kind,
                 item.target,
@@ -215,6 +218,7 @@ class Outbox:
                 reference,
                 step=step,
                 window=window,
+                trace=trace,
             )
         else:
             writer.add(kind, item.target, correlation, number, body, budget_ms)
@@ -391,6 +395,7 @@ class Outbox:
             step=transfer.step,
             value=transfer.number,
             window=transfer.window,
+            trace=transfer.trace,
         )
         if transfer.item is not None:
             self._mark_written(transfer.item)

@@ -24,7 +24,7 @@ from callboard.messages.core.errors import (
     PayloadLost,
     UnknownContract,
 )
-from callboard.messages.core.frame import Envelope, Frame, Kind
+from callboard.messages.core.frame import STEP_WINDOW, Envelope, Frame, Kind
 
 from ..asks import Ask
 from ..failures import text_of
@@ -122,7 +122,10 @@ class FrameReceiver:
         decode, now_s = host.codec.decode, host.now()
         admitted = start = 0
         for row in frame.envelopes:
-            kind, target, number, contract, body, budget_ms, buffers, ref, step, value, window = row
+            (
+                kind, target, number, contract, body, budget_ms,
+                buffers, ref, step, value, window, trace,
+            ) = row  # fmt: skip
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
@@ -159,7 +162,10 @@ class FrameReceiver:
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
-                asks[number] = ask = Ask(message, self, number, until_s, step, target, window)
+                if step:
+                    window = STEP_WINDOW
+                ask = Ask(message, self, number, until_s, step, target, window, trace)
+                asks[number] = ask
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from callboard.messages.core.errors import UsageError
+from callboard.messages.core.trace_context import parse_traceparent
 from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
@@ -105,12 +106,14 @@ def _submit_route(router: APIRouter) -> None:
     async def submit(
         request: HttpRequest, asker: From, body: SubmitBody, idempotency_key: Key = None
     ) -> Response:
+        trace = parse_traceparent(request.headers.get("traceparent", ""))
         done = await asker.ask(
             SubmitExecution(
                 job=body.job,
                 fields=body.fields,
                 attributes=body.attributes,
                 execution_id=_id_of(body.id, idempotency_key, asker),
+                traceparent="" if trace is None else trace.traceparent,
             )
         )
         shape = SubmittedAnswer(id=done.execution_id, job=body.job, is_new=done.is_new)

@@ -65,6 +65,7 @@ class Asked:
         self.slot, self.correlation = slot, correlation
         self.sent = False
         self.step = ""
+        self.trace = b""
         self.partials: list[Contract] = []
         self.result: Contract | None = None
         self.error: CallboardError | None = None
