@@ -292,12 +292,13 @@ async def _storm_beside(system: System, connections: int) -> dict[str, float]:
             asks.create_task(ask(due_s))
 
     async with client_process(port, PATH, niceness=10) as clients, asyncio.TaskGroup() as asks:
-        await _open(clients, connections // 10, RESUME)
+        await _open(clients, max(1, connections // 10), RESUME)
         asking = asks.create_task(ask_always(asks))
         await asyncio.sleep(CALM_S)
         calm = times_ns[len(times_ns) // 2 :]
         times_ns.clear()
         await _open(clients, connections, RESUME)
+        await asyncio.sleep(2 * ASK_EVERY_S)  # Of a small storm too, there is one.
         in_storm = list(times_ns)
         asking.cancel()
     return latencies("others", calm) | latencies("storm_others", in_storm)
