@@ -116,3 +116,25 @@ async def test_memory_is_flat_after_ten_thousand_clients_have_come_and_gone(
     before = await all_of(CONNECTS // 10)
     after = await all_of(CONNECTS)
     assert after - before < 5 * MEGABYTE, (before, after)
+
+
+async def test_900_idle_subscribed_connections_cost_at_most_40_kb_each(
+    hub: HubProcess,
+) -> None:
+    """Memory by connection: python-websockets/websockets#1644, Kludex/uvicorn#1862."""
+
+    async def subscribed() -> RawSocket:
+        socket = await RawSocket.open(hub.port)
+        await socket.connect(GOOD)
+        socket.send_json({"id": 2, "subscribe": {"channel": "events"}})
+        assert "subscribe" in (await socket.replies())[0]
+        return socket
+
+    sockets = [await subscribed() for _ in range(50)]
+    before = own_bytes(hub.pid)
+    # A user has at most 1,000 connections.
+    sockets += [await subscribed() for _ in range(900)]
+    each_bytes = (own_bytes(hub.pid) - before) / 900
+    for socket in sockets:
+        socket.abort()
+    assert each_bytes < 40 * 1_024, each_bytes
