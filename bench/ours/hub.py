@@ -271,7 +271,7 @@ class Other(Agent):
         return Published(at=time.monotonic_ns(), number=0)
 
 
-async def _storm_beside(system: System, connections: int) -> dict[str, float]:
+async def _storm_with_others(system: System, connections: int) -> dict[str, float]:
     """Asks before a storm and in it, whether earlier ones are answered or not.
 
     The clients give way to all: their work would be on other machines.
@@ -325,10 +325,10 @@ def run(params: Params) -> Outcome:
 
         figures |= callboard.run(main, hosts=1, standbys=0)
 
-    async def beside(system: System) -> dict[str, float]:
-        return await _storm_beside(system, params["storm"])
+    async def with_others(system: System) -> dict[str, float]:
+        return await _storm_with_others(system, params["storm"])
 
     engine: Literal["inline", "ray"] = "ray" if params["agent_events"] else "inline"
-    figures |= callboard.run(beside, engine=engine, hosts=1, standbys=0)
+    figures |= callboard.run(with_others, engine=engine, hosts=1, standbys=0)
     note = "deliveries: 16 events at a time, with the pace of the slowest client; clients on Python"
     return Outcome(figures, check_of(counts[: len(SIZES)]), (note,))
