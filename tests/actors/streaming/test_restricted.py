@@ -142,7 +142,7 @@ class Room:
 
 
 @pytest.mark.parametrize("kind", list(ChannelKind))
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(200))
 @given(steps=st.lists(STEPS, min_size=10, max_size=30))
 async def test_7_a_client_gets_the_same_bytes_whether_or_not_hidden_events_happen(
     kind: ChannelKind, steps: list[tuple[str, int]]
