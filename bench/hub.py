@@ -6,7 +6,9 @@ nothing is dropped, and every delivery is counted at the client.
 
 import asyncio
 import contextlib
+import functools
 import json
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -70,8 +72,10 @@ class ClientProcess:
 
 
 @contextlib.asynccontextmanager
-async def client_process(port: int, path: str) -> AsyncIterator[ClientProcess]:
-    """Start the clients of a server, and end them."""
+async def client_process(
+    port: int, path: str, *, niceness: int = 0
+) -> AsyncIterator[ClientProcess]:
+    """Start the clients of a server, and end them; `niceness` is how far they give way."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -82,6 +86,7 @@ async def client_process(port: int, path: str) -> AsyncIterator[ClientProcess]:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=REPORT_BYTES_MAX,
+        preexec_fn=functools.partial(os.nice, niceness),
     )
     try:
         yield ClientProcess(process)

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from pydantic import ValidationError
 from rich.table import Table
 from rich.text import Text
 
+from callboard.messages.control.filters import ChannelRule, StreamFilter
 from callboard.messages.control.principals import Scope
+from callboard.messages.core.errors import UsageError
 
 from ..api.tokens import open_tokens
 from ..web.token_registry import TokenRecord
@@ -30,6 +33,8 @@ def create(
     scopes: Sequence[str],
     channels: Sequence[str],
     publishes: Sequence[str],
+    subscribes: Sequence[str],
+    rules: Sequence[str],
     duration: str,
     system: str,
     store: str,
@@ -44,9 +49,11 @@ def create(
             return await tokens.create(
                 subject,
                 valid_s,
-                scopes=[Scope(scope) for scope in scopes or ("read",)],
+                scopes=[Scope(scope) for scope in scopes or (() if rules else ("read",))],
                 channels=channels or ("*",),
                 publishes=publishes,
+                subscribes=subscribes,
+                rules=[_rule(text) for text in rules],
             )
 
     text, record = asyncio.run(perform())
@@ -56,6 +63,18 @@ def create(
     click.echo(text)
     ends = dt.datetime.fromtimestamp(record.expires_at, dt.UTC).astimezone()
     echo(f"token {record.id} of {record.subject} ends {ends:%Y-%m-%d %H:%M}.", err=True)
+
+
+def _rule(text: str) -> ChannelRule:
+    pattern, _, condition = text.partition("=")
+    try:
+        found = StreamFilter.model_validate_json(condition)
+    except ValidationError:
+        raise UsageError(
+            f"the rule {text!r:.200} is no PATTERN=FILTER.",
+            advice='Write it as \'orders:*={"key": "tenant", "cmp": "eq", "val": "a"}\'.',
+        ) from None
+    return ChannelRule(channels=pattern, filter=found)
 
 
 def list_tokens(*, system: str, store: str, keys: Path | None, as_json: bool) -> None:

@@ -18,13 +18,16 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import jwt
 
+from callboard.actors.streaming.messages import problem_of
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
+from callboard.actors.streaming.restricted import check_rule
+from callboard.messages.control.filters import ChannelRule
 from callboard.messages.control.principals import LOCAL_PREFIX, Principal, Scope
 from callboard.messages.core.errors import CallboardError, UsageError
 
@@ -33,6 +36,8 @@ from .token_registry import TokenRecord, TokenRegistry
 
 __all__ = ["CODE_S", "PAGE_TOKEN_S", "SESSION_S", "Tokens"]
 
+SUBSCRIBES_MAX: Final = 32
+"""Channels to which a token subscribes; the answer to a connect has the state of each."""
 LEEWAY_S: Final = 10
 """How far the clocks of two machines may be apart."""
 TOKEN_CHARS_MAX: Final = 4_096
@@ -80,19 +85,30 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str] = (),
         publishes: Sequence[str] = (),
+        subscribes: Sequence[str] = (),
+        rules: Sequence[ChannelRule] = (),
     ) -> tuple[str, TokenRecord]:
         """A new access token, which is nowhere else, and its record.
 
-        Raises `UsageError` for a subject that only users of this machine have.
+        The hub subscribes its clients to `subscribes` when they connect; the token has them in its
+        claim `subs`. What they see of a channel fulfils all `rules` that cover it. Raises
+        `UsageError` for a subject that only users of this machine have, and for wrong channels
+        and rules.
         """
         if subject.startswith(LOCAL_PREFIX):
             raise UsageError(
                 f"the subject {subject!r} is a user of this machine.",
                 advice=f"Choose a subject that does not begin with {LOCAL_PREFIX!r}.",
             )
-        record = self._new_record(subject, valid_s, scopes, channels, publishes)
+        for rule in rules:
+            check_rule(rule.filter)
+        record = self._new_record(subject, valid_s, scopes, channels, publishes, rules)
+        _check_subscribes(subscribes, record.principal("", 0.0))
         await asyncio.to_thread(self._registry.add, record)
-        return self._signed(record, "access", record.expires_at), record
+        subs: dict[str, Any] = (
+            {"subs": {channel: {} for channel in subscribes}} if subscribes else {}
+        )
+        return self._signed(record, "access", record.expires_at, **subs), record
 
     async def create_code(self, principal: Principal) -> str:
         """A one-time code for the fragment of a link to the page of this principal.
@@ -102,7 +118,12 @@ class Tokens:
         now = self._wall_time()
         valid_s = min(SESSION_S, (principal.expires_at or float("inf")) - now)
         record = self._new_record(
-            principal.subject, valid_s, principal.scopes, principal.channels, principal.publishes
+            principal.subject,
+            valid_s,
+            principal.scopes,
+            principal.channels,
+            principal.publishes,
+            principal.rules,
         )
         code = secrets.token_urlsafe(CODE_BYTES)
         await asyncio.to_thread(self._registry.add_code, code, record, now + CODE_S)
@@ -117,8 +138,8 @@ class Tokens:
 
     async def page_token(self, session: str) -> tuple[str, Principal]:
         """A short access token for the page, from the token of its session. Raises `Refused`."""
-        record, ends_at = await self._checked(session, "session")
-        expires_at = min(self._wall_time() + PAGE_TOKEN_S, ends_at)
+        claims, record = await self._checked(session, "session")
+        expires_at = min(self._wall_time() + PAGE_TOKEN_S, float(claims["exp"]))
         return (
             self._signed(record, "access", expires_at),
             record.principal("http", expires_at),
@@ -136,6 +157,7 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str],
         publishes: Sequence[str],
+        rules: Sequence[ChannelRule] = (),
     ) -> TokenRecord:
         now = self._wall_time()
         return TokenRecord(
@@ -144,11 +166,12 @@ class Tokens:
             scopes=tuple(map(str, scopes)),
             channels=tuple(channels),
             publishes=tuple(publishes),
+            rules=tuple(rule.model_dump_json(exclude_defaults=True) for rule in rules),
             created_at=now,
             expires_at=now + valid_s,
         )
 
-    def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: str) -> str:
+    def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: Any) -> str:
         key = self._keys.newest
         claims = {
             "iss": ISSUER,
@@ -168,8 +191,8 @@ class Tokens:
 
     async def authenticate(self, token: str, remote: str) -> Principal:
         """See `Authenticator`."""
-        record, ends_at = await self._checked(token, "access")
-        return record.principal("http", ends_at)
+        claims, record = await self._checked(token, "access")
+        return record.principal("http", float(claims["exp"]), _subscribes(claims))
 
     async def subscription(self, token: str, principal: Principal, channel: str) -> float:
         """See `Authenticator`."""
@@ -201,12 +224,12 @@ class Tokens:
         self._known.pop(token_id, None)
         return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time())
 
-    async def _checked(self, token: str, kind: str) -> tuple[TokenRecord, float]:
+    async def _checked(self, token: str, kind: str) -> tuple[dict[str, Any], TokenRecord]:
         claims = self._claims(token, kind)
         record = await self._record(str(claims["jti"]))
         if record is None or record.revoked_at is not None or record.subject != claims["sub"]:
             raise Refused("The token has been revoked.", code=ErrorCode.UNAUTHORIZED)
-        return record, float(claims["exp"])
+        return claims, record
 
     async def _record(self, token_id: str) -> TokenRecord | None:
         now = self._wall_time()
@@ -262,3 +285,25 @@ class Tokens:
         if max(not_before, issued_at) - LEEWAY_S > now:
             raise Refused("The token is not valid yet.", code=ErrorCode.UNAUTHORIZED)
         return claims
+
+
+def _subscribes(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """The channels of a token's claims `channels` and `subs`, as the protocol has them."""
+    lists = [claims.get(name) for name in ("channels", "subs")]
+    found = [each for part in lists if isinstance(part, list | dict) for each in part]
+    channels = dict.fromkeys(each for each in found if isinstance(each, str))
+    return tuple(channels)[:SUBSCRIBES_MAX]
+
+
+def _check_subscribes(channels: Sequence[str], principal: Principal) -> None:
+    for channel in channels:
+        if problem_of(channel) or not principal.may_subscribe(channel):
+            raise UsageError(
+                f"the token may not subscribe to {channel!r:.80}.",
+                advice="Cover it by a pattern of its channels.",
+            )
+    if len(channels) > SUBSCRIBES_MAX or sum(map(len, channels)) > TOKEN_CHARS_MAX // 4:
+        raise UsageError(
+            f"a token subscribes to {len(channels)} channels, which is too many.",
+            advice=f"Name at most {SUBSCRIBES_MAX}, of {TOKEN_CHARS_MAX // 4} characters in all.",
+        )

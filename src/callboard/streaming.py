@@ -3,8 +3,8 @@
 from callboard.actors.streaming.messages import (
     PublishBatch,
     StreamEvent,
-    StreamFilter,
     StreamMetadata,
 )
+from callboard.messages.control.filters import StreamFilter
 
 __all__ = ["PublishBatch", "StreamEvent", "StreamFilter", "StreamMetadata"]

@@ -54,7 +54,7 @@ def token() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="What the token allows; may be repeated (default: read).",
+    help="What the token allows; may be repeated (default: read, and nothing with a rule).",
 )
 @click.option(
     "--channel",
@@ -69,6 +69,20 @@ def token() -> None:
     multiple=True,
     metavar="PATTERN",
     help="Channels that it may publish to, with the scope publish.",
+)
+@click.option(
+    "--subscribe",
+    "subscribes",
+    multiple=True,
+    metavar="CHANNEL",
+    help="A channel to which the hub subscribes each client that connects; may be repeated.",
+)
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="PATTERN=FILTER",
+    help="What it sees of the channels of a pattern; the filter is JSON. May be repeated.",
 )
 @click.option("--for", "duration", default="24h", show_default=True, metavar="DURATION")
 @_place

@@ -208,6 +208,7 @@ def _token_routes(router: APIRouter, api: Api) -> None:
             scopes=body.scopes,
             channels=body.channels,
             publishes=body.publishes,
+            rules=asker.principal.rules,
         )
         shape = TokenAnswer(token=text, id=record.id, expires_at=record.expires_at)
         return Response(shape.model_dump_json(), 201, media_type="application/json")
