@@ -29,6 +29,7 @@ from callboard.messages.jobs.commands import (
 )
 from callboard.messages.jobs.job import Job
 
+from .acts import RecordAct, TakeEvent
 from .approval_views import QueryDoubts
 from .page_link import OpenPage
 from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
@@ -85,8 +86,8 @@ class Served(NamedTuple):
 
     part: Part
     """The part that answers it."""
-    scope: Scope
-    """What its principal must be allowed to do."""
+    scope: Scope | None
+    """What its principal must be allowed to do; None for processes of the system alone."""
 
 
 SERVED: Final[Mapping[type[Request[Any]], Served]] = {
@@ -123,6 +124,8 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
     ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
     OpenPage: Served(Part.PAGE, Scope.ADMIN),
+    RecordAct: Served(Part.JOURNAL, None),
+    TakeEvent: Served(Part.JOURNAL, None),
 }
 """All requests of the admin API."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {

@@ -19,9 +19,10 @@ from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
 from callboard.actors.pipelines.running.runner import PipelineRunner
 from callboard.actors.pipelines.running.stored import PipelineState, PipelineStore, StoredPipeline
 from callboard.messages.core.errors import UsageError
+from callboard.messages.storage.events import EventStore
 from callboard.messages.storage.stores import ReadModelStore
 
-from ..stores.choose import path_of, read_model_store
+from ..stores.choose import event_store, path_of, read_model_store
 from .figures import age, counted, echo, paper, printable, rate
 from .outcome import ExitCode
 
@@ -165,11 +166,21 @@ def check(*, file: str, as_json: bool) -> None:
         echo(f"{spec.name}, version {spec.version}, is right: {names}")
 
 
+def _journal(url: str) -> EventStore:
+    """The journal at a URL, for reading: its system writes it meanwhile."""
+    path = path_of(url)
+    if path is not None and not path.is_file():
+        raise UsageError(
+            f"there is no journal {path}.", advice="Start the system that takes the events first."
+        )
+    return event_store(url, reads_only=True)
+
+
 def run(*, file: str, url: str, batch_rows: int, as_json: bool) -> int:
     """Perform the command; `commands/` declares it. Gives its exit code."""
     spec = read_pipeline(file)
     pipeline = build_pipeline(spec, clock=time.perf_counter_ns)
-    source, sink = source_of(spec), sink_of(spec)
+    source, sink = source_of(spec, _journal), sink_of(spec)
     store = read_model_store(url)
 
     async def to_its_end() -> RunState:

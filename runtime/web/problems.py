@@ -103,6 +103,9 @@ CODES: Final[Mapping[int, tuple[int, str]]] = {
 OPAQUE: Final = (InternalError, HandlerFailed, StoreFailed)
 """Errors whose text comes from a traceback or names files: it is logged, and not sent."""
 ERRORS_MAX: Final = 100
+BUSY: Final = (429, 503)
+RETRY_AFTER_S: Final = "1"
+"""When a client may try again that was refused for lack of room, or of a part of the system."""
 
 
 def problem(
@@ -127,7 +130,8 @@ def problem(
     if errors:
         fields["errors"] = list(errors[:ERRORS_MAX])
     body = json.dumps(fields).encode()
-    return Response(body, status, {**(headers or {})}, media_type=MEDIA_TYPE)
+    again = {"retry-after": RETRY_AFTER_S} if status in BUSY else {}
+    return Response(body, status, {**again, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: CallboardError) -> Response:

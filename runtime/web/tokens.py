@@ -80,17 +80,19 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str] = (),
         publishes: Sequence[str] = (),
+        by: str = "",
     ) -> tuple[str, TokenRecord]:
         """A new access token, which is nowhere else, and its record.
 
-        Raises `UsageError` for a subject that only users of this machine have.
+        `by` is who creates it, for the record. Raises `UsageError` for a subject that only users
+        of this machine have.
         """
         if subject.startswith(LOCAL_PREFIX):
             raise UsageError(
                 f"the subject {subject!r} is a user of this machine.",
                 advice=f"Choose a subject that does not begin with {LOCAL_PREFIX!r}.",
             )
-        record = self._new_record(subject, valid_s, scopes, channels, publishes)
+        record = self._new_record(subject, valid_s, scopes, channels, publishes, by)
         await asyncio.to_thread(self._registry.add, record)
         return self._signed(record, "access", record.expires_at), record
 
@@ -102,7 +104,12 @@ class Tokens:
         now = self._wall_time()
         valid_s = min(SESSION_S, (principal.expires_at or float("inf")) - now)
         record = self._new_record(
-            principal.subject, valid_s, principal.scopes, principal.channels, principal.publishes
+            principal.subject,
+            valid_s,
+            principal.scopes,
+            principal.channels,
+            principal.publishes,
+            principal.subject,
         )
         code = secrets.token_urlsafe(CODE_BYTES)
         await asyncio.to_thread(self._registry.add_code, code, record, now + CODE_S)
@@ -136,6 +143,7 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str],
         publishes: Sequence[str],
+        by: str = "",
     ) -> TokenRecord:
         now = self._wall_time()
         return TokenRecord(
@@ -146,6 +154,7 @@ class Tokens:
             publishes=tuple(publishes),
             created_at=now,
             expires_at=now + valid_s,
+            created_by=by,
         )
 
     def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: str) -> str:
@@ -196,10 +205,10 @@ class Tokens:
         """All records, the newest first."""
         return await asyncio.to_thread(self._registry.list_records)
 
-    async def revoke(self, token_id: str) -> TokenRecord:
+    async def revoke(self, token_id: str, *, by: str = "") -> TokenRecord:
         """Revoke a token. Raises `UsageError` for an unknown one."""
         self._known.pop(token_id, None)
-        return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time())
+        return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time(), by)
 
     async def _checked(self, token: str, kind: str) -> tuple[TokenRecord, float]:
         claims = self._claims(token, kind)

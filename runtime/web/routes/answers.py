@@ -23,6 +23,7 @@ __all__ = [
     "ANSWER_BYTES_MAX",
     "After",
     "IfMatch",
+    "Key",
     "Limit",
     "answered",
     "bounded",
@@ -36,6 +37,7 @@ __all__ = [
 ShapeT = TypeVar("ShapeT", bound=BaseModel)
 FORM: Final = 1
 CURSOR_CHARS_MAX: Final = 1_000
+KEY_CHARS_MAX: Final = 255
 ANSWER_BYTES_MAX: Final = 1_000_000
 """No answer of a list is larger."""
 WRONG_CURSOR: Final = "Take `next` of the answer before, or leave `after` out."
@@ -44,6 +46,15 @@ Limit = Annotated[int, Query(ge=1, le=500, description="The most items.")]
 After = Annotated[
     str,
     Query(max_length=CURSOR_CHARS_MAX, description="`next` of the answer before; empty to begin."),
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=KEY_CHARS_MAX,
+        description="The same key of the same client acts once, however often it is sent.",
+    ),
 ]
 IfMatch = Annotated[
     str | None,

@@ -18,8 +18,10 @@ from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError, DeadlineExceeded, HostLost
+from callboard.messages.storage.incoming import ReceivedEvent
 
-from ...admin.errors import AccessDenied
+from ...admin.acts import TakeEvent
+from ...admin.errors import AccessDenied, NotServed
 from ...admin.extension import FindRef, client_of
 from ...admin.port import SERVED, Ask, Caller, Part
 from ...admin.principals import local_principal
@@ -28,7 +30,17 @@ from ...admin.wire import decode_request, encode_error, encode_request
 from ..tokens import Tokens
 from .shapes import ConnectionRow, Problem
 
-__all__ = ["PROBLEMS", "Admin", "Api", "Asker", "From", "admin_of", "new_router", "service_admin"]
+__all__ = [
+    "PROBLEMS",
+    "WAY",
+    "Admin",
+    "Api",
+    "Asker",
+    "From",
+    "admin_of",
+    "new_router",
+    "service_admin",
+]
 
 ReplyT = TypeVar("ReplyT")
 WAY: Final = "http"
@@ -69,6 +81,18 @@ class Admin(Protocol):
 
     def line(self, line: bytes, principal: Principal) -> Awaitable[bytes]:
         """The line of the reply to the line of a request."""
+
+    def record(
+        self, act: str, principal: Principal, about: Mapping[str, Any], /
+    ) -> Awaitable[None]:
+        """Write down an act that is no request; see `AdminService.record`."""
+
+    def take(self, event: ReceivedEvent, /) -> Awaitable[bool]:
+        """Keep an external event durably.
+
+        False where the system keeps no journal. Raises `MailboxFull` without room, and what the
+        journal raises.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +135,24 @@ class Asker:
 
     async def ask(self, request: Request[ReplyT]) -> ReplyT:
         """Ask the admin API. Raises its error, and a `CallboardError` without an answer."""
-        try:
-            return await self.api.admin.ask(request, self.principal)
-        except TimeoutError:
-            raise DeadlineExceeded("the system did not answer in time.") from None
-        except (OSError, ValueError):
-            raise HostLost("the system does not answer.", advice="Try again.") from None
+        return await _answer(self.api.admin.ask(request, self.principal))
+
+    async def record(self, act: str, **about: Any) -> None:
+        """Write down an act that is no request of the admin API, before it is done."""
+        await _answer(self.api.admin.record(act, self.principal, about))
+
+    async def take(self, event: ReceivedEvent) -> bool:
+        """See `Admin.take`."""
+        return await _answer(self.api.admin.take(event))
+
+
+async def _answer(asking: Awaitable[ReplyT]) -> ReplyT:
+    try:
+        return await asking
+    except TimeoutError:
+        raise DeadlineExceeded("the system did not answer in time.") from None
+    except (OSError, ValueError):
+        raise HostLost("the system does not answer.", advice="Try again.") from None
 
 
 def asker_of(api: Api) -> Callable[..., Awaitable[None]]:
@@ -175,6 +211,18 @@ class _ServiceAdmin:
         """See `Admin`."""
         return await self._service.answer(line, Caller(WAY, principal=principal))
 
+    async def record(self, act: str, principal: Principal, about: Mapping[str, Any], /) -> None:
+        """See `Admin`."""
+        await self._service.record(act, principal, about)
+
+    async def take(self, event: ReceivedEvent, /) -> bool:
+        """See `Admin`."""
+        try:
+            await self._service.ask(TakeEvent(record=event))
+        except NotServed:
+            return False
+        return True
+
 
 def admin_of(find: FindRef, metrics: Ask | None = None, pipelines: Ask | None = None) -> Admin:
     """The admin API of the system, from the process of its hub.
@@ -185,7 +233,9 @@ def admin_of(find: FindRef, metrics: Ask | None = None, pipelines: Ask | None = 
     """
     here = {Part.METRICS: metrics, Part.PIPELINES: pipelines}
     own = frozenset(part for part, ask in here.items() if ask is not None)
-    return _SystemAdmin(find, AdminService(metrics=metrics, pipelines=pipelines), own)
+    journal = client_of(find, None).ask  # Of the control host, also for what is answered here.
+    service = AdminService(metrics=metrics, pipelines=pipelines, journal=journal)
+    return _SystemAdmin(find, service, own)
 
 
 class _SystemAdmin:
@@ -193,6 +243,8 @@ class _SystemAdmin:
         self._find = find
         self._here = _ServiceAdmin(service)
         self._own = own
+        self.record = self._here.record
+        self.take = self._here.take
 
     async def ask(self, request: Request[ReplyT], principal: Principal) -> ReplyT:
         """See `Admin`."""
