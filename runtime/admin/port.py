@@ -32,7 +32,13 @@ from callboard.messages.jobs.job import Job
 from .acts import RecordAct, TakeEvent
 from .approval_views import QueryDoubts
 from .page_link import OpenPage
-from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
+from .pipeline_views import (
+    DiscardLetters,
+    QueryLetters,
+    QueryPipelines,
+    ReplayLetters,
+    ResumeStoppedPipeline,
+)
 from .prometheus import QueryPrometheus
 from .submission import AwaitResult, ListJobs, SubmitExecution
 from .views import (
@@ -122,6 +128,7 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryPipelines: Served(Part.PIPELINES, Scope.READ),
     QueryLetters: Served(Part.PIPELINES, Scope.READ),
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
+    DiscardLetters: Served(Part.PIPELINES, Scope.STEER),
     ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
     OpenPage: Served(Part.PAGE, Scope.ADMIN),
     RecordAct: Served(Part.JOURNAL, None),

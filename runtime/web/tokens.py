@@ -28,7 +28,7 @@ from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.principals import LOCAL_PREFIX, Principal, Scope
 from callboard.messages.core.errors import CallboardError, UsageError
 
-from .token_keys import TokenKeys
+from .token_keys import Keys
 from .token_registry import TokenRecord, TokenRegistry
 
 __all__ = ["CODE_S", "PAGE_TOKEN_S", "SESSION_S", "Tokens"]
@@ -59,12 +59,12 @@ class Tokens:
 
     def __init__(
         self,
-        keys: TokenKeys,
+        keys: Keys,
         registry: TokenRegistry,
         system: str,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
-        self._keys: Final = keys
+        self._keys: Final[Keys] = keys
         self._registry: Final = registry
         self._system: Final = system
         self._wall_time: Final = wall_time
@@ -120,6 +120,16 @@ class Tokens:
         record = await asyncio.to_thread(self._registry.redeem, code, self._wall_time())
         if record is None:
             raise Refused("The link has been used, or is too old.", code=ErrorCode.UNAUTHORIZED)
+        return self._signed(record, "session", record.expires_at), record
+
+    async def renewed(self, session: str) -> tuple[str, TokenRecord] | None:
+        """The session's token, signed by the newest key; None when it already is. Raises `Refused`.
+
+        So a page that stays open does not end with the key that its session began with.
+        """
+        record, _ = await self._checked(session, "session")
+        if jwt.get_unverified_header(session)["kid"] == self._keys.newest.id:
+            return None
         return self._signed(record, "session", record.expires_at), record
 
     async def page_token(self, session: str) -> tuple[str, Principal]:

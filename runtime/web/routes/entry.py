@@ -140,15 +140,7 @@ def _login_routes(router: APIRouter, api: Api) -> None:
         who = record.principal(WAY, record.expires_at)
         await Asker(api, who).record("session.begin")
         answer = Response(status_code=204)
-        answer.set_cookie(
-            COOKIE,
-            session,
-            max_age=int(record.expires_at - record.created_at),
-            path=api.cookie_path,
-            secure=api.is_encrypted,
-            httponly=True,
-            samesite="strict",
-        )
+        _set_session(answer, session, record, api)
         return answer
 
     @router.post("/v1/logout", status_code=204, dependencies=OWN, summary="End a session")
@@ -172,7 +164,23 @@ def _login_routes(router: APIRouter, api: Api) -> None:
             raise Refused("There is no session.", code=ErrorCode.UNAUTHORIZED)
         text, principal = await api.tokens.page_token(session)
         shape = TokenAnswer(token=text, id=principal.token, expires_at=principal.expires_at)
-        return Response(shape.model_dump_json(), media_type="application/json")
+        answer = Response(shape.model_dump_json(), media_type="application/json")
+        renewed = await api.tokens.renewed(session)
+        if renewed is not None:
+            _set_session(answer, *renewed, api)
+        return answer
+
+
+def _set_session(answer: Response, session: str, record: TokenRecord, api: Api) -> None:
+    answer.set_cookie(
+        COOKIE,
+        session,
+        max_age=max(0, int(record.expires_at - time.time())),
+        path=api.cookie_path,
+        secure=api.is_encrypted,
+        httponly=True,
+        samesite="strict",
+    )
 
 
 # --- tokens ---------------------------------------------------------------------------------------
