@@ -16,7 +16,7 @@ OUT ?= out
 ARGS ?=
 # How many processes share the tests that need no Ray; 0 passes them in one, for --pdb.
 WORKERS ?= logical
-BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million savina \
+BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million api savina \
 	append durable project resume state windows observe ingest metrics_query pipeline tiers
 
 .PHONY: help setup compiled demo test check lint format types layers tidy fix wheel wheelhouse rehearse docs soak mutants bench clean distclean

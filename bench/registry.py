@@ -259,6 +259,18 @@ MILLION = Bench(
     timeout_s=900.0,
 )
 
+API = Bench(
+    name="api",
+    question="How fast does the HTTP API list a million actors, and how large are its answers?",
+    ours=_ours(
+        {"actors": 1_000_000, "hosts": 4, "turns": 200},
+        {"actors": 2_000, "hosts": 2, "turns": 5},
+    ),
+    peers=(),
+    expected_check=workload.expected_api,
+    timeout_s=900.0,
+)
+
 SAVINA = Bench(
     name="savina",
     question="The Savina actor benchmarks: how much a second, within one process?",
@@ -567,6 +579,7 @@ BENCHES: tuple[Bench, ...] = (
     KILLS,
     FLAP,
     MILLION,
+    API,
     SAVINA,
     STATE,
     TIERS,

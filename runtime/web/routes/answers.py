@@ -26,6 +26,7 @@ __all__ = [
     "Key",
     "Limit",
     "answered",
+    "answered_bytes",
     "bounded",
     "check_match",
     "cursor",
@@ -111,7 +112,13 @@ def answered(
 
     Without a tag of the resource's version, a weak one of the content.
     """
-    body = shape.model_dump_json().encode()
+    return answered_bytes(request, shape.model_dump_json().encode(), tag, status=status)
+
+
+def answered_bytes(
+    request: HttpRequest, body: bytes, tag: str = "", *, status: int = 200
+) -> Response:
+    """The same for an answer that is JSON already."""
     if not tag:
         tag = f'W/"{_digest(body)}"'
     headers = {"etag": tag}

@@ -1,6 +1,7 @@
 """Routes about the system: now, hosts, actors and their histories."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
 from callboard.actors.alerts.messages import AlertsView, QueryAlerts
+from callboard.messages.control.principals import Scope
 from callboard.messages.control.views import (
     ActorHistories,
     CallboardView,
@@ -22,23 +24,29 @@ from callboard.messages.core.errors import ActorNotFound, CallboardError
 
 from ...admin.errors import NotServed
 from ...admin.views import ExecutionsPage, QueryExecutions
-from .answers import After, Limit, answered, bounded, cursor, fitting, place_in
+from ...cache.single_flight import SingleFlight
+from .answers import After, Limit, answered, answered_bytes, bounded, cursor, fitting, place_in
 from .api import Api, Asker, From, new_router
 from .shapes import ActorsAnswer, HostsAnswer, SystemNow
 
 __all__ = ["summed", "system_routes"]
 
 FAILURES: Final = 10
+EACH_S: Final = 1.0
+LOOK_TIMEOUT_S: Final = 30.0
+"""More than a request of the admin API takes."""
 NAME_CHARS_MAX: Final = 2_000
 
 
 def system_routes(api: Api) -> APIRouter:
     """The routes."""
     router = new_router(api, "system")
+    newest = _Newest()
 
     @router.get("/v1/system", response_model=SystemNow, summary="The whole system in one look")
     async def system(request: HttpRequest, asker: From) -> Response:
-        return answered(request, await _system_now(asker, request.app.version))
+        asker.check(Scope.READ)  # Before an answer that another client has caused.
+        return answered_bytes(request, await newest.read(asker, request.app.version))
 
     @router.get("/v1/hosts", response_model=HostsAnswer, summary="All hosts, by slot")
     async def hosts(
@@ -89,6 +97,29 @@ def system_routes(api: Api) -> APIRouter:
         return answered(request, await asker.ask(QueryActor(path=path)))
 
     return router
+
+
+class _Newest:
+    """One look at the system for all clients, at most `EACH_S` old."""
+
+    def __init__(self) -> None:
+        self._flight: Final = SingleFlight(LOOK_TIMEOUT_S)
+        self._body = b""
+        self._read_s = -math.inf
+
+    async def read(self, asker: Asker, release: str) -> bytes:
+        """The answer as JSON. Raises what the system raises; a failure is not kept."""
+
+        async def load() -> bytes:
+            self._body = (await _system_now(asker, release)).model_dump_json().encode()
+            self._read_s = time.monotonic()
+            return self._body
+
+        if time.monotonic() - self._read_s < EACH_S:
+            return self._body
+        found = await self._flight.load("system", load)
+        assert found is not None, "a look is never empty"
+        return found
 
 
 async def _system_now(asker: Asker, release: str) -> SystemNow:
