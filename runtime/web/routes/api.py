@@ -5,7 +5,7 @@ WebServer(settings, tokens, routers=[api_router(api)])
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Security
@@ -16,6 +16,7 @@ from callboard.actors.streaming.messages import Publish
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.principals import Principal, Scope
+from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError, DeadlineExceeded, HostLost
 from callboard.messages.storage.incoming import ReceivedEvent
@@ -28,6 +29,7 @@ from ...admin.principals import local_principal
 from ...admin.service import AdminService
 from ...admin.wire import decode_request, encode_error, encode_request
 from ..tokens import Tokens
+from .looks import Shared
 from .shapes import ConnectionRow, Problem
 
 __all__ = [
@@ -115,6 +117,8 @@ class Api:
     """The clients of the hub, the one that waits longest first."""
     system: str = ""
     """The name of the system."""
+    newest: Shared[CallboardView] = field(default_factory=Shared)
+    """The newest look at all hosts."""
 
 
 class Asker:
@@ -136,6 +140,10 @@ class Asker:
     async def ask(self, request: Request[ReplyT]) -> ReplyT:
         """Ask the admin API. Raises its error, and a `CallboardError` without an answer."""
         return await _answer(self.api.admin.ask(request, self.principal))
+
+    async def look(self) -> CallboardView:
+        """All hosts without their actors, at most a second old. Raises what `ask` raises."""
+        return await self.api.newest.read(self, lambda: self.ask(QuerySystem(actors_max=0)))
 
     async def record(self, act: str, **about: Any) -> None:
         """Write down an act that is no request of the admin API, before it is done."""

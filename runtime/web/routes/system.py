@@ -1,7 +1,6 @@
 """Routes about the system: now, hosts, actors and their histories."""
 
 import asyncio
-import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,48 +11,46 @@ from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
 from callboard.actors.alerts.messages import AlertsView, QueryAlerts
-from callboard.messages.control.principals import Scope
 from callboard.messages.control.views import (
     ActorHistories,
     CallboardView,
     QueryActor,
     QueryActors,
-    QuerySystem,
 )
 from callboard.messages.core.errors import ActorNotFound, CallboardError
 
 from ...admin.errors import NotServed
 from ...admin.views import ExecutionsPage, QueryExecutions
-from ...cache.single_flight import SingleFlight
 from .answers import After, Limit, answered, answered_bytes, bounded, cursor, fitting, place_in
 from .api import Api, Asker, From, new_router
+from .looks import Shared
 from .shapes import ActorsAnswer, HostsAnswer, SystemNow
 
 __all__ = ["summed", "system_routes"]
 
 FAILURES: Final = 10
-EACH_S: Final = 1.0
-LOOK_TIMEOUT_S: Final = 30.0
-"""More than a request of the admin API takes."""
 NAME_CHARS_MAX: Final = 2_000
 
 
 def system_routes(api: Api) -> APIRouter:
     """The routes."""
     router = new_router(api, "system")
-    newest = _Newest()
+    newest = Shared[bytes]()
 
     @router.get("/v1/system", response_model=SystemNow, summary="The whole system in one look")
     async def system(request: HttpRequest, asker: From) -> Response:
-        asker.check(Scope.READ)  # Before an answer that another client has caused.
-        return answered_bytes(request, await newest.read(asker, request.app.version))
+        async def look() -> bytes:
+            now = await _system_now(asker, request.app.version)
+            return now.model_dump_json().encode()
+
+        return answered_bytes(request, await newest.read(asker, look))
 
     @router.get("/v1/hosts", response_model=HostsAnswer, summary="All hosts, by slot")
     async def hosts(
         request: HttpRequest, asker: From, limit: Limit = 50, after: After = ""
     ) -> Response:
         place = place_in("hosts", after, int) or [-1]
-        view = await asker.ask(QuerySystem(actors_max=0))
+        view = await asker.look()
         found = sorted(view.hosts, key=lambda host: host.slot)
         rest = [host for host in found if host.slot > place[0]]
         items = tuple(bounded(rest[:limit]))
@@ -99,32 +96,9 @@ def system_routes(api: Api) -> APIRouter:
     return router
 
 
-class _Newest:
-    """One look at the system for all clients, at most `EACH_S` old."""
-
-    def __init__(self) -> None:
-        self._flight: Final = SingleFlight(LOOK_TIMEOUT_S)
-        self._body = b""
-        self._read_s = -math.inf
-
-    async def read(self, asker: Asker, release: str) -> bytes:
-        """The answer as JSON. Raises what the system raises; a failure is not kept."""
-
-        async def load() -> bytes:
-            self._body = (await _system_now(asker, release)).model_dump_json().encode()
-            self._read_s = time.monotonic()
-            return self._body
-
-        if time.monotonic() - self._read_s < EACH_S:
-            return self._body
-        found = await self._flight.load("system", load)
-        assert found is not None, "a look is never empty"
-        return found
-
-
 async def _system_now(asker: Asker, release: str) -> SystemNow:
     view, executions, failed, alerts = await asyncio.gather(
-        asker.ask(QuerySystem(actors_max=0)),
+        asker.look(),
         asker.ask(QueryExecutions(limit=1)),
         asker.ask(QueryExecutions(status=("failed",), sort="ended", limit=FAILURES)),
         asker.ask(QueryAlerts()),
