@@ -50,7 +50,10 @@ MISSING: Final[Mapping[Part, tuple[str, str]]] = {
     ),
     Part.PIPELINES: (
         "this process does not know the stores of pipelines.",
-        "Name their stores where the API is started.",
+        (
+            "Name them: `callboard up --pipelines URL`, `UiSettings(pipelines=...)`, or "
+            "`System.show_pipelines`."
+        ),
     ),
     Part.PAGE: (
         "this process does not start the page of a system.",
@@ -118,7 +121,8 @@ class AdminService:
         if scope is Scope.READ:
             return await self._perform(request)
         if self._parts[SERVED[type(request)].part] is not None:
-            who = principal.model_copy(update={"way": caller.way})
+            # The principal knows the way that it came in; the caller may be a process between.
+            who = principal.model_copy(update={"way": principal.way or caller.way})
             await self.record(request.contract_name, who, about(request))
         fields = type(request).model_fields
         by: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}

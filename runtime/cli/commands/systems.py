@@ -175,6 +175,12 @@ def ui(**options: Any) -> None:
     multiple=True,
     help="A package or .py file that all hosts get; may be repeated.",
 )
+@click.option(
+    "--pipelines",
+    metavar="URL",
+    multiple=True,
+    help="The store of pipelines that the page and the API show; may be repeated.",
+)
 @click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")
 @click.option(
     "--timeout", "timeout_s", type=Seconds(), default=120.0, show_default=True, metavar="S",
