@@ -29,8 +29,8 @@ from ...admin.principals import local_principal
 from ...admin.service import AdminService
 from ...admin.wire import decode_request, encode_error, encode_request
 from ..tokens import Tokens
-from .looks import Shared
 from .shapes import ConnectionRow, Problem
+from .shared_views import Shared
 
 __all__ = [
     "PROBLEMS",
@@ -118,7 +118,7 @@ class Api:
     system: str = ""
     """The name of the system."""
     newest: Shared[CallboardView] = field(default_factory=Shared)
-    """The newest look at all hosts."""
+    """The newest view of all hosts."""
 
 
 class Asker:
@@ -141,7 +141,7 @@ class Asker:
         """Ask the admin API. Raises its error, and a `CallboardError` without an answer."""
         return await _answer(self.api.admin.ask(request, self.principal))
 
-    async def look(self) -> CallboardView:
+    async def system_view(self) -> CallboardView:
         """All hosts without their actors, at most a second old. Raises what `ask` raises."""
         return await self.api.newest.read(self, lambda: self.ask(QuerySystem(actors_max=0)))
 

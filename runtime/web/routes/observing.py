@@ -201,7 +201,7 @@ def _letter_routes(router: APIRouter) -> None:
         after: After = "",
     ) -> Response:
         place = place_in("letters", after, str, int)
-        view = await asker.look()
+        view = await asker.system_view()
         messages = summed(host.dead_letters for host in view.hosts)
         try:
             page = await asker.ask(

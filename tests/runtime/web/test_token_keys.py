@@ -60,7 +60,7 @@ async def counts(tokens: Tokens, text: str) -> bool:
 
 
 @given(steps=st.lists(st.sampled_from(["rotate", "remove", "create", "restart"]), max_size=25))
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 def test_a_token_counts_exactly_while_its_key_is_in_the_file(steps: list[str]) -> None:
     async def run(path: Path) -> None:
         clock = Clock()

@@ -13,7 +13,7 @@ from callboard.actors.kernel.props import props
 from callboard.messages.control.principals import Scope
 from callboard.messages.core.errors import HostLost
 from callboard.runtime.admin.port import Part
-from callboard.runtime.web.routes import looks
+from callboard.runtime.web.routes import shared_views
 
 from .api_world import Made, Make, Ordered, World, api_world
 
@@ -48,7 +48,7 @@ async def test_the_system_in_one_look(world: World) -> None:
 async def test_all_clients_share_one_look_at_the_system_for_a_second(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looks, "EACH_S", 60.0)  # However slow the machine is.
+    monkeypatch.setattr(shared_views, "EACH_S", 60.0)  # However slow the machine is.
     asked: list[object] = []
     ask = world.service._parts[Part.QUERIES]
     assert ask is not None
@@ -68,7 +68,7 @@ async def test_all_clients_share_one_look_at_the_system_for_a_second(
         assert (known.status_code, len(asked)) == (304, 1)
         # What is shared is for those who may read.
         assert (await other.get("v1/system")).status_code == 403
-        monkeypatch.setattr(looks, "EACH_S", 0.0)
+        monkeypatch.setattr(shared_views, "EACH_S", 0.0)
         await world.run("one")
         newer = await client.get("v1/system", headers={"if-none-match": tag})
         assert (newer.status_code, newer.json()["executions"]) == (200, {"completed": 1})

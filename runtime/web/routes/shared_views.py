@@ -1,4 +1,4 @@
-"""What all clients of a server share for a second: a look at the whole system asks every host."""
+"""What all clients of a server share for a second: a view of the whole system asks every host."""
 
 import math
 import time
