@@ -308,7 +308,9 @@ HUB = Bench(
     name="hub",
     question="How many events a second get to clients in another process, and what do they cost?",
     ours=_ours(
-        {**HUB_FULL, "latency_events": 5_000, "agent_events": 5_000, "idle": 1_000, "storm": 2_000},
+        HUB_FULL
+        | {"few_events": 10_000, "many_events": 1_000, "idle": 1_000, "storm": 2_000}
+        | {"latency_events": 5_000, "agent_events": 5_000},
         {**HUB_SMOKE, "latency_events": 20, "agent_events": 0, "idle": 5, "storm": 5},
     ),
     peers=(
