@@ -17,7 +17,7 @@ ARGS ?=
 # How many processes share the tests that need no Ray; 0 passes them in one, for --pdb. One more than
 # processors: while one waits for its disk or for a server of its own, another computes.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
-BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million savina \
+BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million api savina \
 	append durable project resume state windows observe ingest metrics_query pipeline tiers
 
 .PHONY: help setup compiled demo test check lint format types layers tidy fix wheel wheelhouse rehearse docs soak mutants bench clean distclean

@@ -260,6 +260,18 @@ MILLION = Bench(
     timeout_s=900.0,
 )
 
+API = Bench(
+    name="api",
+    question="How fast does the HTTP API list a million actors, and how large are its answers?",
+    ours=_ours(
+        {"actors": 1_000_000, "hosts": 4, "turns": 200},
+        {"actors": 2_000, "hosts": 2, "turns": 5},
+    ),
+    peers=(),
+    expected_check=workload.expected_api,
+    timeout_s=900.0,
+)
+
 SAVINA = Bench(
     name="savina",
     question="The Savina actor benchmarks: how much a second, within one process?",
@@ -300,16 +312,9 @@ HUB = Bench(
     name="hub",
     question="How many events a second get to clients in another process, and what do they cost?",
     ours=_ours(
-        {
-            "few": 100,
-            "few_events": 10_000,
-            "many": 1_000,
-            "many_events": 1_000,
-            "latency_events": 5_000,
-            "agent_events": 5_000,
-            "idle": 1_000,
-            "storm": 2_000,
-        },
+        HUB_FULL
+        | {"few_events": 10_000, "many_events": 1_000, "idle": 1_000, "storm": 2_000}
+        | {"latency_events": 5_000, "agent_events": 5_000},
         {**HUB_SMOKE, "latency_events": 20, "agent_events": 0, "idle": 5, "storm": 5},
     ),
     peers=(
@@ -571,6 +576,7 @@ BENCHES: tuple[Bench, ...] = (
     KILLS,
     FLAP,
     MILLION,
+    API,
     SAVINA,
     STATE,
     TIERS,

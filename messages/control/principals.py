@@ -24,7 +24,7 @@ class Scope(StrEnum):
     SUBMIT = auto()
     """Submit requests of jobs."""
     STEER = auto()
-    """Cancel, resume and fork executions, and replay letters."""
+    """Cancel, resume and fork executions, and replay and discard letters."""
     APPROVE = auto()
     """Decide approvals."""
     PUBLISH = auto()

@@ -25,6 +25,7 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.jobs.execution import Progress
 from callboard.messages.storage.events import RecordedEvent
 
+from .acts import RecordAct, TakeEvent, record, take
 from .analysis import Analysis
 from .approval_views import QueryDoubts, StepsInDoubt, step_approval
 from .errors import NotServed, UnknownExecution
@@ -98,6 +99,8 @@ class JournalQueries:
             QueryTimeline: self._timeline,
             ReadJournal: self._read,
             ReadStreams: self._streams,
+            RecordAct: lambda request: record(self._journal, request),
+            TakeEvent: lambda request: take(self._journal, request),
         }
 
     async def answer(self, request: Request[Any]) -> Any:

@@ -30,9 +30,16 @@ from callboard.messages.jobs.commands import (
 from callboard.messages.jobs.job import Job
 from callboard.messages.jobs.updates import SubTaskPartial
 
+from .acts import RecordAct, TakeEvent
 from .approval_views import QueryDoubts
 from .page_link import OpenPage
-from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
+from .pipeline_views import (
+    DiscardLetters,
+    QueryLetters,
+    QueryPipelines,
+    ReplayLetters,
+    ResumeStoppedPipeline,
+)
 from .prometheus import QueryPrometheus
 from .submission import AwaitResult, ListJobs, SubmitExecution
 from .views import (
@@ -86,8 +93,8 @@ class Served(NamedTuple):
 
     part: Part
     """The part that answers it."""
-    scope: Scope
-    """What its principal must be allowed to do."""
+    scope: Scope | None
+    """What its principal must be allowed to do; None for processes of the system alone."""
 
 
 SERVED: Final[Mapping[type[Request[Any]], Served]] = {
@@ -122,8 +129,11 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryPipelines: Served(Part.PIPELINES, Scope.READ),
     QueryLetters: Served(Part.PIPELINES, Scope.READ),
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
+    DiscardLetters: Served(Part.PIPELINES, Scope.STEER),
     ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
     OpenPage: Served(Part.PAGE, Scope.ADMIN),
+    RecordAct: Served(Part.JOURNAL, None),
+    TakeEvent: Served(Part.JOURNAL, None),
 }
 """All requests of the admin API."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {

@@ -17,12 +17,14 @@ from callboard.messages.control.filters import ChannelRule, StreamFilter
 from callboard.messages.control.principals import Scope
 from callboard.messages.core.errors import UsageError
 
-from ..api.tokens import open_tokens
+from ..admin.principals import local_principal
+from ..api.tokens import open_tokens, token_files
+from ..web.token_keys import remove_old_keys, rotate_keys
 from ..web.token_registry import TokenRecord
 from .figures import age, echo, paper, printable
 from .metric_request import duration_of
 
-__all__ = ["create", "list_tokens", "revoke"]
+__all__ = ["create", "list_tokens", "revoke", "rotate"]
 
 NS: Final = 1e9
 
@@ -54,6 +56,7 @@ def create(
                 publishes=publishes,
                 subscribes=subscribes,
                 rules=[_rule(text) for text in rules],
+                by=local_principal("cli").subject,
             )
 
     text, record = asyncio.run(perform())
@@ -118,13 +121,34 @@ def revoke(*, token_id: str, system: str, store: str, keys: Path | None, as_json
 
     async def perform() -> TokenRecord:
         async with open_tokens(system, store=store, keys=keys) as tokens:
-            return await tokens.revoke(token_id)
+            return await tokens.revoke(token_id, by=local_principal("cli").subject)
 
     record = asyncio.run(perform())
     if as_json:
         click.echo(json.dumps(_to_data(record)))
     else:
         echo(f"token {record.id} of {record.subject} is revoked.")
+
+
+def rotate(*, system: str, keys: Path | None, removes_old: bool, as_json: bool) -> None:
+    """Perform the command; `commands/` declares it."""
+    path = keys or token_files(system)[1]
+    if not path.is_file():
+        raise UsageError(f"there is no file of keys {path}.", advice="The first token makes it.")
+    if removes_old:
+        removed = [key.id for key in remove_old_keys(path)]
+        if as_json:
+            click.echo(json.dumps({"removed": removed}))
+        else:
+            echo(f"removed: {', '.join(removed) or 'none'}; what they signed counts no more.")
+        return
+    found = rotate_keys(path, by=local_principal("cli").subject, now=time.time())
+    old = [name for name in found.by_id if name != found.newest.id]
+    if as_json:
+        click.echo(json.dumps({"newest": found.newest.id, "old": old}))
+        return
+    echo(f"key {found.newest.id} signs from now on; {', '.join(old)} still count.")
+    echo("Make the tokens of programs again, then remove the old keys: --remove-old.", err=True)
 
 
 def _to_data(record: TokenRecord) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class TokenRecord:
     created_at: float
     expires_at: float
     revoked_at: float | None = None
+    created_by: str = ""
+    """Who made it; empty for a record of an earlier release."""
+    revoked_by: str = ""
     last_used_at: float | None = None
     """To the minute; None for never."""
 
@@ -107,7 +110,7 @@ class TokenRegistry:
             after = page[-1][0]
         return sorted(records, key=lambda record: record.created_at, reverse=True)
 
-    def revoke(self, token_id: str, now: float) -> TokenRecord:
+    def revoke(self, token_id: str, now: float, by: str = "") -> TokenRecord:
         """Revoke a token; it stays revoked. Raises `UsageError` for an unknown one."""
         revoked: list[TokenRecord] = []
 
@@ -118,7 +121,7 @@ class TokenRegistry:
                     f"there is no token {token_id!r}.", advice="`callboard token list` has them."
                 )
             if record.revoked_at is None:
-                record = replace(record, revoked_at=now)
+                record = replace(record, revoked_at=now, revoked_by=by)
             revoked[:] = [record]
             return {TOKEN + token_id: _packed(record)}
 

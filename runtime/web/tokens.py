@@ -31,7 +31,7 @@ from callboard.messages.control.filters import ChannelRule
 from callboard.messages.control.principals import LOCAL_PREFIX, Principal, Scope
 from callboard.messages.core.errors import CallboardError, UsageError
 
-from .token_keys import TokenKeys
+from .token_keys import Keys
 from .token_registry import TokenRecord, TokenRegistry
 
 __all__ = ["CODE_S", "PAGE_TOKEN_S", "SESSION_S", "Tokens"]
@@ -54,6 +54,8 @@ REQUIRED: Final = ("exp", "iat", "aud", "iss", "sub", "jti")
 HEADERS: Final = frozenset({"alg", "kid", "typ"})
 """The fields of a token's header; one with another field (`jku`, `jwk`, `crit`) is refused."""
 ISSUER: Final = "callboard"
+UNRULED: Final = frozenset({Scope.READ, Scope.ADMIN})
+"""What these read and give has no channel, so no rule limits it."""
 
 
 class Tokens:
@@ -64,12 +66,12 @@ class Tokens:
 
     def __init__(
         self,
-        keys: TokenKeys,
+        keys: Keys,
         registry: TokenRegistry,
         system: str,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
-        self._keys: Final = keys
+        self._keys: Final[Keys] = keys
         self._registry: Final = registry
         self._system: Final = system
         self._wall_time: Final = wall_time
@@ -85,24 +87,32 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str] = (),
         publishes: Sequence[str] = (),
+        by: str = "",
         subscribes: Sequence[str] = (),
         rules: Sequence[ChannelRule] = (),
     ) -> tuple[str, TokenRecord]:
         """A new access token, which is nowhere else, and its record.
 
-        The hub subscribes its clients to `subscribes` when they connect; the token has them in its
-        claim `subs`. What they see of a channel fulfils all `rules` that cover it. Raises
-        `UsageError` for a subject that only users of this machine have, and for wrong channels
-        and rules.
+        `by` is who creates it, for the record. The hub subscribes its clients to `subscribes` when
+        they connect; the token has them in its claim `subs`. What they see of a channel fulfils
+        all `rules` that cover it. Raises `UsageError` for a subject that only users of this
+        machine have, for wrong channels and rules, and for rules beside the scope `read` or
+        `admin`.
         """
         if subject.startswith(LOCAL_PREFIX):
             raise UsageError(
                 f"the subject {subject!r} is a user of this machine.",
                 advice=f"Choose a subject that does not begin with {LOCAL_PREFIX!r}.",
             )
+        if rules and (whole := UNRULED.intersection(scopes)):
+            raise UsageError(
+                f"a token with rules has the scope {min(whole).value!r}, which no rule limits: the "
+                "HTTP API answers whole.",
+                advice="Leave out the rules or the scope.",
+            )
         for rule in rules:
             check_rule(rule.filter)
-        record = self._new_record(subject, valid_s, scopes, channels, publishes, rules)
+        record = self._new_record(subject, valid_s, scopes, channels, publishes, by, rules)
         _check_subscribes(subscribes, record.principal("", 0.0))
         await asyncio.to_thread(self._registry.add, record)
         subs: dict[str, Any] = (
@@ -123,6 +133,7 @@ class Tokens:
             principal.scopes,
             principal.channels,
             principal.publishes,
+            principal.subject,
             principal.rules,
         )
         code = secrets.token_urlsafe(CODE_BYTES)
@@ -134,6 +145,16 @@ class Tokens:
         record = await asyncio.to_thread(self._registry.redeem, code, self._wall_time())
         if record is None:
             raise Refused("The link has been used, or is too old.", code=ErrorCode.UNAUTHORIZED)
+        return self._signed(record, "session", record.expires_at), record
+
+    async def renewed(self, session: str) -> tuple[str, TokenRecord] | None:
+        """The session's token, signed by the newest key; None when it already is. Raises `Refused`.
+
+        So a page that stays open does not end with the key that its session began with.
+        """
+        _, record = await self._checked(session, "session")
+        if jwt.get_unverified_header(session)["kid"] == self._keys.newest.id:
+            return None
         return self._signed(record, "session", record.expires_at), record
 
     async def page_token(self, session: str) -> tuple[str, Principal]:
@@ -157,6 +178,7 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str],
         publishes: Sequence[str],
+        by: str = "",
         rules: Sequence[ChannelRule] = (),
     ) -> TokenRecord:
         now = self._wall_time()
@@ -169,6 +191,7 @@ class Tokens:
             rules=tuple(rule.model_dump_json(exclude_defaults=True) for rule in rules),
             created_at=now,
             expires_at=now + valid_s,
+            created_by=by,
         )
 
     def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: Any) -> str:
@@ -219,10 +242,10 @@ class Tokens:
         """All records, the newest first."""
         return await asyncio.to_thread(self._registry.list_records)
 
-    async def revoke(self, token_id: str) -> TokenRecord:
+    async def revoke(self, token_id: str, *, by: str = "") -> TokenRecord:
         """Revoke a token. Raises `UsageError` for an unknown one."""
         self._known.pop(token_id, None)
-        return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time())
+        return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time(), by)
 
     async def _checked(self, token: str, kind: str) -> tuple[dict[str, Any], TokenRecord]:
         claims = self._claims(token, kind)

@@ -2,10 +2,10 @@
 
 import hashlib
 import time
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -22,14 +22,13 @@ from callboard.messages.jobs.commands import (
 from ...admin.errors import UnknownExecution
 from ...admin.submission import SubmitExecution
 from ...admin.views import ExecutionView, QueryExecution
-from .answers import IfMatch, answered, check_match
+from .answers import IfMatch, Key, answered, check_match
 from .api import PROBLEMS, Api, Asker, From, new_router
 from .executions import Id, version_of
 from .shapes import Steered, SubmittedAnswer
 
 __all__ = ["steering_routes"]
 
-KEY_CHARS_MAX: Final = 255
 NAME_CHARS_MAX: Final = 300
 STALE: Final[dict[int | str, dict[str, Any]]] = {
     **PROBLEMS,
@@ -71,17 +70,6 @@ class ForkBody(_Body):
     """The sub-task that runs again, with all that needs it."""
     id: str = Field(default="", max_length=200)
     """The id of the fork; empty for a new one."""
-
-
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=KEY_CHARS_MAX,
-        description="The same key of the same client submits once, however often it is sent.",
-    ),
-]
 
 
 def steering_routes(api: Api) -> APIRouter:

@@ -129,6 +129,47 @@ async def test_commands_steer_a_system_behind_a_server(world: World, tmp_path: P
     assert view["transitions"][-1]["by"] == "ada"
 
 
+PIPELINE = """\
+name: orders
+stages: [{name: parse, type: parse}]
+configuration:
+  source: {type: files, pattern: "%s"}
+  sink: {type: table, key: [id]}
+monitoring: {letters_share_max: 0.9}
+"""
+
+
+async def test_pipelines_and_letters_behind_a_server(world: World, tmp_path: Path) -> None:
+    file, store, rows = (tmp_path / name for name in ("p.yaml", "p.db", "in.jsonl"))
+    file.write_text(PIPELINE % rows)
+    rows.write_text("\n".join(['{"id": 1}', "{bad", "{worse", "{" + "x" * 300_000]))
+    run = ["pipelines", "run", str(file), "--store", str(store)]
+    assert (await asyncio.to_thread(CliRunner().invoke, group, run)).exit_code == 0
+    command = Command(world.url, await world.token(*ALL_SCOPES), tmp_path)
+    assert "does not know the stores" in str(await command.error("pipelines", "show"))
+    await world.system.show_pipelines(str(store))
+    (shown,) = (await command.data("pipelines", "show", "orders"))["pipelines"]
+    assert (shown["state"], shown["account"]["letters_pending"]) == ("ended", 3)
+    assert "3 dead letters wait" in (await command("pipelines", "show", "--rate", "0.01")).output
+    listed = (await command.data("letters", "list", "--stage", "parse"))["letters"]
+    assert [(each["number"], each["is_cut"]) for each in listed] == [
+        (1, False),
+        (2, False),
+        (3, True),
+    ]
+    whole = await command.data("letters", "show", "orders", "3")
+    assert len(whole["original"]) == 300_001
+    assert (await command.data("letters", "replay", "orders", "1"))["replayed"] == [1]
+    assert (await command.data("letters", "discard", "orders", "--all"))["discarded"] == [1, 2, 3]
+    assert "was not stopped" in (await command("pipelines", "resume", "orders")).output
+    assert "There are: orders" in str(await command.error("pipelines", "show", str(store)))
+    assert "more words" in str(await command.error("pipelines", "show", str(store), "orders"))
+    assert "no number" in str(await command.error("letters", "show", "orders", "x"))
+    assert "needs a pipeline" in str(await command.error("letters", "list", "--after", "1"))
+    reads = Command(world.url, await world.token(Scope.READ), tmp_path)
+    assert isinstance(await reads.error("letters", "discard", "orders", "1"), AccessDenied)
+
+
 async def test_without_a_token_or_a_server_a_command_says_so(world: World, tmp_path: Path) -> None:
     none = await asyncio.to_thread(CliRunner().invoke, group, ["ls", "--url", world.url])
     assert "no token" in str(none.exception)

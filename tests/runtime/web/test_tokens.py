@@ -387,6 +387,14 @@ async def test_rules_are_in_no_token_and_follow_to_the_page() -> None:
     assert page.rules == (RULE,)
 
 
+@pytest.mark.parametrize("scope", [Scope.READ, Scope.ADMIN])
+async def test_rules_beside_a_scope_that_they_do_not_limit_are_refused(scope: Scope) -> None:
+    made = Made()
+    with pytest.raises(UsageError, match=f"the scope '{scope}', which no rule limits"):
+        await made.tokens.create("ada", HOUR_S, scopes=[scope], rules=[RULE])
+    assert not await made.tokens.list_records()
+
+
 async def test_a_record_of_an_older_release_has_no_rules() -> None:
     made = Made()
     _, record = await made.tokens.create("ada", HOUR_S, scopes=[])
