@@ -322,7 +322,7 @@ async def run_under_faults(
 
 
 async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> None:
-    """Wait until all hosts are up and no message is on its way, now and some time later.
+    """Wait until all hosts are up and work, and no message is on its way, now and some time later.
 
     A host that has just joined is quiet until it gets its shards, for instance.
     """
@@ -331,8 +331,10 @@ async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> No
     table = run.simulated.root.table
 
     def is_at_rest() -> bool:
-        return all(slot.is_up for slot in table.slots.values()) and all(
-            is_quiet(host) and is_idle(host) for host in run.living()
+        return (
+            all(slot.is_up for slot in table.slots.values())
+            and not any(loop.is_paused for loop in run.world.loops)
+            and all(is_quiet(host) and is_idle(host) for host in run.living())
         )
 
     while run.world.now_s < until_s:
