@@ -239,7 +239,7 @@ class Page {
 				event.preventDefault();
 				this.main.focus();
 			} }, "Skip to the content"),
-			element("header.top", element("span.mark", { "aria-hidden": "true" }), this.name,
+			element("header.top", element("img.mark", { src: new URL("icon.svg", import.meta.url).href, alt: "" }), this.name,
 				this.banner, element("span.gap"), this.zone,
 				button({ class: "quiet", title: "Dark or light (t)",
 					onclick: () => nextTheme() }, "Theme"),
