@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-EXTRAS := review,data,dev,docs,otlp,peers,postgres,web
+EXTRAS := review,data,dev,docs,otlp,peers,postgres,tracing,web
 
 # The first interpreter that is new enough; `make setup PYTHON=/path/to/python3` picks another.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
@@ -14,9 +14,10 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; d
 SRC ?=
 OUT ?= out
 ARGS ?=
-# How many processes share the tests that need no Ray; 0 passes them in one, for --pdb.
-WORKERS ?= logical
-BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million savina \
+# How many processes share the tests that need no Ray; 0 passes them in one, for --pdb. One more than
+# processors: while one waits for its disk or for a server of its own, another computes.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+BENCH ?= ask large tell_local spawn fanout failover supervise kills flap million api savina \
 	append durable project resume state windows observe ingest metrics_query pipeline tiers
 
 .PHONY: help setup compiled demo test check lint format types layers tidy fix wheel wheelhouse rehearse docs soak mutants bench clean distclean

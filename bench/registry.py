@@ -9,10 +9,11 @@ A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new pee
 """
 
 from bench import windows, workload
-from bench.hub import expected_hub
+from bench.hub import HUB_FULL, HUB_OURS, HUB_OURS_SMOKE, HUB_SMOKE, expected_hub
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
+from bench.page import PAGE
 from bench.recording import expected_ingest, expected_observe
 from bench.savina import sizes
 from bench.savina.games import GAMES, expected_savina
@@ -259,6 +260,18 @@ MILLION = Bench(
     timeout_s=900.0,
 )
 
+API = Bench(
+    name="api",
+    question="How fast does the HTTP API list a million actors, and how large are its answers?",
+    ours=_ours(
+        {"actors": 1_000_000, "hosts": 4, "turns": 200},
+        {"actors": 2_000, "hosts": 2, "turns": 5},
+    ),
+    peers=(),
+    expected_check=workload.expected_api,
+    timeout_s=900.0,
+)
+
 SAVINA = Bench(
     name="savina",
     question="The Savina actor benchmarks: how much a second, within one process?",
@@ -281,13 +294,13 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
-HUB_FULL = {"few": 100, "few_events": 4_000, "many": 1_000, "many_events": 400}
-HUB_SMOKE = {"few": 2, "few_events": 40, "many": 4, "many_events": 20}
-
 OBSERVE = Bench(
     name="observe",
     question="What does it cost to record one measurement where it is made?",
-    ours=_ours({"calls": 1_000_000, "columns": 200}, {"calls": 1_000, "columns": 2}),
+    ours=_ours(
+        {"calls": 1_000_000, "columns": 200, "asks": 10_000},
+        {"calls": 1_000, "columns": 2, "asks": 50},
+    ),
     peers=(_peer("prometheus", PROMETHEUS_CLIENT, {"calls": 1_000_000}, {"calls": 1_000}),),
     expected_check=expected_observe,
 )
@@ -295,19 +308,7 @@ OBSERVE = Bench(
 HUB = Bench(
     name="hub",
     question="How many events a second get to clients in another process, and what do they cost?",
-    ours=_ours(
-        {
-            "few": 100,
-            "few_events": 10_000,
-            "many": 1_000,
-            "many_events": 1_000,
-            "latency_events": 5_000,
-            "agent_events": 5_000,
-            "idle": 1_000,
-            "storm": 2_000,
-        },
-        {**HUB_SMOKE, "latency_events": 20, "agent_events": 0, "idle": 5, "storm": 5},
-    ),
+    ours=_ours(HUB_OURS, HUB_OURS_SMOKE),
     peers=(
         _peer("websockets", WEBSOCKETS, HUB_FULL, HUB_SMOKE),
         _peer("picows", PICOWS, HUB_FULL, HUB_SMOKE),
@@ -567,6 +568,7 @@ BENCHES: tuple[Bench, ...] = (
     KILLS,
     FLAP,
     MILLION,
+    API,
     SAVINA,
     STATE,
     TIERS,
@@ -582,6 +584,7 @@ BENCHES: tuple[Bench, ...] = (
     OBSERVE,
     INGEST,
     HUB,
+    PAGE,
 )
 
 

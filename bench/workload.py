@@ -24,6 +24,7 @@ __all__ = [
     "column_values",
     "event_data",
     "event_number",
+    "expected_api",
     "expected_append",
     "expected_ask",
     "expected_failover",
@@ -241,6 +242,11 @@ def expected_million(params: Params) -> str:
     """The check over the number of answers, and the sum of their numbers."""
     actors = params["actors"]
     return check_of({"actors": actors, "sum": actors * (actors - 1) // 2})
+
+
+def expected_api(params: Params) -> str:
+    """The check over the number of actors in all pages."""
+    return check_of({"actors": params["actors"]})
 
 
 def expected_scale(params: Params) -> str:

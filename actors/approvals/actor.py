@@ -17,6 +17,8 @@ from callboard.messages.control.approvals import (
     DecideApproval,
     QueryApprovals,
     WithdrawApproval,
+    WithdrawForExecution,
+    Withdrawn,
 )
 from callboard.messages.control.lifecycle import Exit, ExitReason
 from callboard.messages.core.contract import Contract
@@ -109,6 +111,13 @@ class Approvals(Actor):
         """The end of a question without an answer."""
         await self._perform(lambda book, now: book.withdraw(command, now))
         return self._book.find(command.id)
+
+    @handler
+    async def withdraw_for(self, command: WithdrawForExecution) -> Withdrawn:
+        """The end of the open questions of an execution that is over."""
+        before = self._book.open
+        await self._perform(lambda book, now: book.withdraw_for(command, now))
+        return Withdrawn(count=max(0, before - self._book.open))
 
     @handler
     async def query(self, request: QueryApprovals) -> ApprovalsPage:

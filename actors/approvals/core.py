@@ -25,9 +25,10 @@ from callboard.messages.control.approvals import (
     QueryApprovals,
     UnknownApproval,
     WithdrawApproval,
+    WithdrawForExecution,
 )
 from callboard.messages.core.errors import UsageError
-from callboard.messages.core.names import check_name
+from callboard.messages.core.names import check_name, escaped
 
 __all__ = ["ENDED_MAX", "OPEN_MAX", "ApprovalBook", "Changes", "decided", "page_of"]
 
@@ -192,7 +193,9 @@ class ApprovalBook:
                 advice="Decide or withdraw some: `callboard approvals` lists them.",
             )
         ends_at = now + request.deadline_s
-        approval = Approval(**question, asked_by=request.asked_by, asked_at=now, ends_at=ends_at)
+        approval = Approval(
+            **question, asked_by=request.asked_by, asked_at=now, ends_at=ends_at, step=request.step
+        )
         return {request.id: approval}
 
     def decide(self, command: DecideApproval, now: float) -> Changes:
@@ -208,6 +211,20 @@ class ApprovalBook:
         _check_open(approval, now)
         end = {"ended_by": command.by, "reason": command.reason}
         return self._with(_moved(approval, ApprovalState.WITHDRAWN, now, **end))
+
+    def withdraw_for(self, command: WithdrawForExecution, now: float) -> Changes:
+        """The end of all open questions of an execution; those whose deadline has come expire."""
+        prefix = f"{escaped(command.execution_id)}/"
+        end = {"ended_by": command.execution_id, "reason": command.reason}
+        found = [each for each in self._open.values() if each.step.startswith(prefix)]
+        return self._with(
+            *(
+                _moved(each, ApprovalState.EXPIRED, each.ends_at)
+                if _is_due(each, now)
+                else _moved(each, ApprovalState.WITHDRAWN, now, **end)
+                for each in found
+            )
+        )
 
     def expire(self, now: float) -> Changes:
         """The end of all whose deadline has come, at that moment, whenever it is noticed."""

@@ -6,20 +6,18 @@ event loop.
 """
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from callboard.messages.core.contract import Contract, is_same_contract
 from callboard.messages.core.errors import CallboardError, WrongReply
+from callboard.messages.core.frame import STEP_WINDOW
 from callboard.messages.jobs.plan import SubTask
 
 from ..kernel.asks import Ask
 from ..scheduler.effects import DoneReport
 from .executors import Executor
 
-__all__ = ["WINDOW", "CallOwner", "TaskCall"]
-
-WINDOW: Final = 16
-"""Partial results of one attempt that are under way, at most: of 64 KiB each."""
+__all__ = ["CallOwner", "TaskCall"]
 
 
 class CallOwner(Protocol):
@@ -80,7 +78,8 @@ class TaskCall:
         "under_way",
     )
 
-    window = WINDOW
+    window = STEP_WINDOW
+    trace = b""
 
     def __init__(
         self, run: CallOwner, executor: Executor, sub_task: SubTask, attempt: int, sent_s: float
@@ -108,6 +107,10 @@ class TaskCall:
     def done(self) -> bool:
         """Whether it has an outcome."""
         return self.is_over
+
+    def drop(self) -> None:
+        """Give it up, because its executor is lost: its sub-task runs elsewhere."""
+        self.is_over = True
 
     def reply(self, correlation: int, message: Contract | None) -> None:
         """Take the reply, unless it has an outcome already."""

@@ -45,6 +45,7 @@ from .parts import check_all, part_failed, sub_task_failed
 from .preparation import Preparation, gather_sub_tasks
 from .record import ExecutionRecord, ExecutionStatistics
 from .run import PlanRun
+from .spans import TRACEPARENT, ExecutionSpans, spans_of
 from .step_keys import KEY_FORM, step_keys
 from .submissions import Submission
 
@@ -76,6 +77,8 @@ class Execution(Generic[ResultT]):
         history: ExecutionHistory | None,
         blobs: BlobStore | None,
         find_history: FindHistory | None,
+        *,
+        traceparent: str,
     ) -> None:
         self.id: Final = record.id
         self.record: Final = record
@@ -85,6 +88,8 @@ class Execution(Generic[ResultT]):
         self._recorder = record.recorder
         self._history = history
         self._find_history = find_history
+        self._traceparent = traceparent
+        self._spans: ExecutionSpans | None = None
         self.outcome: Final[asyncio.Future[ResultT]] = host.loop.create_future()
         self._host = host
         self._job = job
@@ -112,6 +117,7 @@ class Execution(Generic[ResultT]):
         history: ExecutionHistory | None = None,
         blobs: BlobStore | None = None,
         find_history: FindHistory | None = None,
+        traceparent: str = "",
     ) -> ExecutionHandle[ResultT]:
         """Submit `request`; the execution is under way when this returns.
 
@@ -120,7 +126,8 @@ class Execution(Generic[ResultT]):
 
         With a `recorder`, the execution is journalled under the recorder's id. With a `history`
         as well, it resumes from there; `blobs` has the large results. With `find_history` it
-        first asks for the history that the journal has under its id.
+        first asks for the history that the journal has under its id. `traceparent` names the span
+        that a new one belongs to.
         """
         record = ExecutionRecord(
             host,
@@ -132,7 +139,15 @@ class Execution(Generic[ResultT]):
             recorder=recorder,
         )
         execution: Execution[ResultT] = Execution(
-            host, job, request, record, random, history, blobs, find_history
+            host,
+            job,
+            request,
+            record,
+            random,
+            history,
+            blobs,
+            find_history,
+            traceparent=traceparent,
         )
         if find_history is None:
             record.begin(history)
@@ -194,6 +209,11 @@ class Execution(Generic[ResultT]):
         return Submission(self._job.name, self._request, self.record.attributes)
 
     async def _execute(self) -> ResultT:
+        if self._history is not None:
+            self._traceparent = str(self._history.submitted.driver.get(TRACEPARENT, ""))
+        self._spans = spans_of(
+            self._host.tracing, self.id, self._job.name, self._traceparent, self.record.started_at
+        )
         if self._history is not None and self._history.has_plan:
             replay = self._replay(self._history)
             route = Route(self._history.plan_maker, self._history.agents)
@@ -302,6 +322,7 @@ class Execution(Generic[ResultT]):
             recorder=self._recorder,
             grown=made.grown if isinstance(made, Replay) else frozenset(),
             journals_partials=record.journals_partials,
+            spans=self._spans,
         )
         record.collector, record.preparation = collector, preparation
         self._run = record.run = run
@@ -473,6 +494,9 @@ class Execution(Generic[ResultT]):
     def _finish(self, result: Any, error: CallboardError | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._spans is not None:
+            is_over = self._recorder is None or self.is_journalled
+            (self._spans.end if is_over else self._spans.leave)(error)
         self.record.finish(result, error)
 
     # --- state -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The partial results of one run: from its attempts to those who look on.
 
-Each attempt may have `WINDOW` of them under way. Once a turn of the run has taken one, its agent
-may send the next. So a run that is behind slows its agents, and one that looks on never does.
+Each attempt may have `STEP_WINDOW` of them under way. Once a turn of the run has taken one, its
+agent may send the next. So a run that is behind slows its agents, and one that looks on never does.
 
 With `Streams.JOURNAL` they are published, and their agents go on, once they are durable.
 """

@@ -117,6 +117,19 @@ class ExecutionRecord:
         else:
             self._restore(history)
 
+    def under_way(self) -> list[tuple[str, int, str, float]]:
+        """The attempts that have been sent and have not ended, in the order of their beginnings.
+
+        For each: its sub-task, its number, its executor, and its begin in seconds since 1970.
+        """
+        calls = () if self.run is None else self.run.calls.values()
+        ahead_s = self.wall_time() - self._host.now()
+        return [
+            (call.sub_task.id, call.attempt, call.executor.id, ahead_s + call.sent_s)
+            for call in calls
+            if not call.is_over
+        ]
+
     def enter(self, phase: ExecutionPhase) -> None:
         """Note the begin of a phase."""
         if phase is not self.phase:

@@ -49,6 +49,7 @@ from .executors import Executor, Executors
 from .history.turn import keep_results, record_effect
 from .measures import StepMeasures
 from .partials import Partial, Partials
+from .spans import ExecutionSpans
 
 if TYPE_CHECKING:
     from ..kernel.host.host import Host
@@ -95,6 +96,7 @@ class PlanRun:
         recorder: "Recorder | None" = None,
         grown: frozenset[str] = frozenset(),
         journals_partials: bool = False,
+        spans: ExecutionSpans | None = None,
     ) -> None:
         self._host = host
         self.core: Final = core
@@ -111,6 +113,8 @@ class PlanRun:
         self._grown = grown
         """Sub-tasks that run again, although their earlier results have extended the plan."""
         self._in_doubt = in_doubt
+        self._spans = spans
+        self._new_call = TaskCall if spans is None else spans.attempt
         self._partials: Final = Partials(
             host, collector, on_partial, recorder if journals_partials else None
         )
@@ -290,7 +294,7 @@ class PlanRun:
         """Drop attempts that still wait for a lost executor: they run elsewhere."""
         for task_id, call in list(self.calls.items()):
             if call.executor is executor:
-                call.is_over = True
+                call.drop()
                 del self.calls[task_id]
                 self.asks.pop(call.correlation, None)
 
@@ -303,6 +307,8 @@ class PlanRun:
                 if self._expand is not None:
                     self._grow(done)
             for effect in effects:
+                if self._spans is not None:
+                    self._spans.note(effect)
                 if type(effect) is not TaskDone:
                     self._do(effect, now)
         if self._expand is not None and not self.reports and not self._is_over:
@@ -449,7 +455,7 @@ class PlanRun:
         sub_task_of, recorder = core.sub_task, self._recorder
         for task_id, attempt, executor_id in core.dispatch(now):
             executor = executors[executor_id]
-            call = TaskCall(self, executor, sub_task_of(task_id), attempt, now)
+            call = self._new_call(self, executor, sub_task_of(task_id), attempt, now)
             if call.under_way == 1:
                 executor.concurrency.sent(now, executor.delivered)
             calls[task_id] = call

@@ -8,7 +8,7 @@ The updates that no reader may miss are a short log, which every reader reads fr
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +25,7 @@ from callboard.messages.jobs.updates import (
     TaskTroubled,
 )
 
-__all__ = ["INTERVAL_S", "Mark", "UpdateStream"]
+__all__ = ["INTERVAL_S", "Mark", "UpdateStream", "newest_since"]
 
 INTERVAL_S: Final = 0.05
 """The time between two updates of progress, or two partial results, of one reader, in seconds."""
@@ -82,14 +82,7 @@ class UpdateStream:
 
         The first one says how many are missing before it.
         """
-        count = self._streamed - streamed
-        if count <= 0:
-            return [], self._streamed
-        found = list(self._newest)[-count:]
-        if count > len(found):
-            skipped = found[0].skipped + count - len(found)
-            found[0] = found[0].model_copy(update={"skipped": skipped})
-        return found, self._streamed
+        return newest_since(self._newest, self._streamed, streamed), self._streamed
 
     def note(self, update: StateChanged | PhaseChanged | TaskTroubled) -> None:
         """Add an update that every reader gets."""
@@ -217,6 +210,21 @@ class UpdateStream:
                 timer.cancel()
             if future in self._waiting:
                 self._waiting.remove(future)
+
+
+def newest_since(newest: Sequence[SubTaskPartial], total: int, after: int) -> list[SubTaskPartial]:
+    """Those of the newest partial results, of `total`, that come after the first `after`.
+
+    The first one says how many are missing before it.
+    """
+    count = total - after
+    if count <= 0:
+        return []
+    found = list(newest)[-count:]
+    if count > len(found):
+        skipped = found[0].skipped + count - len(found)
+        found[0] = found[0].model_copy(update={"skipped": skipped})
+    return found
 
 
 def _set_result(future: "asyncio.Future[Any]") -> None:

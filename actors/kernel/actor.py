@@ -41,6 +41,7 @@ __all__ = [
     "behaviour_of",
     "check_returns",
     "contract_in",
+    "contracts_yielded_for",
     "forget_behaviours",
     "handler",
     "handlers_of",
@@ -242,6 +243,12 @@ def behaviour_of(actor: type[Actor]) -> Behaviour:
 
 
 _BEHAVIOURS: Final[dict[type[Actor], Behaviour]] = {}
+
+
+def contracts_yielded_for(contract: type[Contract]) -> tuple[type[Contract], ...]:
+    """The contracts that handlers of a request yield, in the actor classes that are known here."""
+    rows = (each.handlers.get(contract) for each in _BEHAVIOURS.values())
+    return tuple(dict.fromkeys(kind for row in rows if row is not None for kind in row.yields))
 
 
 def forget_behaviours() -> None:

@@ -62,10 +62,15 @@ class Call(ReplySink, Protocol):
     """Whether the request has left for the other host: if so, its handler may have run."""
     step: str
     """The step of an execution that the ask is an attempt of; empty for any other ask."""
+    trace: bytes
+    """The packed context of its span; empty without a trace."""
 
     @property
     def window(self) -> int:
-        """How many partial results may be under way to the asker; 0 if it takes none."""
+        """How many partial results may be under way to the asker; 0 if it takes none.
+
+        An attempt of a step takes them: its window is `STEP_WINDOW`.
+        """
 
     def done(self) -> bool:
         """Whether it has its outcome."""
@@ -112,6 +117,7 @@ class AskFuture(asyncio.Future[Any]):
     sent = False
     """Whether the request has left for the other host: if so, its handler may have run."""
     step = ""
+    trace = b""
     window = 0
 
     def __init__(
@@ -218,6 +224,7 @@ class Ask:
         "step",
         "stopped_by",
         "target",
+        "trace",
         "worker",
     )
 
@@ -230,12 +237,15 @@ class Ask:
         step: str = "",
         target: int = -1,
         window: int = 0,
+        trace: bytes = b"",
     ) -> None:
         self.message = message
         self.target = target
         """The number of the addressed cell, if the ask came over a link."""
         self.step = step
         """The step of an execution that this ask is an attempt of."""
+        self.trace = trace
+        """The packed context of the asker's span; empty without a trace."""
         self.sink = sink
         self.correlation = correlation
         self.deadline_s = deadline_s
@@ -291,6 +301,10 @@ class Ask:
             self.credit += count
             if self.room is not None and not self.room.done():
                 self.room.set_result(None)
+
+    def extend(self, until_s: float) -> None:
+        """The asker waits until then, if that is later than it said before."""
+        self.deadline_s = max(self.deadline_s, until_s)
 
     def adopt(self, child: AskFuture) -> None:
         """Remember an ask that the handler makes."""

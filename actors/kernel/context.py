@@ -6,7 +6,7 @@ a cancellation of the message cancels them.
 
 import math
 import threading
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from callboard.messages.control.approvals import DEADLINE_S, Approval, AskApproval
@@ -36,6 +36,7 @@ __all__ = ["ActorHooks", "Context", "ContextHost"]
 
 ActorT = TypeVar("ActorT", bound="ActorHooks")
 ReplyT = TypeVar("ReplyT")
+ItemT = TypeVar("ItemT", bound=Contract)
 
 
 class ActorHooks(Protocol):
@@ -111,6 +112,16 @@ class ContextHost(Protocol):
         origin: Ask | None = None,
     ) -> Awaitable[ReplyT]:
         """See `Ref.ask`; without an address, an actor that offers the contract answers."""
+
+    def stream(
+        self,
+        address: Address | None,
+        request: Request[Any],
+        items: type[Contract],
+        timeout_s: float | None = None,
+        origin: Ask | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """See `Ref.stream`; without an address, an actor that offers the contract answers."""
 
     async def lookup(self, name: str, timeout_s: float | None = None) -> Ref[Any]:
         """The actor of a name. Raises `ActorNotFound`."""
@@ -203,6 +214,20 @@ class Context:
             None if to is None else to.address, request, timeout_s, origin=self._ask
         )
 
+    def stream(
+        self,
+        request: Request[ReplyT],
+        items: type[ItemT],
+        to: Ref[Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> AsyncGenerator[ItemT | ReplyT, None]:
+        """Like `Ref.stream` within this message's deadline, of `to` or an actor that offers it."""
+        if type(type(request)) is not CONTRACT_TYPE:
+            raise not_a_message(request)
+        address = None if to is None else to.address
+        return self._host.stream(address, request, items, timeout_s, self._ask)
+
     def tell(self, message: Contract, to: Ref[Any] | None = None) -> None:
         """Like `Ref.tell`, to `to` or else to an actor that offers the contract.
 
@@ -273,6 +298,7 @@ class Context:
             subject=subject,
             details=dict(details or {}),
             asked_by=asked_by or f"{self.host_name}{self.path}",
+            step=step,
             deadline_s=deadline_s,
             gives_at_deadline=gives_at_deadline,
             needed=needed,

@@ -13,6 +13,7 @@ not per message.
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import math
 import threading
@@ -36,6 +37,7 @@ from .failures import (
     failure_of,
     forwarded_error,
     missing_handler_error,
+    stream_expected_error,
     threads_full_error,
     unfinished_reply_error,
     wrong_reply_error,
@@ -344,7 +346,9 @@ class Worker:
                 item.worker = self
                 began_s = steps.now() if steps is not None and item.step else 0.0
                 try:
-                    if row.is_plain:
+                    if item.trace:
+                        result = await self._traced(row, actor, message, item)
+                    elif row.is_plain:
                         result = await row.function(actor, message)
                     else:
                         result = await self._call(row, actor, message, item)
@@ -382,6 +386,15 @@ class Worker:
             dispatcher.activity.add(cell.id, BATCH_MESSAGES - left)
         return holders_of(task) == holders and len(context) == FRESH_VARIABLES
 
+    async def _traced(self, row: Handler, actor: Actor | None, message: Contract, ask: Ask) -> Any:
+        """Call the handler of an ask that belongs to a trace."""
+        assert self.cell is not None
+        tracing = self._dispatcher.host.tracing
+        if tracing is None:
+            return await self._call(row, actor, message, ask)
+        with tracing.handling(ask, self.cell):
+            return await self._call(row, actor, message, ask)
+
     async def _call(
         self, row: Handler, actor: Actor | None, message: Contract, ask: Ask | None
     ) -> Any:
@@ -393,6 +406,8 @@ class Worker:
             return await row.function(*arguments)
         if row.streams:
             where = _place(self.cell, row)
+            if row.reply is None and ask is not None and ask.credit < 0:
+                raise stream_expected_error(self.cell, message)
             return await run_stream(row.function(*arguments), row.reply, ask, where)
         threads = self._dispatcher.threads
         if ask is not None and threads.is_full:
@@ -402,7 +417,9 @@ class Worker:
             raise error
         cancelled = ctx.cancelled  # Made here, so that two threads do not make one each.
         until_s = math.inf if ask is None else ask.deadline_s
-        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s, self)
+        # A span of the handler's own code belongs below that of the handler.
+        context = contextvars.copy_context() if ask is not None and ask.trace else None
+        call = ThreadCall(row.function, arguments, _place(self.cell, row), until_s, self, context)
         self._call_in_thread = call
         threads.start(call)
         try:

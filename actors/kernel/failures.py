@@ -24,6 +24,7 @@ from callboard.messages.core.errors import (
     Cancelled,
     HandlerFailed,
     MailboxFull,
+    UsageError,
     WrongReply,
     error_from_data,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "linked_exit_error",
     "missing_handler_error",
     "start_failed_error",
+    "stream_expected_error",
     "text_of",
     "threads_full_error",
     "unfinished_reply_error",
@@ -224,6 +226,17 @@ def threads_full_error(cell: CellPort, hung: str) -> CallboardError:
         f"{cell.path} got no thread: too many handlers of its host hang in theirs: {hung}.",
         advice="Give their blocking calls a timeout, or let them check ctx.cancelled; ask again "
         "once some have ended.",
+        may_have_run=False,
+    )
+
+
+def stream_expected_error(cell: CellPort, message: Contract) -> CallboardError:
+    """The error for an ask of a handler that only yields: its asker would get nothing of it."""
+    name = type(message).contract_name
+    return UsageError(
+        f"{cell.path} answers a {name} with a stream of items and without a reply: an ask gets "
+        "none of them.",
+        advice=f"Read them: `async for item in ref.stream({type(message).__name__}(...), Item)`.",
         may_have_run=False,
     )
 

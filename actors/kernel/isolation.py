@@ -13,7 +13,14 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-__all__ = ["FRESH_VARIABLES", "WorkerTask", "fresh_context", "holders_of", "is_of_actor"]
+__all__ = [
+    "FRESH_VARIABLES",
+    "WorkerTask",
+    "fresh_context",
+    "holders_of",
+    "is_of_actor",
+    "runs_for_actor",
+]
 
 _OF_ACTOR: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar("callboard_of_actor")
 _ORIGIN: Final = contextvars.Context()
@@ -33,6 +40,11 @@ def fresh_context() -> contextvars.Context:
 def is_of_actor(context: contextvars.Context) -> bool:
     """Whether a context is, or was copied from, one of `fresh_context`."""
     return _OF_ACTOR in context
+
+
+def runs_for_actor() -> bool:
+    """Whether the calling code is that of an actor, or of a part of Callboard on its host."""
+    return _OF_ACTOR.get(False)
 
 
 class WorkerTask(asyncio.Task[None]):

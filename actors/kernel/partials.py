@@ -13,7 +13,6 @@ A yield waits while the asker is behind: at most `Call.window` partial results a
 asker that takes none, as every ordinary ask, costs nothing: they are dropped where they are made.
 """
 
-import contextlib
 import inspect
 import types
 import typing
@@ -75,7 +74,8 @@ async def run_stream(
 
     Raises what it raises; `WrongReply` when it yields what is no contract, or no reply at all.
     """
-    async with contextlib.aclosing(values):
+    can_wait = True
+    try:
         async for value in values:
             if reply is not None and isinstance(value, reply):
                 return value
@@ -86,6 +86,12 @@ async def run_stream(
                 )
             if ask is not None:
                 await ask.give(value)
+    except GeneratorExit:  # this coroutine itself is thrown away: its loop has ended
+        can_wait = False
+        raise
+    finally:
+        if can_wait:
+            await values.aclose()
     if reply is not None:
         raise WrongReply(
             f"{where()} ended without its reply, a {reply.contract_name}.",

@@ -30,6 +30,7 @@ from .lifecycle.fences import Fences
 from .monitors.monitors import LinkPort, Monitors
 from .redelivery import Redelivery
 from .stash import Stashes
+from .tracing import Tracing
 
 __all__ = [
     "CellDispatcher",
@@ -372,6 +373,10 @@ class DispatcherHost(CellHost[CellT], ContextHost, Protocol[CellT]):
     @property
     def ask_timeout_s(self) -> float:
         """The deadline of an ask without one of its own."""
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """Records its spans; None if it records none."""
 
 
 class RoleHost(CellHost[CellT], ContextHost, Protocol[CellT]):

@@ -10,6 +10,7 @@ event loop a `SystemExit` would end all actors, and a `CancelledError` count as 
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import functools
 import logging
 import math
@@ -116,6 +117,7 @@ class ThreadCall:
 
     __slots__ = (
         "_arguments",
+        "_context",
         "_function",
         "_outcome",
         "ended",
@@ -133,8 +135,10 @@ class ThreadCall:
         where: Callable[[], str],
         until_s: float = math.inf,
         run_of: Run[Any] | None = None,
+        context: contextvars.Context | None = None,
     ) -> None:
         self._function = function
+        self._context = context
         self.run_of = run_of
         """The run of the handler that it calls, if it calls one."""
         self._arguments = arguments
@@ -152,7 +156,8 @@ class ThreadCall:
         """Call the function, in a context of its own; what it raises is a part of the outcome."""
         _CURRENT.run = self.run_of
         try:
-            return fresh_context().run(self._function, *self._arguments)
+            context = fresh_context() if self._context is None else self._context
+            return context.run(self._function, *self._arguments)
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             return _Raised(error)
         finally:

@@ -35,6 +35,8 @@ __all__ = [
     "QueryConnections",
     "QueryHub",
     "StreamHub",
+    "SubscribeUser",
+    "UserSubscribed",
 ]
 
 LOGGER: Final = logging.getLogger("callboard.hub")
@@ -107,8 +109,31 @@ class QueryHub(Request[ConnectionsView], name="callboard.streaming.query_hub"):
     """Ask a hub for its address, figures and accounts alone."""
 
 
+class UserSubscribed(Contract, name="callboard.streaming.user_subscribed"):
+    """How many clients of one hub that were connected have been subscribed, or not any more."""
+
+    clients: int
+
+
+class SubscribeUser(Request[UserSubscribed], name="callboard.streaming.subscribe_user"):
+    """Subscribe the connected clients of a user; ask each hub. They learn of it by a push.
+
+    It ends with the connection: a client that comes back has the subscriptions of its token.
+    """
+
+    user: str
+    """The subject of the token."""
+    channel: str
+    """The name of the channel, one that the user may read."""
+    ends: bool = False
+    """Whether the subscription ends instead."""
+
+
 class StreamHub(Actor):
     """A hub."""
+
+    concurrency: ClassVar[int] = 16
+    """A subscription may wait for a log, and events do not wait for it."""
 
     on_error: ClassVar[OnError] = OnError.RESUME
     overflow: ClassVar[Overflow] = Overflow.DROP_OLDEST
@@ -183,6 +208,17 @@ class StreamHub(Actor):
     async def connections(self, request: QueryConnections) -> ConnectionsView:
         """Its connections, too."""
         return self._view(max(0, min(request.limit, CONNECTIONS_SHOWN_MAX)))
+
+    @handler
+    async def subscribe_user(self, request: SubscribeUser) -> UserSubscribed:
+        """Subscribe all clients of a user that may see the channel. Raises what its source does."""
+        hub, count = self._running(), 0
+        for client in hub.clients_of(request.user):
+            if request.ends:
+                count += hub.unsubscribe(client, request.channel)
+            else:
+                count += await hub.subscribe(client, request.channel)
+        return UserSubscribed(clients=count)
 
     def _view(self, limit: int) -> ConnectionsView:
         hub = self._running()

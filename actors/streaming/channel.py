@@ -126,19 +126,18 @@ class Channel:
         """From the next publication on the subscription gets all."""
         assert subscription.state is State.JOINING, subscription.state
         subscription.state = State.LIVE
-        out = subscription.out
-        key = out.codec.name if out.codec.is_shared else f"\0{out.client}"
+        key = _group_of(subscription)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(out.codec)
-        group.subscriptions[out.client] = subscription
+            group = self._groups[key] = Group(subscription.codec)
+        group.subscriptions[subscription.out.client] = subscription
         self._announce(subscription, has_come=True)
 
     def leave(self, subscription: Subscription) -> None:
         """A subscription ends. What waits for it counts as lost, unless it was sent before."""
         out = subscription.out
         self.members.pop(out.client, None)
-        key = out.codec.name if out.codec.is_shared else f"\0{out.client}"
+        key = _group_of(subscription)
         group = self._groups.get(key)
         if group is not None and group.subscriptions.pop(out.client, None) is not None:
             if not group.subscriptions:
@@ -172,3 +171,8 @@ class Channel:
             return b""
         parts = (b"%s:%s" % (json.dumps(key).encode(), value.data) for key, value in values)
         return b'{"values":{%s}}' % b",".join(parts)
+
+
+def _group_of(subscription: Subscription) -> str:
+    codec = subscription.codec
+    return codec.name if codec.is_shared else f"\0{subscription.out.client}"

@@ -246,11 +246,22 @@ class HubCore:
             self._idle_since_s[channel.name] = now_s
             self._idle_since_s.move_to_end(channel.name)
 
+    def resubscribe(self, connection: Connection, push: Unsubscribed, now_s: float) -> None:
+        """Have a client subscribe again, from its position.
+
+        An SDK cannot do so for a subscription of the server: it connects again, for all of them.
+        """
+        subscription = connection.subscriptions.get(push.channel)
+        is_of_server = subscription is not None and subscription.is_of_server
+        self.unsubscribe(connection, push.channel, now_s, None if is_of_server else push)
+        if is_of_server:
+            connection.out.end(Closing(Disconnect.INSUFFICIENT_STATE, push.reason))
+
     def restart_channel(self, channel: Channel, now_s: float) -> None:
         """Forget a channel; its clients subscribe again, from where they are."""
         push = Unsubscribed(channel.name, RESUBSCRIBE, "the channel begins again")
         for client in tuple(channel.members):
-            self.unsubscribe(self.connections[client], channel.name, now_s, push)
+            self.resubscribe(self.connections[client], push, now_s)
         self._drop_channel(channel.name)
 
     def _drop_channel(self, name: str) -> None:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
+from callboard.messages.control.filters import StreamFilter
 from callboard.messages.core.errors import UsageError
-
-from .messages import StreamFilter
 
 __all__ = ["DEPTH_MAX", "NODES_MAX", "VALUES_MAX", "Test", "compiled", "compiled_all"]
 

@@ -228,7 +228,26 @@ class Hub:
     def resubscribe(self, connection: Connection, channel: str) -> None:
         """Have a client subscribe again, from where it is."""
         push = Unsubscribed(channel, RESUBSCRIBE, "the history cannot be read now")
-        self.core.unsubscribe(connection, channel, self.now(), push)
+        self.core.resubscribe(connection, push, self.now())
+
+    async def subscribe(self, client: str, channel: str) -> bool:
+        """Subscribe a connected client, which learns of it by a push.
+
+        False if there is no such client, it may not see the channel, or it is subscribed. Raises
+        what the channel's source does.
+        """
+        session = self._sessions.get(client)
+        return session is not None and await session.subscribe_by_server(channel)
+
+    def unsubscribe(self, client: str, channel: str) -> bool:
+        """End a subscription of a client, which learns of it by a push. False if there is none."""
+        session = self._sessions.get(client)
+        return session is not None and session.unsubscribe_by_server(channel)
+
+    def clients_of(self, user: str) -> list[str]:
+        """The connected clients of a subject."""
+        found = self.core.connections.values()
+        return [each.client for each in found if each.principal and each.principal.subject == user]
 
     # --- channels ------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """How one connection subscribes: what is read before a subscription is live. A shell."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from callboard.messages.control.principals import Principal
 from callboard.messages.core.errors import CallboardError
@@ -10,15 +10,17 @@ from callboard.messages.core.errors import CallboardError
 from . import resuming
 from .channel import Channel, name_problem
 from .core import Connection, HubCore
+from .messages import ChannelKind
 from .ports import Authenticator, Methods, Page
 from .protocol import (
     Command,
     ErrorCode,
     Failed,
-    Publication,
+    Position,
     PublishCommand,
     Reply,
     Subscribe,
+    Subscribed,
 )
 from .subscription import State, Subscription
 
@@ -75,6 +77,16 @@ class SessionHost(Protocol):
         """Give what a client publishes to all hubs."""
 
 
+class Begun(NamedTuple):
+    """A subscription that is not live yet, and what its client has missed."""
+
+    command: Subscribe
+    channel: Channel
+    subscription: Subscription
+    page: Page | None = None
+    is_gap: bool = False
+
+
 class Joining:
     """The subscriptions of one connection that begin or catch up."""
 
@@ -94,15 +106,46 @@ class Joining:
 
     async def subscribe(self, number: int, command: Subscribe) -> None:
         """Do the command, and queue its reply. Raises what a source or a token does."""
+        begun = await self._begin(command)
+        self._reply(number, command, begun if isinstance(begun, Failed) else self._finish(begun))
+
+    async def subscribe_by_server(
+        self, channels: Sequence[str], positions: Mapping[str, Position | None]
+    ) -> dict[str, Subscribed]:
+        """Subscribe the client to those of the channels that it may see, and to which it is not.
+
+        Replay that is too much for one message follows as pushes. Nothing is pushed before the
+        caller queues what this returns, without another step of the loop. Raises what a source
+        does, and `CallboardError` for a channel that is only not there yet.
+        """
+        begun: list[Begun] = []
+        for channel in channels:
+            if channel in self._connection.subscriptions:
+                continue
+            command = Subscribe(channel, recover=positions.get(channel))
+            found = await self._begin(command, is_of_server=True)
+            if not isinstance(found, Failed):
+                begun.append(found)
+            elif found.temporary:
+                raise CallboardError(found.message)
+        subscribed: dict[str, Subscribed] = {}
+        room = self._hub.core.limits.replay_bytes_max
+        for each in begun:
+            reply = self._finish(each, room)
+            if isinstance(reply, Subscribed):
+                subscribed[each.channel.name] = reply
+                room -= sum(len(one.data) for one in reply.publications)
+        return subscribed
+
+    async def _begin(self, command: Subscribe, *, is_of_server: bool = False) -> "Begun | Failed":
+        """Join the channel, and read what the client has missed; nothing is live yet."""
         hub, connection = self._hub, self._connection
         problem = name_problem(command.channel, hub.core.limits)
         if problem:
-            self._reply(number, command, Failed(ErrorCode.BAD_REQUEST, problem))
-            return
+            return Failed(ErrorCode.BAD_REQUEST, problem)
         refused = resuming.refusal(connection, command, hub.core)
         if refused is not None:
-            self._reply(number, command, refused)
-            return
+            return refused
         expires_at = 0.0
         if command.token:
             async with asyncio.timeout(hub.core.limits.source_s):
@@ -111,65 +154,74 @@ class Joining:
                 expires_at = await hub.authenticator.subscription(
                     command.token, principal, command.channel
                 )
+            refused = resuming.refusal(connection, command, hub.core)
+            if refused is not None:  # The server has subscribed the client meanwhile.
+                return refused
         channel = hub.channel_for(command.channel)
         if isinstance(channel, Failed):
-            self._reply(number, command, channel)
-            return
+            return channel
         if not connection.is_open:
-            return
+            return ENDED
         found = resuming.begin(
-            hub.core, connection, command, channel, hub.now(), expires_at=expires_at
+            hub.core,
+            connection,
+            command,
+            channel,
+            hub.now(),
+            expires_at=expires_at,
+            is_of_server=is_of_server,
         )
         if isinstance(found, Failed):
-            self._reply(number, command, found)
-            return
+            return found
         try:
             await hub.open_channel(channel)
-            await self._answer_subscribe(number, command, channel, found)
+            return await self._read(Begun(command, channel, found))
         except BaseException:
             hub.core.unsubscribe(connection, command.channel, hub.now())
             raise
 
-    async def _answer_subscribe(
-        self, number: int, command: Subscribe, channel: Channel, subscription: Subscription
-    ) -> None:
+    async def _read(self, begun: "Begun") -> "Begun":
+        command, channel, subscription = begun[:3]
+        if command.recover is None or self._has_ended(subscription):
+            return begun
+        if subscription.is_restricted:
+            return begun._replace(is_gap=True)
+        is_gap = resuming.lacks(channel, command, self._hub.position_of(channel))
+        if is_gap is not None:
+            return begun._replace(is_gap=is_gap)
+        page = await self._hub.read(channel, command.recover.offset)
+        return begun._replace(page=page, is_gap=page is None)
+
+    def _finish(self, begun: "Begun", bytes_max: int | None = None) -> Subscribed | Failed:
+        """Go live, or catch up in the background. `bytes_max` bounds the replay in the reply."""
+        command, channel, subscription, page, is_gap = begun
         hub = self._hub
         if self._has_ended(subscription):
-            self._reply(number, command, ENDED)
-            return
+            return ENDED
         if command.recover is None:
-            self._reply(number, command, resuming.fresh(channel, subscription, hub.wall()))
-            return
-        position, seen = hub.position_of(channel), command.recover.offset
-        is_gap = resuming.lacks(channel, command, position)
-        publications: tuple[Publication, ...] = ()
-        if is_gap is None:
-            page = await hub.read(channel, seen)
-            if self._has_ended(subscription):
-                self._reply(number, command, ENDED)
-                return
-            is_gap = page is None
-            if page is not None:
-                publications = resuming.replay(subscription, page.publications)
-                seen = page.seen
+            return resuming.fresh(channel, subscription, hub.wall())
+        found = [] if page is None else list(page.publications)
+        seen = command.recover.offset if page is None else page.seen
+        is_in_ring = seen >= channel.ring.start
+        is_gap = is_gap or not (is_in_ring or channel.kind is ChannelKind.JOURNAL)
         if is_gap and command.refuses_gap:
             hub.core.unsubscribe(self._connection, channel.name, hub.now())
-            self._reply(number, command, resuming.GAP)
-        elif is_gap:
-            self._reply(
-                number, command, resuming.fresh(channel, subscription, hub.wall(), is_gap=True)
-            )
-        elif seen >= channel.ring.start:
-            rest = resuming.replay(subscription, resuming.go_on(channel, subscription, seen))
-            all_of_it = (*publications, *rest)
-            reply = resuming.resumed(channel, subscription, command, all_of_it, hub.wall())
-            self._reply(number, command, reply)
+            return resuming.GAP
+        if is_gap:
+            return resuming.fresh(channel, subscription, hub.wall(), is_gap=True)
+        rest = channel.ring.after(seen) if is_in_ring else ()
+        size = sum(len(each.data) for each in (*found, *rest))
+        if bytes_max is not None and size > bytes_max:
+            found, seen, is_in_ring = [], command.recover.offset, False
+        publications = resuming.replay(subscription, found)
+        if is_in_ring:
+            live = resuming.go_on(channel, subscription, seen)
+            publications = (*publications, *resuming.replay(subscription, live))
         else:
-            reply = resuming.resumed(channel, subscription, command, publications, hub.wall())
-            self._reply(number, command, reply)
             self.tasks[channel.name] = asyncio.ensure_future(
                 self._catch_up(channel, subscription, seen)
             )
+        return resuming.resumed(channel, subscription, command, publications, hub.wall())
 
     def _has_ended(self, subscription: Subscription) -> bool:
         return subscription.state is State.ENDED or not self._connection.is_open

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from callboard.messages.control.filters import StreamFilter
 from callboard.messages.control.principals import Principal
 from callboard.messages.core.contract import Contract
 
@@ -19,7 +20,6 @@ __all__ = [
     "PublishBatch",
     "RateLimitConfig",
     "StreamEvent",
-    "StreamFilter",
     "StreamMetadata",
     "StreamSubscription",
     "is_of_parts",
@@ -148,23 +148,6 @@ class LogLine(Contract, name="callboard.streaming.log_line"):
     """The message."""
     execution: str = ""
     """The id of the execution that it belongs to, if there is one."""
-
-
-class StreamFilter(Contract, name="callboard.streaming.filter"):
-    """A condition on the tags of events: a comparison, or a combination of conditions."""
-
-    op: str = ""
-    """`and`, `or`, `not` for a combination; empty for a comparison."""
-    nodes: tuple["StreamFilter", ...] = ()
-    """The conditions that are combined."""
-    key: str = ""
-    """The name of the tag that is compared."""
-    cmp: str = ""
-    """`eq`, `neq`, `in`, `nin`, `ex`, `nex`, `sw`, `ew`, `ct`, `gt`, `gte`, `lt` or `lte`."""
-    val: str = ""
-    """What the tag is compared with."""
-    vals: tuple[str, ...] = ()
-    """The same for `in` and `nin`."""
 
 
 class RateLimitConfig(Contract, name="callboard.streaming.rate_limit"):

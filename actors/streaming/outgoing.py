@@ -115,7 +115,7 @@ class Outgoing:
 
     def deliver(self, subscription: Subscription, publication: Publication, now_s: float) -> None:
         """Queue one publication of a subscription; `Channel.publish` does the same for many."""
-        frame = self.codec.push(publication)
+        frame = subscription.codec.push(publication)
         if self.room < len(frame) or self.held:
             self.deliver_late(subscription, publication, frame, now_s)
         else:
@@ -221,7 +221,7 @@ class Outgoing:
             if entry.skipped:
                 tags = {**publication.tags, SKIPPED: str(entry.skipped)}
                 publication = replace(publication, tags=tags)
-            part = self.codec.push(publication)
+            part = entry.subscription.codec.push(publication)
             entry.subscription.held -= 1
             entry.subscription.sent += 1
             size += len(part)
@@ -238,7 +238,7 @@ class Outgoing:
         notices: Sequence[Push] = tuple(subscription.left_out.values())
         subscription.left_out = {}
         for notice in notices:
-            self.push(notice)
+            self.put(subscription.codec.push(notice))
 
     def forget(self, subscription: Subscription) -> None:
         """A subscription ends, and the connection stays: what is held does not leave."""

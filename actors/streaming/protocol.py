@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from .messages import RateLimitConfig, StreamFilter
+from callboard.messages.control.filters import StreamFilter
+
+from .messages import RateLimitConfig
 
 __all__ = [
+    "Began",
     "Client",
     "Command",
     "Connect",
@@ -140,6 +143,8 @@ class Connect:
     version: str = ""
     subs: Mapping[str, Position | None] = field(default_factory=dict)
     """Server-side subscriptions that the client had, with the positions to resume from."""
+    takes_subs: bool = True
+    """Whether the hub may subscribe the client by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +369,14 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """The server has subscribed the client, which did not ask for it."""
+
+    channel: str
+    subscribed: Subscribed
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message from the server outside of any channel: for example, a count of dropped events."""
 
@@ -384,4 +397,4 @@ class Dropped:
     """The highest offset that was left out; those between need not be left out."""
 
 
-Push = Publication | Join | Leave | Message | Dropped | Unsubscribed
+Push = Publication | Began | Join | Leave | Message | Dropped | Unsubscribed

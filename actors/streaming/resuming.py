@@ -16,10 +16,10 @@ from callboard.messages.core.errors import UsageError
 
 from .channel import Channel
 from .core import Connection, HubCore, ttl_s
-from .filters import compiled
 from .messages import ChannelKind, RateLimitConfig
 from .protocol import Client, ErrorCode, Failed, Position, Publication, Subscribe, Subscribed
 from .rates import Bucket
+from .restricted import test_of
 from .subscription import State, Subscription
 
 __all__ = ["begin", "fresh", "go_on", "lacks", "push_replay", "refusal", "replay", "resumed"]
@@ -49,11 +49,13 @@ def begin(
     now_s: float,
     *,
     expires_at: float = 0.0,
+    is_of_server: bool = False,
 ) -> Subscription | Failed:
     """A subscription that is not live yet, or why there is none."""
     assert connection.principal is not None
+    rules = connection.principal.conditions(channel.name)
     try:
-        test = None if command.filter is None else compiled(command.filter)
+        test = test_of(rules, command.filter)
     except UsageError as error:
         return Failed(ErrorCode.BAD_REQUEST, error.message)
     rate = command.rate_limit
@@ -65,8 +67,10 @@ def begin(
         Client(connection.principal.subject, connection.client),
         test=test,
         bucket=bucket,
-        wants_joins=command.join_leave,
+        wants_joins=command.join_leave and not rules,
         expires_at=expires_at,
+        is_of_server=is_of_server,
+        is_restricted=bool(rules),
     )
     core.join(connection, subscription)
     return subscription
@@ -81,13 +85,14 @@ def fresh(
 ) -> Subscribed:
     """The reply to a subscription that begins at the newest position; it is live from here on."""
     channel.go_live(subscription)
+    is_whole = not subscription.is_restricted
     return Subscribed(
-        recoverable=True,
-        positioned=True,
-        position=channel.position,
+        recoverable=is_whole,
+        positioned=is_whole,
+        position=channel.position if is_whole else None,
         was_recovering=is_gap,
         expires_ttl_s=ttl_s(subscription.expires_at, wall_s),
-        data=channel.snapshot(),
+        data=channel.snapshot() if is_whole else b"",
     )
 
 

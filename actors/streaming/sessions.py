@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, assert_never
 
 from callboard.messages.control.principals import Principal
@@ -14,6 +15,7 @@ from .history import history_of
 from .joining import Joining, SessionHost
 from .ports import FRAME_BYTES_MAX, Closing, Refused
 from .protocol import (
+    Began,
     Command,
     Connect,
     Connected,
@@ -44,6 +46,8 @@ UNAVAILABLE: Final = Failed(ErrorCode.INTERNAL, "the hub cannot answer now", tem
 TIMED_OUT: Final = Failed(ErrorCode.INTERNAL, "the answer takes too long", temporary=True)
 NOT_SUBSCRIBED: Final = Failed(ErrorCode.BAD_REQUEST, "the client is not subscribed")
 DENIED: Final = Failed(ErrorCode.PERMISSION_DENIED, "the token does not cover this")
+BY_SERVER: Final = 2000
+"""The code of a subscription that the server has ended; final."""
 LOST_RIGHT: Final = 2100
 """The code of a subscription that the client has no right to any more; final."""
 
@@ -66,6 +70,7 @@ class OpenSession:
         self._waiter: asyncio.Future[None] | None = None
         self._joining: Final = Joining(hub, connection, self._reply)
         self._is_refused = False
+        self._takes_subs = True
 
     @property
     def client(self) -> str:
@@ -221,10 +226,43 @@ class OpenSession:
         if not self._connection.is_open:
             return
         found = hub.core.connect(self._connection, principal, hub.wall())
-        if isinstance(found, Connected):
-            self._reply(number, command, found)
-        else:
+        if not isinstance(found, Connected):
             self.refuse(Disconnect(found.code), found.reason)
+            return
+        self._takes_subs = command.takes_subs
+        channels = principal.subscribes if command.takes_subs else ()
+        try:
+            async with asyncio.timeout(hub.core.limits.source_s):
+                subs = await self._joining.subscribe_by_server(channels, command.subs)
+        except (CallboardError, TimeoutError):
+            # Without its subscriptions the client would forget where it was.
+            self.refuse(Disconnect.INTERNAL, "the subscriptions cannot begin now")
+            return
+        self._reply(number, command, replace(found, subs=subs))
+
+    async def subscribe_by_server(self, channel: str) -> bool:
+        """See `Hub.subscribe`."""
+        if self.principal is None or not self._takes_subs or not self._connection.is_open:
+            return False
+        async with asyncio.timeout(self._hub.core.limits.source_s):
+            subs = await self._joining.subscribe_by_server((channel,), {})
+        for name, subscribed in subs.items():
+            self._connection.out.push(Began(name, subscribed))
+        self._hub.perform()
+        return bool(subs)
+
+    def unsubscribe_by_server(self, channel: str) -> bool:
+        """See `Hub.unsubscribe`."""
+        if channel not in self._connection.subscriptions:
+            return False
+        self._unsubscribe(channel, BY_SERVER, "the server has ended the subscription")
+        self._hub.perform()
+        return True
+
+    def _unsubscribe(self, channel: str, code: int, reason: str) -> None:
+        self._joining.stop(channel)
+        push = Unsubscribed(channel, code, reason)
+        self._hub.core.unsubscribe(self._connection, channel, self._hub.now(), push)
 
     async def _authenticated(self, token: str) -> Principal:
         if self._known is not None and not token:
@@ -236,12 +274,13 @@ class OpenSession:
         principal = await self._authenticated(command.token)
         if principal.subject != self._someone.subject:
             return Failed(ErrorCode.PERMISSION_DENIED, "the token is another subject's")
-        self._connection.principal = principal
+        before, self._connection.principal = self._someone, principal
         for name in tuple(self._connection.subscriptions):
             if not principal.may_subscribe(name):
+                self._unsubscribe(name, LOST_RIGHT, "the token does not cover the channel")
+            elif principal.conditions(name) != before.conditions(name):
                 self._joining.stop(name)
-                push = Unsubscribed(name, LOST_RIGHT, "the token does not cover the channel")
-                self._hub.core.unsubscribe(self._connection, name, self._hub.now(), push)
+                self._hub.resubscribe(self._connection, name)
         return Refreshed(ttl_s(principal.expires_at, self._hub.wall()))
 
     async def _refresh_subscription(self, command: SubRefresh) -> Reply:
@@ -298,8 +337,8 @@ class OpenSession:
         problem = name_problem(name, self._hub.core.limits)
         if problem:
             return Failed(ErrorCode.BAD_REQUEST, problem)
-        if not self._someone.may_subscribe(name):
-            return DENIED
+        if not self._someone.may_subscribe(name) or self._someone.conditions(name):
+            return DENIED  # What a rule restricts has events from now on, and nothing else.
         return self._hub.core.channels.get(name)
 
 

@@ -20,6 +20,7 @@ from .messages import ChannelKind
 from .ports import Codec
 from .protocol import Client, Dropped, Publication, Push
 from .rates import Bucket
+from .restricted import RestrictedCodec
 
 __all__ = ["CLOSED", "RATE", "SLOW", "Accounts", "Queue", "State", "Subscription"]
 
@@ -111,12 +112,15 @@ class Subscription:
         "bucket",
         "channel",
         "client",
+        "codec",
         "conflated",
         "dropped",
         "expires_at",
         "filtered",
         "held",
         "is_conditional",
+        "is_of_server",
+        "is_restricted",
         "kind",
         "left_out",
         "offered",
@@ -140,10 +144,19 @@ class Subscription:
         bucket: Bucket | None = None,
         wants_joins: bool = False,
         expires_at: float = 0.0,
+        is_of_server: bool = False,
+        is_restricted: bool = False,
     ) -> None:
+        """`is_of_server` means that the server has subscribed the client.
+
+        `is_restricted` means that a rule of the server decides what it gets.
+        """
         self.channel: Final = channel
         self.kind: Final = kind
         self.out: Final = out
+        self.codec: Final[Codec] = RestrictedCodec(out.codec) if is_restricted else out.codec
+        self.is_of_server: Final = is_of_server
+        self.is_restricted: Final = is_restricted
         self.client: Final = client
         self.test: Final = test
         self.bucket: Final = bucket

@@ -8,14 +8,16 @@
 | `agent_*` | the same from an agent on another host, through the hub as an actor on Ray |
 | `bytes_per_connection` | private memory for an idle connection with one subscription |
 | `storm_s` | so many clients come back after a restart, all at once, until each has resumed |
+| `others_*`, `storm_others_*` | asks of an actor on another host, before such a storm and in it |
 """
 
 import asyncio
 import functools
 import gc
+import itertools
 import time
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import uvloop
 
@@ -56,7 +58,13 @@ EPOCH: Final = "bench"
 LIMITS: Final = HubLimits(user_connections_max=10_000)
 EVERY_S: Final = 0.001
 LOGGED: Final = 100
-"""Events that a client of the storm has missed."""
+"""The events of the log; a client of the storm has missed half of them."""
+RESUME: Final = (
+    f'{{"id":2,"subscribe":{{"channel":"{LOG}","recover":true,'
+    f'"offset":{LOGGED // 2},"epoch":"{EPOCH}"}}}}'
+)
+ASK_EVERY_S: Final = 0.002
+CALM_S: Final = 3.0
 
 
 class _Anyone:
@@ -188,12 +196,8 @@ async def _memory(connections: int) -> dict[str, float]:
 
 async def _storm(connections: int) -> dict[str, float]:
     edge = _Edge()
-    resume = (
-        f'{{"id":2,"subscribe":{{"channel":"{LOG}","recover":true,'
-        f'"offset":{LOGGED // 2},"epoch":"{EPOCH}"}}}}'
-    )
     async with client_process(await edge.start(), PATH) as clients:
-        found = await _open(clients, connections, resume)
+        found = await _open(clients, connections, RESUME)
         subscriptions = edge.hub.core.figures()["subscriptions"]
     await edge.stop()
     if subscriptions < connections:
@@ -231,21 +235,73 @@ class Publisher(Agent):
 
 
 def _parts(_ctx: Context) -> HubParts:
-    return HubParts(_Anyone(), edge=WebServer(WebSettings(), _Anyone()), limits=LIMITS)
+    server = WebServer(WebSettings(), _Anyone())
+    return HubParts(_Anyone(), sources=[_Log()], edge=server, limits=LIMITS)
+
+
+async def _start_hub(system: System) -> int:
+    """The port of a hub on a host of its own."""
+    place = Placement(isolated=Resources(cpus=0))
+    hub = await system.spawn(props(StreamHub, _parts), name="hub", placement=place, offer=True)
+    return int((await hub.ask(QueryHub())).address.rstrip("/").rpartition(":")[2])
 
 
 async def _from_agent(system: System, events: int) -> dict[str, float]:
-    place = Placement(isolated=Resources(cpus=0))
-    hub = await system.spawn(props(StreamHub, _parts), name="hub", placement=place, offer=True)
+    port = await _start_hub(system)
     publisher = await system.spawn(Publisher)
-    address = (await hub.ask(QueryHub())).address
-    async with client_process(int(address.rstrip("/").rpartition(":")[2]), PATH) as clients:
+    async with client_process(port, PATH) as clients:
         await _open(clients, 10)
         await publisher.ask(PublishEach(count=events // 10), timeout_s=60)
         await clients.order(times=events * 10)
         await publisher.ask(PublishEach(count=events), timeout_s=60)
         report = await clients.report()
     return latencies("agent", report["times_ns"])
+
+
+class Ping(Request[Published]):
+    """Answer."""
+
+
+class Other(Agent):
+    """Has other work."""
+
+    @handler
+    async def ping(self, request: Ping) -> Published:
+        """Answer at once."""
+        return Published(at=time.monotonic_ns(), number=0)
+
+
+async def _storm_with_others(system: System, connections: int) -> dict[str, float]:
+    """Asks before a storm and in it, whether earlier ones are answered or not.
+
+    The clients give way to all: their work would be on other machines.
+    """
+    port = await _start_hub(system)
+    other = await system.spawn(Other)
+    times_ns: list[float] = []
+
+    async def ask(due_s: float) -> None:
+        await other.ask(Ping(), timeout_s=60)
+        times_ns.append((time.monotonic() - due_s) * 1e9)
+
+    async def ask_always(asks: asyncio.TaskGroup) -> None:
+        begun_s = time.monotonic()
+        for number in itertools.count():
+            due_s = begun_s + number * ASK_EVERY_S
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            asks.create_task(ask(due_s))
+
+    async with client_process(port, PATH, niceness=10) as clients, asyncio.TaskGroup() as asks:
+        await _open(clients, max(1, connections // 10), RESUME)
+        asking = asks.create_task(ask_always(asks))
+        await asyncio.sleep(CALM_S)
+        calm = times_ns[len(times_ns) // 2 :]
+        times_ns.clear()
+        await _open(clients, connections, RESUME)
+        await asyncio.sleep(2 * ASK_EVERY_S)  # Of a small storm too, there is one.
+        in_storm = list(times_ns)
+        asking.cancel()
+    return latencies("others", calm) | latencies("storm_others", in_storm)
 
 
 async def _in_this_process(params: Params) -> tuple[dict[str, float], list[int]]:
@@ -268,5 +324,11 @@ def run(params: Params) -> Outcome:
             return await _from_agent(system, params["agent_events"])
 
         figures |= callboard.run(main, hosts=1, standbys=0)
+
+    async def with_others(system: System) -> dict[str, float]:
+        return await _storm_with_others(system, params["storm"])
+
+    engine: Literal["inline", "ray"] = "ray" if params["agent_events"] else "inline"
+    figures |= callboard.run(with_others, engine=engine, hosts=1, standbys=0)
     note = "deliveries: 16 events at a time, with the pace of the slowest client; clients on Python"
     return Outcome(figures, check_of(counts[: len(SIZES)]), (note,))

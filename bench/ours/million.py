@@ -18,7 +18,7 @@ from bench.timing import timed
 from callboard import Actor, Context, Contract, Ref, Request, System, handler
 from callboard.actors.kernel.props import props
 
-__all__ = ["run"]
+__all__ = ["TIMEOUT_S", "SpawnAll", "parents_on", "run"]
 
 SPAWNED_AT_ONCE = 500
 """Spawns per turn of the event loop, so that the host keeps its heartbeats."""
@@ -119,14 +119,15 @@ async def _ask_each(workers: Sequence[Ref[Worker]]) -> Sum:
 Way: TypeAlias = tuple[dict[str, float], Sum]
 
 
-async def _parents(system: System, hosts: int) -> list[Ref[Parent]]:
+async def parents_on(system: System, hosts: int) -> list[Ref[Parent]]:
+    """An actor on each host that spawns children there."""
     return [await system.spawn(Parent, host=number + 1) for number in range(hosts)]
 
 
 async def _children(system: System, params: Params) -> Way:
     """Spawn and ask children on their own hosts."""
     actors = params["actors"]
-    parents = await _parents(system, params["hosts"])
+    parents = await parents_on(system, params["hosts"])
     bounds = [actors * turn // len(parents) for turn in range(len(parents) + 1)]
     with timed() as created:
         grown = await asyncio.gather(
@@ -150,7 +151,7 @@ async def _children(system: System, params: Params) -> Way:
 async def _top_level(system: System, params: Params) -> Way:
     """Start and ask actors from the driver."""
     actors = params["actors"]
-    parents = await _parents(system, params["hosts"])
+    parents = await parents_on(system, params["hosts"])
     before_bytes = [(await parent.ask(Weigh())).size_bytes for parent in parents]
     driver_bytes = own_bytes()
     with timed() as created:

@@ -1,4 +1,7 @@
-"""`observe`: what one call of a meter costs where an agent makes it, and the flush after it."""
+"""`observe`: what one call of a meter costs where an agent makes it, and the flush after it.
+
+And what traces cost an ask, if they are installed.
+"""
 
 import time
 
@@ -7,6 +10,7 @@ import numpy as np
 from bench.outcome import Outcome, Params
 from bench.recording import ns_per_call, observed_check
 from bench.timing import timed
+from bench.traced import can_trace, trace_figures
 from callboard.actors.metrics.recording.columns import PointColumns
 from callboard.actors.metrics.recording.meter import HostMeter
 
@@ -57,10 +61,15 @@ def run(params: Params) -> Outcome:
     figures["flush_per_point_ns"] = stopwatch.elapsed_ns / calls
     meter.stop()
     figures["off_ns"] = ns_per_call(bound.observe, calls, drop)
+    if can_trace():
+        figures |= trace_figures(params["asks"])
     count = sum(each.points for each in taken)
     total = sum(float(each.values.sum()) for each in taken)
     return Outcome(
         figures,
         observed_check(count, total),
-        ("with the loop around the call; flush_per_point: the columns of single points",),
+        (
+            "with the loop around the call; flush_per_point: the columns of single points",
+            "ask: processor time, of the thread that sends spans too; a traced ask has two spans",
+        ),
     )

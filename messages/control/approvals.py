@@ -37,6 +37,8 @@ __all__ = [
     "QueryApprovals",
     "UnknownApproval",
     "WithdrawApproval",
+    "WithdrawForExecution",
+    "Withdrawn",
 ]
 
 APPROVALS: Final = "callboard.approvals"
@@ -48,6 +50,8 @@ WAIT_S_MAX: Final = 2.0
 ID_CHARS_MAX: Final = 700
 NAME_CHARS_MAX: Final = 300
 TEXT_CHARS_MAX: Final = 1_000
+STEP_CHARS_MAX: Final = 8_000
+"""An execution's id and a sub-task's, both with escaped signs."""
 DECIDERS_MAX: Final = 20
 PAGE_MAX: Final = 500
 
@@ -143,6 +147,8 @@ class Approval(Contract, name="callboard.approvals.approval"):
     """Who has withdrawn it."""
     reason: str = ""
     """Why it was withdrawn."""
+    step: str = ""
+    """The step of an execution that asks, as `Context.idempotency_key`; empty without one."""
 
     @property
     def is_open(self) -> bool:
@@ -178,6 +184,8 @@ class AskApproval(Request[Approval], name="callboard.approvals.ask"):
     """The subjects that may decide; empty for everybody with the scope `approve`."""
     excludes_asker: bool = False
     """Whether the one who asks may not decide."""
+    step: str = Field(default="", max_length=STEP_CHARS_MAX)
+    """The step of an execution that asks: with its execution, the question ends."""
     wait_s: FiniteFloat = Field(default=0.0, ge=0.0, le=WAIT_S_MAX)
     """How long the reply may wait for the answer. Ask again as long as it is open."""
 
@@ -207,6 +215,22 @@ class WithdrawApproval(Request[Approval], name="callboard.approvals.withdraw"):
     """Why."""
     by: str = Field(default="", max_length=NAME_CHARS_MAX)
     """Who withdraws it."""
+
+
+class Withdrawn(Contract, name="callboard.approvals.withdrawn"):
+    """The reply to `WithdrawForExecution`."""
+
+    count: int
+    """How many questions were open."""
+
+
+class WithdrawForExecution(Request[Withdrawn], name="callboard.approvals.withdraw_for_execution"):
+    """End all open questions of the steps of an execution, which is over."""
+
+    execution_id: str = Field(min_length=1)
+    """The id of the execution."""
+    reason: str = Field(default="", max_length=TEXT_CHARS_MAX)
+    """Why."""
 
 
 class ApprovalsPage(Contract, name="callboard.approvals.page"):

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import Field
 
 from ..core.contract import Contract
+from .filters import ChannelRule, StreamFilter
 
 __all__ = ["ALL_SCOPES", "LOCAL", "LOCAL_PREFIX", "Principal", "Scope"]
 
@@ -23,7 +24,7 @@ class Scope(StrEnum):
     SUBMIT = auto()
     """Submit requests of jobs."""
     STEER = auto()
-    """Cancel, resume and fork executions, and replay letters."""
+    """Cancel, resume and fork executions, and replay and discard letters."""
     APPROVE = auto()
     """Decide approvals."""
     PUBLISH = auto()
@@ -50,6 +51,10 @@ class Principal(Contract, name="callboard.principal"):
     """Patterns of the channels that it may subscribe to, in the form of `fnmatch`, by case."""
     publishes: tuple[str, ...] = ()
     """Patterns of the channels that it may publish to, with the scope `publish`."""
+    subscribes: tuple[str, ...] = ()
+    """Channels to which the hub subscribes its clients when they connect, if it may see them."""
+    rules: tuple[ChannelRule, ...] = ()
+    """What it may see of channels; all rules that cover a channel must hold."""
     token: str = ""
     """The id of its token, which a revocation names; empty without one. It is no secret."""
     expires_at: float = Field(default=0.0, ge=0.0)
@@ -62,6 +67,10 @@ class Principal(Contract, name="callboard.principal"):
     def may_subscribe(self, channel: str) -> bool:
         """Whether one of its patterns covers the channel."""
         return any(fnmatchcase(channel, pattern) for pattern in self.channels)
+
+    def conditions(self, channel: str) -> tuple[StreamFilter, ...]:
+        """What the events of the channel must fulfil, so that it may see them."""
+        return tuple(rule.filter for rule in self.rules if rule.covers(channel))
 
     def lacks(
         self, scopes: Collection[Scope], channels: Collection[str], publishes: Collection[str]

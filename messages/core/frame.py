@@ -24,12 +24,17 @@ import msgpack
 from .contract import Contract, ContractKey, describe_contract
 from .errors import FrameError, InvalidMessage
 from .limits import DEFAULT_LIMITS, Limits
+from .trace_context import TRACE_BYTES
 
-__all__ = ["Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
+__all__ = ["STEP_WINDOW", "Envelope", "Frame", "FrameHeader", "FrameWriter", "Kind", "decode_frame"]
 
 MAGIC: Final = b"CB\x02"
 PREFIX: Final = struct.Struct(">3sII")
 NO_CONTRACT: Final = -1
+TRACE_SIZES: Final = (0, TRACE_BYTES)
+STEP_WINDOW: Final = 16
+"""Partial results of 64 KiB each that may be under way for one attempt of a step, at most. It is
+the same for all attempts, and so it is not written."""
 PACKER_BYTES: Final = 4_096
 """The initial buffer of a packer, which grows when needed. The default of 256 KiB is mapped
 and unmapped by the system for every frame: 15 µs, most of the cost of a single message."""
@@ -56,7 +61,8 @@ class Kind:
     PARTIAL: Final = 10
     """A partial result of an ask that is still handled; the reply follows it."""
     GRANT: Final = 11
-    """The asker has taken so many partial results of an ask; their number is the target."""
+    """The asker has taken so many partial results of an ask; their number is the target. Its budget
+    is how long the asker waits from now on; 0 leaves the deadline as it is."""
     KINDS: Final = 12
 
 
@@ -85,7 +91,9 @@ class Envelope(NamedTuple):
     index among the references that travel with the frame. `step` names the step of an
     execution, for an ASK that is an attempt of it. `value` is the number of the value whose
     parts have come before; `body` has the layout of it then. `window` is the number of partial
-    results that may be under way to the asker of an ASK; 0 if the asker takes none.
+    results that may be under way to the asker of an ASK; 0 if the asker takes none, and for an
+    attempt of a step, which has the `STEP_WINDOW`. `trace` is the packed context of an ASK that
+    belongs to a trace (`trace_context.py`).
     """
 
     kind: int
@@ -99,10 +107,16 @@ class Envelope(NamedTuple):
     step: str = ""
     value: int = 0
     window: int = 0
+    trace: bytes = b""
 
 
-FIELDS: Final = len(Envelope._fields)
-DEFAULTS: Final = tuple(Envelope._field_defaults.values())
+FIELDS_ALWAYS: Final = 6
+"""An envelope has these at least; a reader of one that ends there has defaults for the rest."""
+FIELDS_OF_STEP: Final = 9
+"""An attempt of a step ends here, unless it is large or belongs to a trace."""
+DEFAULTS: Final = tuple(Envelope._field_defaults.values())[1:]
+NOTHING_APART: Final = DEFAULTS[:2]
+DEFAULTS_OF_STEP: Final = DEFAULTS[3:]
 _new_tuple: Final = tuple.__new__  # A quarter cheaper than Envelope(*row).
 
 
@@ -176,11 +190,12 @@ class FrameWriter:
         step: str = "",
         value: int = 0,
         window: int = 0,
+        trace: bytes = b"",
     ) -> None:
-        """Append one envelope."""
-        if window:
+        """Append one envelope. What it has no need of is not written."""
+        if window or trace:
             row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
-            chunk = self._pack((*row, value, window))
+            chunk = self._pack((*row, value, window, trace) if trace else (*row, value, window))
         elif step or value:
             row = (kind, target, correlation, contract, body, budget_ms, buffers, reference, step)
             chunk = self._pack((*row, value) if value else row)
@@ -299,29 +314,43 @@ def _checked_envelopes(
 ) -> list[Envelope]:
     if len(rows) > limits.frame_messages_max:
         raise ValueError(f"{len(rows)} envelopes, the limit is {limits.frame_messages_max}")
-    envelopes = [
-        _new_tuple(Envelope, row if len(row) == FIELDS else row + DEFAULTS[len(row) - FIELDS :])
-        for row in rows
-    ]
-    for row in envelopes:
-        kind, target, correlation, contract, body, budget_ms, buffers, reference = row[:8]
-        step, value, window = row[8:]
+    envelopes = []
+    for row in rows:
+        kind, target, correlation, contract, body, budget_ms = row[:FIELDS_ALWAYS]
         # One chained test: this loop runs for every message that arrives.
         if not (
             type(kind) is type(target) is type(correlation) is int
-            and type(contract) is type(budget_ms) is type(reference) is type(value) is int
-            and type(window) is int
-            and window >= 0
+            and type(contract) is type(budget_ms) is int
             and type(body) is bytes
-            and type(step) is str
             and 0 <= kind < Kind.KINDS
             and NO_CONTRACT <= contract < contracts
-            and type(buffers) is tuple
         ):
             raise ValueError("an envelope is malformed")
-        if buffers and not all(type(buffer) is bytes for buffer in buffers):
-            raise ValueError("a buffer is not bytes")
+        if len(row) == FIELDS_ALWAYS:
+            envelopes.append(_new_tuple(Envelope, row + DEFAULTS))
+        elif len(row) == FIELDS_OF_STEP and row[6:8] == NOTHING_APART and type(row[8]) is str:
+            envelopes.append(_new_tuple(Envelope, row + DEFAULTS_OF_STEP))
+        else:
+            envelope = _new_tuple(Envelope, row + DEFAULTS[len(row) - FIELDS_ALWAYS :])
+            _check_more(*envelope[FIELDS_ALWAYS:])
+            envelopes.append(envelope)
     return envelopes
+
+
+def _check_more(
+    buffers: Any, reference: Any, step: Any, value: Any, window: Any, trace: Any
+) -> None:
+    if not (
+        type(reference) is type(value) is type(window) is int
+        and window >= 0
+        and type(step) is str
+        and type(buffers) is tuple
+        and type(trace) is bytes
+        and len(trace) in TRACE_SIZES
+    ):
+        raise ValueError("an envelope is malformed")
+    if buffers and not all(type(buffer) is bytes for buffer in buffers):
+        raise ValueError("a buffer is not bytes")
 
 
 def _checked_parts(envelopes: list[Envelope], parts: memoryview) -> memoryview:

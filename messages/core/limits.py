@@ -65,6 +65,10 @@ class Limits:
     """Messages that a peer may have under way before they reach a mailbox; as many again
     may have arrived and wait for full mailboxes."""
 
+    link_control_credit: int = 4_096
+    """Messages of the control plane that may leave beyond the credit of a link: so many spawns and
+    stops pass a link that is full of data, and the next ones wait for the peer."""
+
     link_backlog_max: int = 32_768
     """Messages that wait for a link; with more, `tell` raises `MailboxFull` and `send` waits."""
 

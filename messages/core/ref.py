@@ -5,8 +5,8 @@ when a host dies, another process takes over its slot and its actors keep their 
 a reference stays valid. References may be sent in messages and kept in actors.
 """
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Awaitable
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar, overload
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
@@ -30,6 +30,7 @@ __all__ = [
 
 ActorT = TypeVar("ActorT", covariant=True)
 ReplyT = TypeVar("ReplyT")
+ItemT = TypeVar("ItemT", bound=Contract)
 
 CONTRACT_TYPE: Final = type(Contract)
 """The class of contract classes: so the hot path checks a message at a third of the cost of
@@ -69,6 +70,15 @@ class Sender(Protocol):
         self, address: Address, request: Request[ReplyT], timeout_s: float | None
     ) -> Awaitable[ReplyT]:
         """See `Ref.ask`."""
+
+    def stream(
+        self,
+        address: Address,
+        request: Request[Any],
+        items: type[Contract],
+        timeout_s: float | None,
+    ) -> AsyncGenerator[Any, None]:
+        """See `Ref.stream`."""
 
 
 class Ref(Generic[ActorT]):
@@ -111,10 +121,37 @@ class Ref(Generic[ActorT]):
         Cancelling the result, or the end of its deadline, cancels the handler and the
         handler's own asks.
 
+        Of a handler that yields it gets the reply alone; `stream` gets the rest, too.
+
         The awaited result raises an `AskError`, whose `may_have_run` says whether the
         handler may have started, or a `ContractError`.
         """
         return self._sender.ask(self.address, request, timeout_s)
+
+    @overload
+    def stream(
+        self, request: Request[None], items: type[ItemT], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[ItemT, None]: ...
+
+    @overload
+    def stream(
+        self, request: Request[ReplyT], items: type[ItemT], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[ItemT | ReplyT, None]: ...
+
+    def stream(
+        self, request: Request[Any], items: type[Contract], *, timeout_s: float | None = None
+    ) -> AsyncGenerator[Any, None]:
+        """What a handler yields for `request`, one by one: `items`, and then the reply, if any.
+
+        The request leaves with the first item that the reader waits for. The handler is a window
+        of items ahead, and waits then. `timeout_s` (default: the system's ask timeout) limits the
+        time without progress: each wait for an item, and each absence of the reader between two.
+
+        The handler's generator is closed when the reader leaves: use `contextlib.aclosing` where
+        that must not wait for the end of a `for` that was left. The reader gets what `ask` raises,
+        after the items before it.
+        """
+        return self._sender.stream(self.address, request, items, timeout_s)
 
     def to_external(self) -> Any:
         """This reference as plain data, for the codec."""

@@ -121,7 +121,7 @@ class PartialsView(Contract, name="callboard.partials_view"):
     """The reply to `QueryPartials`."""
 
     is_known: bool
-    """Whether this process runs the execution."""
+    """Whether this process runs the execution, or has run it until a moment ago."""
     partials: tuple[SubTaskPartial, ...] = ()
     """The newest ones, as JSON; a value without such a form is shown as text."""
     seen: int = 0

@@ -122,10 +122,10 @@ class ExecutionCommands:
         return ExecutionResumed(is_known=True)
 
     async def _partials(self, query: QueryPartials) -> PartialsView:
-        handle = self._executions.running(query.execution_id)
-        if handle is None:
+        view = self._executions.partials(query.execution_id, query.after)
+        if view is None:
             return PartialsView(is_known=False)
-        found, seen = handle.partials(query.after)
+        found, seen = view
         return PartialsView(is_known=True, partials=tuple(map(_as_json, found)), seen=seen)
 
     # --- the journal ----------------------------------------------------------------------

@@ -25,13 +25,14 @@ from callboard.messages.core.contract import Contract, Request
 from callboard.messages.jobs.execution import Progress
 from callboard.messages.storage.events import RecordedEvent
 
+from .acts import RecordAct, TakeEvent, record, take
 from .analysis import Analysis
 from .approval_views import QueryDoubts, StepsInDoubt, step_approval
 from .errors import NotServed, UnknownExecution
 from .execution_index import ExecutionIndex
 from .port import Executions
 from .reports import Live, sub_tasks_of, view_of
-from .timeline import timeline_of
+from .timeline import running_of, timeline_of
 from .views import (
     ExecutionsPage,
     ExecutionView,
@@ -98,6 +99,8 @@ class JournalQueries:
             QueryTimeline: self._timeline,
             ReadJournal: self._read,
             ReadStreams: self._streams,
+            RecordAct: lambda request: record(self._journal, request),
+            TakeEvent: lambda request: take(self._journal, request),
         }
 
     async def answer(self, request: Request[Any]) -> Any:
@@ -165,8 +168,10 @@ class JournalQueries:
         )
 
     async def _timeline(self, request: QueryTimeline) -> Timeline:
+        running = running_of(self._executions.running(request.execution_id))
         return await self._with(
-            request.execution_id, lambda kept: timeline_of(_folded(kept), _times(kept), request)
+            request.execution_id,
+            lambda kept: timeline_of(_folded(kept), _times(kept), request, running),
         )
 
     async def _with(self, execution_id: str, call: Callable[[_Kept], ReturnT]) -> ReturnT:

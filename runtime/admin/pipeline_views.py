@@ -7,7 +7,9 @@ from pydantic import Field
 from callboard.messages.core.contract import Contract, Request
 
 __all__ = [
+    "DiscardLetters",
     "LetterView",
+    "LettersDiscarded",
     "LettersPage",
     "LettersReplayed",
     "PipelineStanding",
@@ -21,6 +23,7 @@ __all__ = [
 
 LETTERS_MAX: Final = 500
 NUMBERS_MAX: Final = 500
+WHOLE_MAX: Final = 20
 
 
 class PipelineStanding(Contract, name="callboard.admin.pipeline"):
@@ -64,6 +67,8 @@ class LetterView(Contract, name="callboard.admin.letter"):
     stage: str
     at: float
     attempt: int
+    schema_version: int = 1
+    """The version of the pipeline that made it."""
     place: str
     """Its source, and its place there."""
     execution: str = ""
@@ -88,6 +93,8 @@ class QueryLetters(Request[LettersPage], name="callboard.admin.query_letters"):
     """Only of this one."""
     stage: str = ""
     """Only of this stage."""
+    numbers: tuple[int, ...] = Field(default=(), max_length=WHOLE_MAX)
+    """Exactly these of the pipeline, with whole originals."""
     after: tuple[str, int] | None = None
     limit: int = Field(default=50, ge=1, le=LETTERS_MAX)
 
@@ -100,6 +107,21 @@ class LettersReplayed(Contract, name="callboard.admin.letters_replayed"):
 
 class ReplayLetters(Request[LettersReplayed], name="callboard.admin.replay_letters"):
     """Replay dead letters of a pipeline."""
+
+    pipeline: str = Field(min_length=1)
+    numbers: tuple[int, ...] = Field(min_length=1, max_length=NUMBERS_MAX)
+    by: str = ""
+    """Who asks for it; the service sets it."""
+
+
+class LettersDiscarded(Contract, name="callboard.admin.letters_discarded"):
+    """The letters are gone, and the accounts count them."""
+
+    numbers: tuple[int, ...]
+
+
+class DiscardLetters(Request[LettersDiscarded], name="callboard.admin.discard_letters"):
+    """Delete dead letters of a pipeline for good."""
 
     pipeline: str = Field(min_length=1)
     numbers: tuple[int, ...] = Field(min_length=1, max_length=NUMBERS_MAX)

@@ -12,6 +12,8 @@ from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.stores import ReadModelStore
 
 from .pipeline_views import (
+    DiscardLetters,
+    LettersDiscarded,
     LettersPage,
     LettersReplayed,
     LetterView,
@@ -24,7 +26,7 @@ from .pipeline_views import (
     StoppedPipelineResumed,
 )
 
-__all__ = ["PipelineQueries"]
+__all__ = ["PipelineQueries", "standing_of"]
 
 PAGE_BYTES_MAX: Final = 700_000
 SCANNED_MAX: Final = 10_000
@@ -41,6 +43,7 @@ class PipelineQueries:
             QueryPipelines: self._pipelines,
             QueryLetters: self._letters,
             ReplayLetters: self._replay,
+            DiscardLetters: self._discard,
             ResumeStoppedPipeline: self._resume,
         }
 
@@ -70,10 +73,15 @@ class PipelineQueries:
 
     def _pipelines(self, request: QueryPipelines) -> PipelinesView:
         return PipelinesView(
-            items=tuple(_standing(store) for store in self._chosen(request.pipeline).values())
+            items=tuple(standing_of(store) for store in self._chosen(request.pipeline).values())
         )
 
     def _letters(self, request: QueryLetters) -> LettersPage:
+        if request.numbers:
+            found = self._one(request.pipeline).letters_of(request.numbers)
+            return LettersPage(
+                items=tuple(_view(request.pipeline, *each, is_cut=False) for each in found)
+            )
         items: list[LetterView] = []
         size, scanned = 0, 0
         name, after = request.after or ("", 0)
@@ -90,7 +98,8 @@ class PipelineQueries:
                         return LettersPage(items=tuple(items), next=(pipeline, after))
                     after = number
                     if not request.stage or letter.stage == request.stage:
-                        view = _view(pipeline, number, letter)
+                        is_cut = len(letter.original) > PAGE_BYTES_MAX // 4
+                        view = _view(pipeline, number, letter, is_cut=is_cut)
                         size += len(json.dumps(view.original))
                         items.append(view)
         return LettersPage(items=tuple(items))
@@ -100,11 +109,17 @@ class PipelineQueries:
         self._one(request.pipeline).replay(numbers)
         return LettersReplayed(numbers=numbers)
 
+    def _discard(self, request: DiscardLetters) -> LettersDiscarded:
+        numbers = tuple(sorted(set(request.numbers)))
+        self._one(request.pipeline).discard(numbers)
+        return LettersDiscarded(numbers=numbers)
+
     def _resume(self, request: ResumeStoppedPipeline) -> StoppedPipelineResumed:
         return StoppedPipelineResumed(was_stopped=self._one(request.pipeline).resume())
 
 
-def _standing(store: PipelineStore) -> PipelineStanding:
+def standing_of(store: PipelineStore) -> PipelineStanding:
+    """What its store has of a pipeline. Raises what the store raises."""
     stored = store.load()
     status, account = stored.status, stored.account
     return PipelineStanding(
@@ -123,14 +138,14 @@ def _standing(store: PipelineStore) -> PipelineStanding:
     )
 
 
-def _view(pipeline: str, number: int, letter: DeadRow) -> LetterView:
-    is_cut = len(letter.original) > PAGE_BYTES_MAX // 4
+def _view(pipeline: str, number: int, letter: DeadRow, *, is_cut: bool) -> LetterView:
     return LetterView(
         pipeline=pipeline,
         number=number,
         stage=letter.stage,
         at=letter.at,
         attempt=letter.attempt,
+        schema_version=letter.schema_version,
         place=f"{letter.source}:{letter.position}",
         execution=letter.execution,
         reasons=tuple(letter.reasons),

@@ -7,7 +7,7 @@ who asks. It passes both to `AdminService.answer`, or is the `Exchange` of an `A
 `REQUESTS` is the one table of all requests: who answers each, and the scope that it needs.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum, auto
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -28,10 +28,18 @@ from callboard.messages.jobs.commands import (
     ResumeExecution,
 )
 from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.updates import SubTaskPartial
 
+from .acts import RecordAct, TakeEvent
 from .approval_views import QueryDoubts
 from .page_link import OpenPage
-from .pipeline_views import QueryLetters, QueryPipelines, ReplayLetters, ResumeStoppedPipeline
+from .pipeline_views import (
+    DiscardLetters,
+    QueryLetters,
+    QueryPipelines,
+    ReplayLetters,
+    ResumeStoppedPipeline,
+)
 from .prometheus import QueryPrometheus
 from .submission import AwaitResult, ListJobs, SubmitExecution
 from .views import (
@@ -85,8 +93,8 @@ class Served(NamedTuple):
 
     part: Part
     """The part that answers it."""
-    scope: Scope
-    """What its principal must be allowed to do."""
+    scope: Scope | None
+    """What its principal must be allowed to do; None for processes of the system alone."""
 
 
 SERVED: Final[Mapping[type[Request[Any]], Served]] = {
@@ -121,8 +129,11 @@ SERVED: Final[Mapping[type[Request[Any]], Served]] = {
     QueryPipelines: Served(Part.PIPELINES, Scope.READ),
     QueryLetters: Served(Part.PIPELINES, Scope.READ),
     ReplayLetters: Served(Part.PIPELINES, Scope.STEER),
+    DiscardLetters: Served(Part.PIPELINES, Scope.STEER),
     ResumeStoppedPipeline: Served(Part.PIPELINES, Scope.STEER),
     OpenPage: Served(Part.PAGE, Scope.ADMIN),
+    RecordAct: Served(Part.JOURNAL, None),
+    TakeEvent: Served(Part.JOURNAL, None),
 }
 """All requests of the admin API."""
 REQUESTS: Final[Mapping[str, type[Request[Any]]]] = {
@@ -176,6 +187,11 @@ class Executions(Protocol):
 
     def all_running(self) -> Mapping[str, ExecutionHandle[Any]]:
         """All executions that this process runs, by id."""
+
+    def partials(
+        self, execution_id: str, after: int
+    ) -> tuple[Sequence[SubTaskPartial], int] | None:
+        """See `ExecutionHandle.partials`, of an execution that runs here or has just ended."""
 
     def job(self, name: str) -> Job[Any, Any] | None:
         """The job of this name, if this process has submitted a request of it."""

@@ -1,18 +1,22 @@
 """The one service behind all adapters of the admin API, in each process that answers requests."""
 
 import asyncio
+import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from callboard.messages.control.principals import Scope
+from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.core.contract import Contract, Request
 from callboard.messages.core.errors import (
     CallboardError,
     DeadlineExceeded,
     InternalError,
 )
+from callboard.messages.storage.incoming import Act
 
+from .acts import RecordAct, about
 from .errors import AccessDenied, NotServed
 from .port import SERVED, Ask, Caller, Part
 from .wire import decode_request, encode_error, encode_reply
@@ -46,7 +50,10 @@ MISSING: Final[Mapping[Part, tuple[str, str]]] = {
     ),
     Part.PIPELINES: (
         "this process does not know the stores of pipelines.",
-        "Name their stores where the API is started.",
+        (
+            "Name them: `callboard up --pipelines URL`, `UiSettings(pipelines=...)`, or "
+            "`System.show_pipelines`."
+        ),
     ),
     Part.PAGE: (
         "this process does not start the page of a system.",
@@ -98,10 +105,13 @@ class AdminService:
     async def handle(self, request: Request[Any], caller: Caller) -> Contract:
         """The reply to a request.
 
-        Raises `AccessDenied`, `NotServed` and other errors of Callboard.
+        An act is in the journal, with its principal, before anything is done: one that cannot be
+        recorded is refused. Raises `AccessDenied`, `NotServed` and other errors of Callboard.
         """
         scope = SERVED[type(request)].scope
         principal = caller.principal
+        if scope is None:
+            raise AccessDenied(f"only the system itself sends {request.contract_name}.")
         if not principal.may(scope):
             raise AccessDenied(
                 f"{principal.subject} may not send {request.contract_name}.",
@@ -110,12 +120,34 @@ class AdminService:
             )
         if scope is Scope.READ:
             return await self._perform(request)
-        LOGGER.info("%s from %s by %s", request.contract_name, principal.subject, caller.way)
+        if self._parts[SERVED[type(request)].part] is not None:
+            # The principal knows the way that it came in; the caller may be a process between.
+            who = principal.model_copy(update={"way": principal.way or caller.way})
+            await self.record(request.contract_name, who, about(request))
         fields = type(request).model_fields
-        who: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
+        by: dict[str, Any] = {name: principal.subject for name in ACTORS if name in fields}
         if ASKER in fields:
-            who[ASKER] = principal
-        return await self._perform(request.model_copy(update=who) if who else request)
+            by[ASKER] = principal
+        return await self._perform(request.model_copy(update=by) if by else request)
+
+    async def record(self, act: str, principal: Principal, about: Mapping[str, Any]) -> None:
+        """Write down who acts, durably where the system keeps a journal.
+
+        Raises what the journal raises.
+        """
+        LOGGER.info("%s from %s by %s", act, principal.subject, principal.way)
+        if self._parts[Part.JOURNAL] is None:
+            return
+        record = Act(
+            act=act,
+            subject=principal.subject,
+            way=principal.way,
+            token=principal.token,
+            at=time.time(),
+            about=dict(about),
+        )
+        with contextlib.suppress(NotServed):
+            await self._perform(RecordAct(record=record))
 
     async def ask(self, request: Request[Any]) -> Any:
         """The reply to a request of this process itself, which no caller has to be allowed."""

@@ -46,6 +46,14 @@ class SubmitExecution(Request[Submitted], name="callboard.admin.submit"):
     """The caller's id of the execution; empty for a new one."""
     by: str = ""
     """Who submits; the service sets it."""
+    traceparent: str = Field(default="", max_length=55)
+    """The span of the client that the execution belongs to, if any."""
+
+    @property
+    def driver(self) -> dict[str, str]:
+        """What the journal has about who submits."""
+        trace = {"traceparent": self.traceparent} if self.traceparent else {}
+        return {"submitted_by": self.by, **trace}
 
 
 class ResultAnswered(Contract, name="callboard.admin.result"):

@@ -46,7 +46,8 @@ Resume = Callable[[Job[Any, Any], str], Awaitable[ExecutionHandle[Any]]]
 class Submit(Protocol):
     """Begins an execution, or finds the one of this id. It returns when that is durable.
 
-    True for a new one. Raises `ExecutionIdTaken` when another request was submitted under the id.
+    `driver` is what the journal has about who submits. True for a new one. Raises
+    `ExecutionIdTaken` when another request was submitted under the id.
     """
 
     def __call__(
@@ -55,7 +56,7 @@ class Submit(Protocol):
         request: Contract,
         attributes: Mapping[str, Any],
         execution_id: str,
-        by: str,
+        driver: Mapping[str, str],
         /,
     ) -> Awaitable[bool]:
         """Submit; gives whether this began it."""
@@ -94,7 +95,7 @@ class Submissions:
         asked = _built(offered, request.fields)
         execution_id = check_execution_id(request.execution_id or uuid4().hex)
         is_new = await self._submit(
-            offered.job, asked, request.attributes, execution_id, request.by
+            offered.job, asked, request.attributes, execution_id, request.driver
         )
         return Submitted(execution_id=execution_id, is_new=is_new)
 

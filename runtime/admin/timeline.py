@@ -2,33 +2,66 @@
 
 import heapq
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Final
+from itertools import accumulate, chain
+from typing import Any, Final, NamedTuple
 
+from callboard.actors.executions.execution import Execution
+from callboard.actors.executions.handle import ExecutionHandle, execution_of
 from callboard.actors.executions.history.fold import ExecutionHistory
 
 from .analysis import Analysis, TimedAttempt
 from .views import CriticalStep, QueryTimeline, Timeline, TimelineBar, TimelineGroup
 
-__all__ = ["timeline_of"]
+__all__ = ["Running", "running_of", "timeline_of"]
 
 GROUPS_MAX: Final = 100
 """The most groups of one timeline."""
 CRITICAL_MAX: Final = 500
 """The most steps of the critical path that are listed."""
 ERROR_CHARS_MAX: Final = 200
+RUNNING: Final = "running"
+"""Stands for the code of an attempt that has none yet; codes of errors are other words."""
+OUTCOMES: Final = {"": "done", RUNNING: "running"}
 
 
-def timeline_of(history: ExecutionHistory, times: Analysis, request: QueryTimeline) -> Timeline:
+class Running(NamedTuple):
+    """The attempts under way at a moment; the journal learns of them when they have ended."""
+
+    at: float = 0.0
+    """The moment, in seconds since 1970."""
+    attempts: Sequence[tuple[str, int, str, float]] = ()
+    """Of each: the sub-task, the number, the executor, and when it began."""
+
+
+NOTHING: Final = Running()
+
+
+def running_of(handle: ExecutionHandle[Any] | None) -> Running:
+    """What runs now of an execution that this process runs."""
+    execution = None if handle is None else execution_of(handle)
+    if not isinstance(execution, Execution):
+        return Running()
+    return Running(execution.record.wall_time(), execution.record.under_way())
+
+
+def timeline_of(
+    history: ExecutionHistory, times: Analysis, request: QueryTimeline, running: Running = NOTHING
+) -> Timeline:
     """The timeline that is asked for; pure, O(attempts)."""
+    under_way = _timed(history, times, running)
     ended_at = max((attempt.ended_at for attempt in times.attempts), default=history.at)
+    ended_at = max([ended_at, *(attempt.ended_at for attempt in under_way)])
     if not history.is_over:
         ended_at = max(ended_at, history.at)
-    from_at = request.from_at or times.first_run_at
+    first_run_at = min(
+        [attempt.began_at for attempt in under_way] + [times.first_run_at] * bool(times.attempts),
+        default=times.first_run_at,
+    )
+    from_at = request.from_at or first_run_at
     to_at = max(request.to_at or ended_at, from_at)
     groups: dict[str, list[TimedAttempt]] = {}
     count = 0
-    for attempt in times.attempts:
+    for attempt in chain(times.attempts, under_way):
         if attempt.began_at <= to_at and attempt.ended_at >= from_at:
             key = times.kinds[attempt.number] if request.by == "kind" else attempt.executor
             groups.setdefault(key, []).append(attempt)
@@ -45,12 +78,13 @@ def timeline_of(history: ExecutionHistory, times: Analysis, request: QueryTimeli
         execution_id=history.id,
         version=history.version,
         is_over=history.is_over,
-        began_at=history.submitted.at or times.first_run_at,
-        first_run_at=times.first_run_at,
+        began_at=history.submitted.at or first_run_at,
+        first_run_at=first_run_at,
         ended_at=ended_at,
         from_at=from_at,
         to_at=to_at,
         attempts=len(times.attempts),
+        running=len(under_way),
         groups=tuple(
             drawing.group(key, attempts, room if fits or key in request.open else 0)
             for key, attempts in shown
@@ -59,6 +93,25 @@ def timeline_of(history: ExecutionHistory, times: Analysis, request: QueryTimeli
         critical_path=tuple(_step(history, times, number) for number in steps),
         critical_left_off=len(times.critical) - len(steps),
     )
+
+
+def _timed(history: ExecutionHistory, times: Analysis, running: Running) -> Sequence[TimedAttempt]:
+    """The attempts under way whose ends the history does not have, each until now."""
+    if not running.attempts or history.is_over:
+        return ()
+    numbers = {name: number for number, name in enumerate(history.ids)}
+    timed = []
+    for name, attempt, executor, began_at in running.attempts:
+        number = numbers.get(name)
+        if number is None or number >= len(times.kinds):
+            continue
+        before = [times.attempts[place] for place in times.by_task.get(number, ())]
+        if before and before[-1].attempt >= attempt:
+            continue
+        ready_at = min(began_at, before[-1].ended_at if before else times.ready_at(number))
+        at = max(began_at, running.at)
+        timed.append(TimedAttempt(number, attempt, executor, ready_at, began_at, at, RUNNING, ""))
+    return timed
 
 
 def _step(history: ExecutionHistory, times: Analysis, number: int) -> CriticalStep:
@@ -93,7 +146,7 @@ class _Drawing:
 
     def group(self, key: str, attempts: Sequence[TimedAttempt], room: int) -> TimelineGroup:
         """One group, with at most `room` bars; folded without room."""
-        failed = [attempt for attempt in attempts if attempt.code]
+        failed = [attempt for attempt in attempts if attempt.code not in OUTCOMES]
         bars: tuple[TimelineBar, ...] = ()
         rows = 0
         if room:
@@ -125,8 +178,10 @@ class _Drawing:
 
     def _bar(self, attempt: TimedAttempt, row: int) -> TimelineBar:
         number = attempt.number
-        is_last = self._times.attempts[self._times.by_task[number][-1]] is attempt
-        failed = "failed" if number in self._history.errors and is_last else "retried"
+        outcome = OUTCOMES.get(attempt.code)
+        if outcome is None:
+            is_last = self._times.attempts[self._times.by_task[number][-1]] is attempt
+            outcome = "failed" if number in self._history.errors and is_last else "retried"
         return TimelineBar(
             number=number,
             id=self._history.ids[number],
@@ -135,7 +190,7 @@ class _Drawing:
             ready_at=attempt.ready_at,
             began_at=attempt.began_at,
             ended_at=attempt.ended_at,
-            outcome=failed if attempt.code else "done",
+            outcome=outcome,
             error=attempt.message[:ERROR_CHARS_MAX],
             row=row,
             is_critical=number in self._critical,

@@ -285,7 +285,7 @@ class TimelineBar(Contract, name="callboard.admin.timeline_bar"):
     began_at: float
     ended_at: float
     outcome: str
-    """`done`, `retried` (it failed and ran again), `failed` (it failed for good)."""
+    """`done`, `retried` (it failed and ran again), `failed` (for good), or `running`."""
     error: str = ""
     row: int = 0
     """A row of its group in which it overlaps no other bar's run."""
@@ -335,7 +335,7 @@ class CriticalStep(Contract, name="callboard.admin.critical_step"):
 
 
 class Timeline(Contract, name="callboard.admin.timeline"):
-    """The ended attempts of an execution over time; at most `BARS_MAX` bars."""
+    """The attempts of an execution over time; at most `BARS_MAX` bars."""
 
     execution_id: str
     version: int
@@ -346,13 +346,15 @@ class Timeline(Contract, name="callboard.admin.timeline"):
     first_run_at: float
     """When its first attempt began: an axis may start here."""
     ended_at: float
-    """When its last attempt ended, or its last event was written."""
+    """When its last attempt ended, or its last event was written; now, while attempts run."""
     from_at: float
     """The beginning of the asked time."""
     to_at: float
     """The end of the asked time."""
     attempts: int
     """All attempts that have ended."""
+    running: int = 0
+    """The attempts under way: their bars end at `ended_at`."""
     groups: tuple[TimelineGroup, ...] = ()
     """In the order of their first attempt."""
     groups_left_off: int = 0

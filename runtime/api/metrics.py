@@ -321,6 +321,8 @@ class SystemMetrics:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            with contextlib.suppress(CallboardError):
+                await self._host.termination.stop_child(None, listener.id)
 
     async def _follow(self, shard: int, follower: Ref[Any]) -> None:
         while True:

@@ -33,9 +33,13 @@ from callboard.messages.core.errors import (
     error_from_data,
 )
 from callboard.messages.core.timeouts import checked_timeout
+from callboard.messages.jobs.commands import QueryPartials
 from callboard.messages.jobs.job import Job
+from callboard.messages.jobs.updates import SubTaskPartial
 
+from ..admin.client import AdminClient
 from ..admin.port import Exchange
+from ..telemetry.tracing.current import current_traceparent
 from ..transport.http_calls import Answer, check_server, http_call
 
 __all__ = ["RemoteHandle", "RemoteSystem", "admin_exchange", "connect"]
@@ -47,6 +51,8 @@ WAIT_S: Final = 15.0
 """How long the server holds a question for a result."""
 LOST_S_MAX: Final = 60.0
 """For how long a call that may be repeated is repeated."""
+LIVE_S: Final = 0.2
+"""How often a follower asks for partial results."""
 POLL_S: Final = 2.0
 """How long a follower waits where the server has no stream."""
 SILENCE_S: Final = 40.0
@@ -75,7 +81,8 @@ class RemoteSystem:
     def __init__(self, url: str, token: str) -> None:
         self.url: Final = url if url.endswith("/") else f"{url}/"
         """Where its web server is."""
-        self._token: Final = token
+        self.token: Final = token
+        """What proves who asks."""
 
     def __repr__(self) -> str:
         return f"RemoteSystem({self.url!r})"  # The token must not get into a log.
@@ -167,7 +174,9 @@ class RemoteSystem:
         self, method: str, path: str, body: bytes = b"", **query: Any
     ) -> contextlib.AbstractAsyncContextManager[Answer]:
         """One call of a route, for its answer as it comes."""
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "*/*"}
+        headers = {"Authorization": f"Bearer {self.token}", "Accept": "*/*"}
+        if traceparent := current_traceparent():
+            headers["traceparent"] = traceparent
         if body:
             headers["Content-Type"] = "application/json"
         text = f"?{urlencode(query)}" if query else ""
@@ -231,13 +240,7 @@ class RemoteHandle(Generic[ResultT]):
             return self._built(found["result"])
 
     def _built(self, plain: Any) -> ResultT:
-        try:
-            built: ResultT = self._adapter.validate_json(json.dumps(plain))
-        except ValidationError as error:
-            raise InvalidMessage(
-                f"the result of execution {self.id} is not of the stated type: {error}",
-                advice="Give `submit` the type that the job's `transform` gives.",
-            ) from None
+        built: ResultT = _built(self._adapter, plain, f"the result of execution {self.id}")
         return built
 
     async def state(self) -> Mapping[str, Any]:
@@ -270,12 +273,48 @@ class RemoteHandle(Generic[ResultT]):
         finally:
             await news.close()
 
+    async def partials(
+        self, value: Any = Any, after: int = 0
+    ) -> AsyncGenerator[SubTaskPartial, None]:
+        """The partial results of its sub-tasks after the first `after`, while it runs.
+
+        `value` is the type of what the handlers yield; without it the values are plain. The system
+        keeps the last 256, also of an execution that has just ended; `skipped` says how many are
+        missing before one. Raises `InvalidMessage` for one that is not of the stated type.
+        """
+        adapter: TypeAdapter[Any] = TypeAdapter(value)
+        ask = AdminClient(admin_exchange(self._remote.url, self._remote.token), CALL_TIMEOUT_S).ask
+        seen = after
+        while True:
+            # Before the question: so none that came before the end is missed.
+            is_over = bool((await self.state())["is_over"])
+            view = await ask(QueryPartials(execution_id=self.id, after=seen))
+            for partial in view.partials:
+                built = _built(adapter, partial.value, f"a partial result of {self.id}")
+                yield partial.model_copy(update={"value": built})
+            if is_over:
+                return
+            if view.is_known:
+                # A process that has taken the execution over counts from 1 again.
+                seen = view.seen if view.seen >= seen else 0
+            await asyncio.sleep(LIVE_S)
+
     async def _events(self, version: int) -> list[Events]:
         found = await self._remote.call(
             "GET", f"{self._path}/events", limit=PAGE, after_version=version
         )
         items: list[Events] = found["items"]
         return items
+
+
+def _built(adapter: TypeAdapter[Any], plain: Any, what: str) -> Any:
+    try:
+        return adapter.validate_json(json.dumps(plain))
+    except ValidationError as error:
+        raise InvalidMessage(
+            f"{what} is not of the stated type: {error}",
+            advice="State the type that the job gives, or none.",
+        ) from None
 
 
 class _News:

@@ -60,6 +60,7 @@ from ..executions.states import SystemStates
 from ..hosting.environment import Environment
 from ..hosting.settings import Settings
 from ..stores.choose import read_model_store
+from ..telemetry.tracing.extension import check_tracing
 from . import notices
 from .admin_service import admin_service
 from .alerts import start_chosen_alerts
@@ -109,6 +110,8 @@ class System:
         """The settings that this driver has given."""
         self._settings_of_all = settings
         """The settings of the system, which a driver that joins it has not given."""
+        if settings.traces is not None:
+            check_tracing()
         self._engine = engine
         self._environment = environment_of(settings) if environment is None else environment
         self._open_journal = open_journal

@@ -13,7 +13,7 @@ from callboard.messages.core.names import check_name
 from ..executions.journals import home
 from ..stores.choose import read_model_store
 from ..stores.private import narrow, private_folder
-from ..web.token_keys import open_keys
+from ..web.token_keys import KeyFile
 from ..web.token_registry import TokenRegistry
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ async def open_tokens(
     opened = read_model_store(store or default_store)
     await asyncio.to_thread(opened.open)
     try:
-        found = await asyncio.to_thread(open_keys, keys or default_keys)
+        found = await asyncio.to_thread(KeyFile, keys or default_keys)
         yield Tokens(found, TokenRegistry(opened, system), system)
     finally:
         await asyncio.to_thread(opened.close)

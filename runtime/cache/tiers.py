@@ -97,7 +97,7 @@ class TieredCache:
         self.redis: Final = redis
         self._stale_s_max = stale_s_max
         self._clock = clock
-        self._flights = SingleFlight(load_s_max)
+        self._flights = SingleFlight[bytes | None](load_s_max)
         self._under_way: list[Touched] = []
         """For each read and write that is under way, the keys written meanwhile."""
         self._sent = self._heard = self._overtaken = 0

@@ -17,7 +17,7 @@ from .journal import JournalSource
 from .notices import AlertsSource, LettersSource
 from .pipelines import pipelines_source
 from .system import Ask, system_source
-from .windows import MetricsSource
+from .windows import FollowWindows, MetricsSource
 
 __all__ = ["sources_of"]
 
@@ -30,11 +30,13 @@ def sources_of(
     *,
     log: EventLog | None = None,
     windows: WindowReader | None = None,
+    follow_windows: FollowWindows | None = None,
     ask_admin: Ask | None = None,
 ) -> Sequence[ChannelSource]:
     """The sources of a hub that the actor of `ctx` is.
 
     `log` reads the journal of the system, and `windows` its metrics; the caller closes both.
+    `follow_windows` informs of windows that close, which are published at once.
     `ask_admin` reaches the admin API, for approvals. Without one of them its channels are missing.
     """
 
@@ -56,5 +58,5 @@ def sources_of(
     if ask_admin is not None:
         sources.append(approvals_source(ask_admin))
     if windows is not None:
-        sources.append(MetricsSource(windows))
+        sources.append(MetricsSource(windows, follow_windows))
     return sources

@@ -46,6 +46,8 @@ async def _run(place: Place, reader: "_Reader", *, follows: bool) -> None:
         if not reader.was_answered:
             print_failure(place.nothing_runs, verbose=False)
             return
+        if not follows and not reader.printed:
+            echo(f"no lines of level {reader.level} or above: --level info shows more.", err=True)
         while follows:
             await asyncio.sleep(POLL_S)
             await reader.read(sources())
@@ -59,11 +61,15 @@ class _Reader:
         self._as_json = as_json
         self._cursors: dict[tuple[str, int], int] = {}
         self.was_answered = False
+        self.level: Final = query.level
+        self.printed = 0
+        """Lines so far."""
 
     async def read(self, sources: Sequence[Source]) -> None:
         """Print the lines since the last call."""
         pages = await asyncio.gather(*(self._page(source) for source in sources))
         found = [(page.source, row) for page in pages if page for row in _rows(page)]
+        self.printed += len(found)
         for system, row in sorted(found, key=lambda each: each[1].time):
             if self._as_json:
                 echo(json.dumps({"system": system, **row.model_dump()}))

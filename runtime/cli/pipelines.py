@@ -1,11 +1,11 @@
-"""`callboard pipelines`: what a store has of pipelines, and pipelines in files."""
+"""`callboard pipelines`: what a store or a server has of pipelines, and pipelines in files."""
 
 import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 import click
 from rich.console import Console
@@ -17,139 +17,159 @@ from callboard.actors.pipelines.files import read_pipeline
 from callboard.actors.pipelines.running.ends import sink_of, source_of
 from callboard.actors.pipelines.running.figures import PipelineLimits, RunState
 from callboard.actors.pipelines.running.runner import PipelineRunner
-from callboard.actors.pipelines.running.stored import PipelineState, PipelineStore, StoredPipeline
+from callboard.actors.pipelines.running.stored import PipelineState, PipelineStore
+from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import UsageError
-from callboard.messages.storage.stores import ReadModelStore
+from callboard.messages.storage.events import EventStore
 
-from ..stores.choose import path_of, read_model_store
+from ..admin.pipeline_views import PipelineStanding, QueryPipelines, ResumeStoppedPipeline
+from ..admin.pipelines import PipelineQueries, standing_of
+from ..admin.port import Ask
+from ..stores.choose import event_store, path_of, read_model_store
 from .figures import age, counted, echo, paper, printable, rate
 from .outcome import ExitCode
+from .sources import server
 
-__all__ = ["check", "chosen", "opened", "resume", "run", "show"]
+__all__ = ["Answers", "answering", "check", "named", "resume", "run", "show"]
 
 STYLES: Final = {"running": "cyan", "stopped": "red", "ended": "green"}
 WAIT_S: Final = 3_600.0 * 24 * 365
+ReplyT = TypeVar("ReplyT")
+
+
+class Answers:
+    """What answers the requests of a command."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask: Final = ask
+
+    def ask(self, request: Request[ReplyT]) -> ReplyT:
+        """The reply. Raises its error."""
+
+        async def asking() -> ReplyT:
+            return await self._ask(request)
+
+        return asyncio.run(asking())
 
 
 @contextlib.contextmanager
-def opened(url: str) -> Iterator[ReadModelStore]:
-    """The store at a URL, which must exist."""
+def answering(words: Sequence[str]) -> Iterator[tuple[Answers, tuple[str, ...]]]:
+    """What answers, and the words after it: the web server of --url, or the store in `words`."""
+    remote = server()
+    if remote is not None:
+        yield Answers(remote.ask), tuple(words)
+        return
+    if not words:
+        raise UsageError(
+            "the command names no store.",
+            advice="Name the store of the pipeline, or a web server: --url URL.",
+        )
+    url = words[0]
     path = path_of(url)
     if path is not None and not path.is_file():
         raise UsageError(f"there is no store {path}.", advice="Name the store of a pipeline.")
     store = read_model_store(url)
     try:
         store.open()
-        yield store
+        yield Answers(PipelineQueries([store]).answer), tuple(words[1:])
     finally:
         store.close()
 
 
-def chosen(store: ReadModelStore, name: str | None) -> list[PipelineStore]:
-    """The pipelines in a store, or the one of this name. Raises `UsageError`."""
-    names = PipelineStore.names(store)
-    if name is None:
-        return [PipelineStore(store, each) for each in names]
-    if name not in names:
-        known = ", ".join(names) or "none"
-        raise UsageError(f"there is no pipeline {name!r}.", advice=f"The store has: {known}.")
-    return [PipelineStore(store, name)]
+def named(words: Sequence[str], *, is_needed: bool = True) -> str:
+    """The pipeline in the words, which have nothing else. Raises `UsageError`."""
+    if len(words) > 1:
+        raise UsageError(
+            f"there are more words than a pipeline: {' '.join(words[1:])}.",
+            advice="Without --url the store comes first, then the pipeline.",
+        )
+    if is_needed and not words:
+        raise UsageError("the command names no pipeline.", advice="`callboard pipelines show`.")
+    return words[0] if words else ""
 
 
-def show(*, url: str, name: str | None, rate_s: float | None, as_json: bool) -> int:
+def show(*, words: Sequence[str], rate_s: float | None, as_json: bool) -> int:
     """Perform the command; `commands/` declares it. Gives its exit code."""
-    with opened(url) as store:
-        pipelines = chosen(store, name)
-        found = {each.name: each.load() for each in pipelines}
+    with answering(words) as (answers, rest):
+        question = QueryPipelines(pipeline=named(rest, is_needed=False))
+        found = answers.ask(question).items
         rates: dict[str, float] = {}
         if rate_s is not None:
             time.sleep(rate_s)
-            before, found = found, {each.name: each.load() for each in pipelines}
-            rates = {each: (_read(found[each]) - _read(before[each])) / rate_s for each in found}
+            before, found = {each.name: _read(each) for each in found}, answers.ask(question).items
+            rates = {
+                each.name: (_read(each) - before.get(each.name, _read(each))) / rate_s
+                for each in found
+            }
     if as_json:
-        data = [_to_data(each, stored, rates.get(each)) for each, stored in found.items()]
+        data = [_to_data(each, rates.get(each.name)) for each in found]
         click.echo(json.dumps({"pipelines": data}, indent=2))
     elif not found:
         click.echo("no pipelines.", err=True)
-    for each, stored in found.items():
+    for each in found:
         if not as_json:
-            _print(each, stored, rates.get(each))
-    stopped = [s for s in found.values() if s.status.state is PipelineState.STOPPED]
+            _print(each, rates.get(each.name))
+    stopped = [each for each in found if each.state == PipelineState.STOPPED.value]
     return ExitCode.FAILED if stopped else ExitCode.OK
 
 
-def _read(stored: StoredPipeline) -> int:
-    account = stored.account
-    return 0 if account is None else account.read + account.replayed
+def _read(standing: PipelineStanding) -> int:
+    account = standing.account or {}
+    return int(account.get("read", 0)) + int(account.get("replayed", 0))
 
 
-def _to_data(name: str, stored: StoredPipeline, per_s: float | None) -> dict[str, Any]:
-    status = stored.status
-    return {
-        "name": name,
-        "state": status.state.value,
-        "reason": status.reason,
-        "version": status.version,
-        "source": status.source,
-        "sink": status.sink,
-        "position": status.position,
-        "batches": status.batches,
-        "committed_at": status.committed_at,
-        "behind": None if status.behind < 0 else status.behind,
-        "rows_per_s": per_s,
-        "account": None if stored.account is None else stored.account.to_data(),
-        "problems": [] if stored.account is None else list(stored.account.problems()),
-    }
+def _to_data(standing: PipelineStanding, per_s: float | None) -> dict[str, Any]:
+    return {**standing.model_dump(mode="json"), "rows_per_s": per_s}
 
 
-def _print(name: str, stored: StoredPipeline, per_s: float | None) -> None:
-    status, account, console = stored.status, stored.account, paper()
-    lag = "" if status.behind < 0 else f", {counted(status.behind, 'row')} behind"
+def _print(standing: PipelineStanding, per_s: float | None) -> None:
+    account, console = standing.account, paper()
+    lag = "" if standing.behind is None else f", {counted(standing.behind, 'row')} behind"
     at = "" if per_s is None else f", {rate(per_s)} rows/s"
-    heading = f"{name}: {status.state.value}{at}{lag}, committed " + (
-        f"{age(time.time() - status.committed_at)} ago" if status.committed_at else "never"
+    heading = f"{standing.name}: {standing.state}{at}{lag}, committed " + (
+        f"{age(time.time() - standing.committed_at)} ago" if standing.committed_at else "never"
     )
-    console.print(Text(printable(heading), style=STYLES.get(status.state.value, "")))
-    if status.reason:
-        echo(f"  {status.reason}")
-    echo(f"  {status.source} → {status.sink}")
+    console.print(Text(printable(heading), style=STYLES.get(standing.state, "")))
+    if standing.reason:
+        echo(f"  {standing.reason}")
+    echo(f"  {standing.source} → {standing.sink}")
     if account is None:
         return
-    console.print(_stages(stored))
+    console.print(_stages(account["stages"]))
     echo(
-        f"  {account.read:,} read and {account.replayed:,} replayed; {account.delivered:,} "
-        f"delivered, {account.outgoing:,} on their way; {account.letters_pending:,} dead letters "
-        f"wait, {account.letters_discarded:,} discarded"
+        f"  {account['read']:,} read and {account['replayed']:,} replayed; "
+        f"{account['delivered']:,} delivered, {account['outgoing']:,} on their way; "
+        f"{account['letters_pending']:,} dead letters wait, "
+        f"{account['letters_discarded']:,} discarded"
     )
-    for problem in account.problems():
+    for problem in standing.problems:
         Console(stderr=True).print(Text(f"  does not add up: {problem}", style="bold red"))
 
 
-def _stages(stored: StoredPipeline) -> Table:
+def _stages(stages: Mapping[str, Mapping[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("  stage", "in", "out", "dropped", "letters", "buffered", "failures", "time"):
         table.add_column(title, justify="left" if title == "  stage" else "right")
-    assert stored.account is not None, "the caller has checked it"
-    for name, stage in stored.account.stages.items():
-        dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in stage.dropped.items())
+    for name, stage in stages.items():
+        dropped = ", ".join(f"{rows:,} {reason}" for reason, rows in stage["dropped"].items())
         table.add_row(
             Text("  " + printable(name)),
-            f"{stage.rows_in:,}",
-            f"{stage.rows_out:,}",
+            f"{stage['rows_in']:,}",
+            f"{stage['rows_out']:,}",
             Text(printable(dropped or "0")),
-            f"{stage.letters:,}",
-            f"{stage.buffered:,}",
-            f"{stage.failures:,}",
-            age(stage.nanoseconds / 1e9),
+            f"{stage['letters']:,}",
+            f"{stage['buffered']:,}",
+            f"{stage['failures']:,}",
+            age(stage["seconds"]),
         )
     return table
 
 
-def resume(*, url: str, name: str) -> None:
+def resume(*, words: Sequence[str]) -> None:
     """Perform the command; `commands/` declares it."""
-    with opened(url) as store:
-        (pipeline,) = chosen(store, name)
-        was_stopped = pipeline.resume()
+    with answering(words) as (answers, rest):
+        name = named(rest)
+        was_stopped = answers.ask(ResumeStoppedPipeline(pipeline=name)).was_stopped
     echo(f"{name} " + ("goes on." if was_stopped else "was not stopped."))
 
 
@@ -165,11 +185,21 @@ def check(*, file: str, as_json: bool) -> None:
         echo(f"{spec.name}, version {spec.version}, is right: {names}")
 
 
+def _journal(url: str) -> EventStore:
+    """The journal at a URL, for reading: its system writes it meanwhile."""
+    path = path_of(url)
+    if path is not None and not path.is_file():
+        raise UsageError(
+            f"there is no journal {path}.", advice="Start the system that takes the events first."
+        )
+    return event_store(url, reads_only=True)
+
+
 def run(*, file: str, url: str, batch_rows: int, as_json: bool) -> int:
     """Perform the command; `commands/` declares it. Gives its exit code."""
     spec = read_pipeline(file)
     pipeline = build_pipeline(spec, clock=time.perf_counter_ns)
-    source, sink = source_of(spec), sink_of(spec)
+    source, sink = source_of(spec, _journal), sink_of(spec)
     store = read_model_store(url)
 
     async def to_its_end() -> RunState:
@@ -181,11 +211,11 @@ def run(*, file: str, url: str, batch_rows: int, as_json: bool) -> int:
 
     try:
         state = asyncio.run(to_its_end())
-        stored = PipelineStore(store, spec.name).load()
+        standing = standing_of(PipelineStore(store, spec.name))
     finally:
         store.close()
     if as_json:
-        click.echo(json.dumps(_to_data(spec.name, stored, None)))
+        click.echo(json.dumps(_to_data(standing, None)))
     else:
-        _print(spec.name, stored, None)
+        _print(standing, None)
     return ExitCode.OK if state is RunState.ENDED else ExitCode.FAILED

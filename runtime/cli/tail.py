@@ -56,9 +56,12 @@ def _follow(found: Found, ends_s: float | None, *, as_json: bool) -> None:
         live.show()
         new = found.log.store.read_stream(stream_of(found.id), after=version, limit=EVENTS_AT_ONCE)
         for event in new:
+            is_end = event.kind == Kind.STEPPED and _is_end(event.data)
+            if is_end:
+                live.show()  # What came since the last look.
             echo(json.dumps(to_data(event)) if as_json else formatter.format(event))
             version = event.version
-            if event.kind == Kind.STEPPED and _is_end(event.data):
+            if is_end:
                 return
         if new:
             continue
@@ -82,7 +85,8 @@ class _LivePartials:
         view = ask_owner(self._found, QueryPartials(execution_id=self._found.id, after=self._seen))
         if view is None:
             return
-        self._seen = view.seen
+        # A process that has taken the execution over counts from 1 again.
+        self._seen = view.seen if view.seen >= self._seen else 0
         for partial in view.partials:
             if partial.is_journalled:
                 continue  # It comes from there.

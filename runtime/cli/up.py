@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import click
 
-from callboard.messages.core.errors import ClusterError
+from callboard.messages.core.errors import ClusterError, UsageError
 from callboard.messages.core.names import shell_command
 
 from ..admin.principals import local_principal
 from ..api.local_systems import LocalFolder, LocalSystem
 from ..api.tokens import open_tokens
+from ..stores.choose import path_of
 from ..stores.private import open_private
 from .figures import echo
 from .local_ends import end_local, until
@@ -36,6 +37,7 @@ def up(
     hosts: int | None,
     port: int,
     modules: tuple[str, ...],
+    pipelines: tuple[str, ...],
     journal: str | None,
     timeout_s: float,
     as_json: bool,
@@ -43,6 +45,8 @@ def up(
     """Perform the command; `commands/` declares it."""
     folder = LocalFolder(name)
     options: dict[str, Any] = {"port": port, "modules": [os.path.abspath(one) for one in modules]}  # noqa: PTH100 - links stay
+    # The daemon runs in a folder of its own, so a path must be whole.
+    options["pipelines"] = [each if path_of(each) is None else _whole(each) for each in pipelines]
     if hosts is not None:
         options["hosts"] = hosts
     if journal is not None:
@@ -64,6 +68,13 @@ def up(
     links = asyncio.run(_links(state))
     _say(state, links, was_up=was_up, as_json=as_json)
     click.get_current_context().exit(ExitCode.OK)
+
+
+def _whole(url: str) -> str:
+    path = path_of(url)
+    if path is None or not path.is_file():
+        raise UsageError(f"there is no store {url}.", advice="Name the store of a pipeline.")
+    return str(path.resolve())
 
 
 def _say(state: LocalSystem, links: list[str], *, was_up: bool, as_json: bool) -> None:

@@ -102,6 +102,7 @@ class _Daemon:
     def _settings(self) -> Settings:
         options = dict(self._options)
         web = WebSettings(port=options.pop("port", 0))
+        pipelines = tuple(options.pop("pipelines", ()))
         return Settings(
             **options,
             name=self._folder.name,
@@ -109,7 +110,7 @@ class _Daemon:
             address="",
             metrics="auto",
             alerts=True,
-            ui=UiSettings(web=web, prints_link=False),
+            ui=UiSettings(web=web, pipelines=pipelines, prints_link=False),
         )
 
     def _say(self, **facts: Any) -> None:

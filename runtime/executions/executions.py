@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
 
@@ -20,7 +20,9 @@ from callboard.actors.executions.history.fold import ExecutionHistory
 from callboard.actors.executions.history.recorder import Recorder
 from callboard.actors.executions.history.replay import Replay
 from callboard.actors.executions.history.snapshots import HistorySnapshots
+from callboard.actors.executions.spans import TRACEPARENT
 from callboard.actors.executions.submissions import Submission, check_same, submission_in
+from callboard.actors.executions.update_stream import newest_since
 from callboard.actors.journal.journal import Journal
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.inspection.metric_sources import Name, Reading
@@ -33,11 +35,13 @@ from callboard.messages.core.errors import (
 )
 from callboard.messages.jobs.execution import Progress, check_execution_id
 from callboard.messages.jobs.job import Job, LargeResults
+from callboard.messages.jobs.updates import SubTaskPartial
 
 from ..admin.port import OfferedJob
 from ..hosting.environment import Environment
 from .journals import OpenJournal
 from .states import SystemStates
+from .withdrawal import withdraw_approvals
 
 __all__ = [
     "RESUME_VARIABLE",
@@ -47,6 +51,7 @@ __all__ = [
     "how_started",
     "read_history",
     "resumed_id",
+    "trace_of_caller",
 ]
 
 RequestT = TypeVar("RequestT", bound=Contract)
@@ -59,6 +64,9 @@ RELEASE_S: Final = 2.0
 """How long executions may take to release their work; then they end with their host."""
 BEGUN_WITHIN_S: Final = 10.0
 """How long a client's submission may take to begin."""
+ENDED_MAX: Final = 8
+"""Executions that have just ended, whose newest partial results are kept."""
+ENDED_S: Final = 10.0
 JOBS_MAX: Final = 1_000
 """Jobs that a driver remembers; beyond that the last used."""
 
@@ -102,6 +110,12 @@ def how_started(environment: Environment) -> dict[str, Any]:
         "folder": os.getcwd(),  # noqa: PTH109 - a text is wanted
         "pid": os.getpid(),
     }
+
+
+def trace_of_caller(host: Host) -> dict[str, str]:
+    """The span of the calling code, for what the journal has about a submission."""
+    current = None if host.tracing is None else host.tracing.current()
+    return {} if current is None else {TRACEPARENT: current.traceparent}
 
 
 class Submits(Protocol):
@@ -163,6 +177,9 @@ class Executions:
         """The jobs that may be submitted from outside, by name."""
         self._recorders: dict[str, list[Recorder]] = {}
         """The recorders of executions that run, also of superseded ones."""
+        self._ended: dict[str, tuple[Sequence[SubTaskPartial], int]] = {}
+        """The newest partial results of executions that have just ended, and how many there were:
+        those who follow one from outside ask a few times a second."""
 
     def _reading(self) -> Reading:
         """What the schedulers of this process have to do, as metrics."""
@@ -246,16 +263,21 @@ class Executions:
             if running is not None:
                 return self._attached(running, job, submission)
         recorder, find_history = None, None
+        caller = trace_of_caller(self._host) if driver is None else driver
         if self.journal is not None:
             recorder = self._recorder(job, execution_id or self._environment.new_id(), 0)
             try:
-                driver = how_started(self._environment) if driver is None else driver
+                if driver is None:
+                    driver = {**how_started(self._environment), **caller}
                 recorder.submitted(*submission, driver, waits=execution_id is not None)
             except CallboardError as error:
                 recorder.give_up(error)
             if execution_id is not None:
                 find_history = partial(self._find_history, self.journal, recorder, submission)
-        return self._start(job, request, attributes, recorder, None, execution_id, find_history)
+        return self._start(
+            job, request, attributes, recorder, None, execution_id, find_history,
+            traceparent=str(caller.get(TRACEPARENT, "")),
+        )  # fmt: skip
 
     def _attached(
         self, running: ExecutionHandle[Any], job: Job[Any, Any], submission: Submission
@@ -363,11 +385,12 @@ class Executions:
         history: ExecutionHistory | None,
         execution_id: str | None,
         find_history: FindHistory | None = None,
+        traceparent: str = "",
     ) -> ExecutionHandle[ResultT]:
         self._remember(job)
         handle = self._made(
             job, request, attributes, execution_id=execution_id, recorder=recorder,
-            history=history, find_history=find_history,
+            history=history, find_history=find_history, traceparent=traceparent,
         )  # fmt: skip
         self._by_id[handle.id] = handle
         if recorder is not None:
@@ -385,6 +408,7 @@ class Executions:
         recorder: Recorder | None = None,
         history: ExecutionHistory | None = None,
         find_history: FindHistory | None = None,
+        traceparent: str = "",
     ) -> ExecutionHandle[ResultT]:
         new_id: Callable[[], str] = self._environment.new_id
         return Execution.start(
@@ -399,6 +423,7 @@ class Executions:
             history=history,
             blobs=None if self._blobs is None else self._blobs.store,
             find_history=find_history,
+            traceparent=traceparent,
         )
 
     def _remember(self, job: Job[Any, Any]) -> None:
@@ -407,7 +432,36 @@ class Executions:
         if len(self._jobs) > JOBS_MAX:
             del self._jobs[next(iter(self._jobs))]
 
+    def _keep_partials(self, handle: ExecutionHandle[Any]) -> None:
+        kept = handle.partials(0)
+        if not kept[1]:
+            return
+        self._ended.pop(handle.id, None)
+        self._ended[handle.id] = kept
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
+        self._host.run_task(self._drop_partials(handle.id, kept))
+
+    async def _drop_partials(
+        self, execution_id: str, kept: tuple[Sequence[SubTaskPartial], int]
+    ) -> None:
+        await asyncio.sleep(ENDED_S)
+        if self._ended.get(execution_id) is kept:
+            del self._ended[execution_id]
+
+    def partials(
+        self, execution_id: str, after: int
+    ) -> tuple[Sequence[SubTaskPartial], int] | None:
+        """See `ExecutionHandle.partials`, of an execution that runs here or has just ended."""
+        handle = self._by_id.get(execution_id)
+        if handle is not None:
+            return handle.partials(after)
+        newest, total = self._ended.get(execution_id, ((), 0))
+        return (newest_since(newest, total, after), total) if total else None
+
     def _forget(self, handle: ExecutionHandle[Any], recorder: Recorder | None) -> None:
+        self._keep_partials(handle)
+        withdraw_approvals(self._host, handle, recorder)
         if recorder is not None:
             recorders = self._recorders[handle.id]
             recorders.remove(recorder)
@@ -447,7 +501,7 @@ class Executions:
         request: Contract,
         attributes: Mapping[str, Any],
         execution_id: str,
-        by: str,
+        driver: Mapping[str, str],
     ) -> bool:
         """Submit for a client of the admin API; True unless the id was known.
 
@@ -456,7 +510,7 @@ class Executions:
         Gives whether this began the execution. Raises `ExecutionIdTaken`, and `DeadlineExceeded`
         when the journal does not answer.
         """
-        driver = {**how_started(self._environment), "submitted_by": by}
+        driver = {**how_started(self._environment), **driver}
         async with self._submitting:
             submission = Submission(job.name, request, attributes)
             is_known = await self._is_known(execution_id, submission)

@@ -2,8 +2,8 @@
 
 Code comes first. For a setting that the code leaves out, the environment counts:
 `CALLBOARD_ENGINE`, `CALLBOARD_HOSTS`, `CALLBOARD_ADDRESS`, `CALLBOARD_NAME`,
-`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES`, `CALLBOARD_FRAME_PORTS` and
-`CALLBOARD_UI` (yes, no, or a port).
+`CALLBOARD_JOURNAL`, `CALLBOARD_METRICS`, `CALLBOARD_MODULES`, `CALLBOARD_FRAME_PORTS`,
+`CALLBOARD_TRACING` and `CALLBOARD_UI` (yes, no, or a port).
 `callboard run` sets most of them from its options, so one driver runs on this machine and on a
 cluster without a change.
 """
@@ -24,6 +24,7 @@ from callboard.messages.core.limits import DEFAULT_LIMITS, Limits
 from callboard.messages.core.names import check_name
 from callboard.messages.core.timeouts import TIMEOUT_S_MAX
 
+from ..telemetry.tracing.settings import TracingSettings
 from ..transport.tcp import ANY_PORT, ports_of
 from ..web.settings import WebSettings
 from .ui_settings import UiSettings
@@ -45,6 +46,7 @@ FROM_ENVIRONMENT: Final = {
     "metrics": "CALLBOARD_METRICS",
     "modules": "CALLBOARD_MODULES",
     "frame_ports": "CALLBOARD_FRAME_PORTS",
+    "tracing": "CALLBOARD_TRACING",
     "ui": "CALLBOARD_UI",
 }
 """The settings that the environment may give, and their variables."""
@@ -151,6 +153,9 @@ class Settings:
     ui: UiSettings | bool | None = None
     """The page, the HTTP API and the streams (extra `web`): True, or their settings; by default
     the system has none."""
+    tracing: TracingSettings | bool | None = None
+    """The traces of executions, sub-tasks and asks (extra `tracing`): True, or their settings. With
+    True the standard variables of OpenTelemetry say where they go. By default there are none."""
     durability: str = "full"
     """What a commit of an SQLite journal survives: `full` (a power loss), `normal` (the end of
     any process), `off`."""
@@ -186,6 +191,7 @@ class Settings:
             object.__setattr__(self, "ui", UiSettings() if self.ui else None)
         elif self.ui is not None and not isinstance(self.ui, UiSettings):
             _refuse("ui", self.ui, "True, or UiSettings")
+        object.__setattr__(self, "tracing", TracingSettings.of(self.tracing))
         if self.durability not in DURABILITIES:
             _refuse("durability", self.durability, f"one of {', '.join(DURABILITIES)}")
 
@@ -253,6 +259,11 @@ class Settings:
     def page(self) -> UiSettings | None:
         """The setting `ui` after its check."""
         return self.ui if isinstance(self.ui, UiSettings) else None
+
+    @property
+    def traces(self) -> TracingSettings | None:
+        """The setting `tracing` after its check."""
+        return self.tracing if isinstance(self.tracing, TracingSettings) else None
 
     @property
     def host_lease_s(self) -> float:
@@ -338,6 +349,7 @@ class SettingsOptions(TypedDict, total=False):
     metrics_objects: str | None
     alerts: AlertsSetting | None
     ui: UiSettings | bool | None
+    tracing: TracingSettings | bool | None
     durability: str | None
 
 
@@ -370,12 +382,16 @@ def settings_of(options: Mapping[str, Any], environment: Mapping[str, str]) -> S
             )  # fmt: skip
     if options.get("engine") == "inline" and options.get("address") is None:
         said.pop("address", None)  # The code wants no cluster.
-    return Settings(**said)
+    settings = Settings(**said)
+    if settings.traces is not None:
+        # The driver's variable counts for all hosts: theirs may be those of another machine.
+        settings = replace(settings, tracing=settings.traces.resolved(environment))
+    return settings
 
 
 def _is_same(name: str, said: str, text: str) -> bool:
     """Whether both mean the same: a journal file has many paths."""
-    if name in {"modules", "ui"}:
+    if name in {"modules", "ui", "tracing"}:
         return said == str(_value_of(name, text))
     if said == text or name != "journal":
         return said == text
@@ -398,7 +414,7 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
         return _ui_of(variable or name, text)
     if kind is int:
         return _whole_number(variable or name, text)
-    if name == "alerts" and text.lower() in TRUTHS:
+    if name in ("alerts", "tracing") and text.lower() in TRUTHS:
         return TRUTHS[text.lower()]
     if name in ("modules", "alerts"):
         return [path for path in text.split(os.pathsep) if path]
@@ -411,6 +427,8 @@ def _value_of(name: str, text: str, variable: str = "") -> Any:
         if text.lower() not in TRUTHS:
             _refuse(name, text, "yes or no")
         return TRUTHS[text.lower()]
+    if name == "tracing":
+        _refuse(name, text, "yes, no, or TracingSettings, which only code can give")
     if kind in {Limits, SupervisorSpec}:
         _refuse(name, text, f"a {kind.__name__}, which only code can give")
     if name == "recording":

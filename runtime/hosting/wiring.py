@@ -22,6 +22,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.kernel.tracing import Tracing
 from callboard.actors.keyed.extension import KeyHandover
 from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
@@ -48,6 +49,7 @@ from ..telemetry.exposition.place import Place
 from ..telemetry.logs.extension import HostLogs
 from ..telemetry.metrics import Publisher, Sinks
 from ..telemetry.names import METRICS, exposed_name
+from ..telemetry.tracing.extension import HostSpans, make_spans
 from ..telemetry.vitals import process_vitals
 from ..transport.tcp import ports_of
 from .environment import REAL, Environment
@@ -268,6 +270,7 @@ def make_host(
     def publisher(host: RoleHost[Cell]) -> Extension:
         return StreamPublisher(host, events)
 
+    tracing, traced = _tracing_of(settings, environment, slot=slot, epoch=epoch, host=name)
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
         environment.make_pickler or partial(CloudPickler, node=environment.node)
     )
@@ -281,11 +284,14 @@ def make_host(
         limits=settings.limits,
         ask_timeout_s=settings.ask_timeout_s,
         on_failed=on_failed,
-        extensions=(*READY_MADE, inventory, recorder, publisher),
+        extensions=(*READY_MADE, inventory, recorder, publisher, *traced),
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
+        tracing=tracing,
     )
+    if tracing is not None:
+        host.extension(HostSpans).begin(host)
     figures = _figures_for(settings, environment)
     if figures is not None:
         meter.on_example = figures.remember
@@ -300,6 +306,16 @@ def make_host(
         if has_sink and settings.metrics_s:
             host.run_task(_publish(host, settings, environment, figures))
     return host, watchdog
+
+
+def _tracing_of(
+    settings: Settings, environment: Environment, *, slot: int, epoch: int, host: str
+) -> tuple[Tracing | None, tuple[MakeExtension, ...]]:
+    """The recorder of spans and its extension; none without traces."""
+    if settings.traces is None or not environment.is_real:
+        return None, ()
+    spans = make_spans(settings.traces, system=settings.name, slot=slot, epoch=epoch, host=host)
+    return (None, ()) if spans is None else (spans[0], (spans[1],))
 
 
 def _figures_for(settings: Settings, environment: Environment) -> HostFigures | None:

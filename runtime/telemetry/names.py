@@ -337,6 +337,16 @@ INTAKE: Final = {
     ),
 }
 
+TRACES: Final = {
+    "callboard_trace_spans": Metric(
+        COUNTER,
+        "Spans that were sent, refused by the collector, or dropped for want of room; and requests "
+        "to lost hosts, whose spans may be lost.",
+        "outcome",
+    ),
+    "callboard_trace_spans_waiting": Metric(GAUGE, "Spans that wait for their sending."),
+}
+
 RECORDED: Final[Mapping[str, str]] = {
     "callboard_subtask_seconds": "Time from the sending of an attempt to its result.",
     "callboard_subtask_attempts_total": "Attempts of sub-tasks, by outcome.",
@@ -407,6 +417,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     **NODE,
     **EXPOSITION,
     **INTAKE,
+    **TRACES,
     **PIPELINES,
     **STREAMING,
 }

@@ -103,6 +103,10 @@ CODES: Final[Mapping[int, tuple[int, str]]] = {
 OPAQUE: Final = (InternalError, HandlerFailed, StoreFailed)
 """Errors whose text comes from a traceback or names files: it is logged, and not sent."""
 ERRORS_MAX: Final = 100
+WHO_ADVICE: Final = "Send a token of this system: `callboard token create` makes one."
+BUSY: Final = (429, 503)
+RETRY_AFTER_S: Final = "1"
+"""When a client may try again that was refused for lack of room, or of a part of the system."""
 
 
 def problem(
@@ -127,7 +131,8 @@ def problem(
     if errors:
         fields["errors"] = list(errors[:ERRORS_MAX])
     body = json.dumps(fields).encode()
-    return Response(body, status, {**(headers or {})}, media_type=MEDIA_TYPE)
+    again = {"retry-after": RETRY_AFTER_S} if status in BUSY else {}
+    return Response(body, status, {**again, **(headers or {})}, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: CallboardError) -> Response:
@@ -144,8 +149,10 @@ def problem_of(error: CallboardError) -> Response:
 def refusal(code: int, detail: str) -> Response:
     """The answer for a refusal of the hub, by the code that its streams would send."""
     status, name = CODES.get(code, (400, "refused"))
-    headers = {"www-authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else None
-    return problem(status, detail, code=name, headers=headers)
+    if status == HTTPStatus.UNAUTHORIZED:
+        bearer = {"www-authenticate": "Bearer"}
+        return problem(status, detail, code=name, advice=WHO_ADVICE, headers=bearer)
+    return problem(status, detail, code=name)
 
 
 async def send_problem(answer: Response, send: Callable[[Any], Awaitable[None]]) -> None:

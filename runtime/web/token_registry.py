@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+from callboard.messages.control.filters import ChannelRule
 from callboard.messages.control.principals import Principal, Scope
 from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.errors import StoreUnavailable
@@ -40,13 +41,18 @@ class TokenRecord:
     scopes: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     publishes: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    """The rules for what it may see, as JSON. They are here alone: a client can read its token."""
     created_at: float
     expires_at: float
     revoked_at: float | None = None
+    created_by: str = ""
+    """Who made it; empty for a record of an earlier release."""
+    revoked_by: str = ""
     last_used_at: float | None = None
     """To the minute; None for never."""
 
-    def principal(self, way: str, expires_at: float) -> Principal:
+    def principal(self, way: str, expires_at: float, subscribes: tuple[str, ...] = ()) -> Principal:
         """Who it stands for, until a time."""
         return Principal(
             subject=self.subject,
@@ -54,6 +60,8 @@ class TokenRecord:
             scopes=tuple(Scope(scope) for scope in self.scopes),
             channels=self.channels,
             publishes=self.publishes,
+            subscribes=subscribes,
+            rules=tuple(ChannelRule.model_validate_json(rule) for rule in self.rules),
             token=self.id,
             expires_at=min(expires_at, self.expires_at),
         )
@@ -102,7 +110,7 @@ class TokenRegistry:
             after = page[-1][0]
         return sorted(records, key=lambda record: record.created_at, reverse=True)
 
-    def revoke(self, token_id: str, now: float) -> TokenRecord:
+    def revoke(self, token_id: str, now: float, by: str = "") -> TokenRecord:
         """Revoke a token; it stays revoked. Raises `UsageError` for an unknown one."""
         revoked: list[TokenRecord] = []
 
@@ -113,7 +121,7 @@ class TokenRegistry:
                     f"there is no token {token_id!r}.", advice="`callboard token list` has them."
                 )
             if record.revoked_at is None:
-                record = replace(record, revoked_at=now)
+                record = replace(record, revoked_at=now, revoked_by=by)
             revoked[:] = [record]
             return {TOKEN + token_id: _packed(record)}
 
@@ -184,5 +192,5 @@ def _unpacked(data: bytes) -> TokenRecord:
 
 
 def _of(fields: Mapping[str, Any]) -> TokenRecord:
-    names = ("scopes", "channels", "publishes")
-    return TokenRecord(**{**fields, **{name: tuple(fields[name]) for name in names}})
+    names = ("scopes", "channels", "publishes", "rules")
+    return TokenRecord(**{**fields, **{name: tuple(fields.get(name, ())) for name in names}})

@@ -18,21 +18,26 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import jwt
 
+from callboard.actors.streaming.messages import problem_of
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
+from callboard.actors.streaming.restricted import check_rule
+from callboard.messages.control.filters import ChannelRule
 from callboard.messages.control.principals import LOCAL_PREFIX, Principal, Scope
 from callboard.messages.core.errors import CallboardError, UsageError
 
-from .token_keys import TokenKeys
+from .token_keys import Keys
 from .token_registry import TokenRecord, TokenRegistry
 
 __all__ = ["CODE_S", "PAGE_TOKEN_S", "SESSION_S", "Tokens"]
 
+SUBSCRIBES_MAX: Final = 32
+"""Channels to which a token subscribes; the answer to a connect has the state of each."""
 LEEWAY_S: Final = 10
 """How far the clocks of two machines may be apart."""
 TOKEN_CHARS_MAX: Final = 4_096
@@ -49,6 +54,8 @@ REQUIRED: Final = ("exp", "iat", "aud", "iss", "sub", "jti")
 HEADERS: Final = frozenset({"alg", "kid", "typ"})
 """The fields of a token's header; one with another field (`jku`, `jwk`, `crit`) is refused."""
 ISSUER: Final = "callboard"
+UNRULED: Final = frozenset({Scope.READ, Scope.ADMIN})
+"""What these read and give has no channel, so no rule limits it."""
 
 
 class Tokens:
@@ -59,12 +66,12 @@ class Tokens:
 
     def __init__(
         self,
-        keys: TokenKeys,
+        keys: Keys,
         registry: TokenRegistry,
         system: str,
         wall_time: Callable[[], float] = time.time,
     ) -> None:
-        self._keys: Final = keys
+        self._keys: Final[Keys] = keys
         self._registry: Final = registry
         self._system: Final = system
         self._wall_time: Final = wall_time
@@ -80,19 +87,38 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str] = (),
         publishes: Sequence[str] = (),
+        by: str = "",
+        subscribes: Sequence[str] = (),
+        rules: Sequence[ChannelRule] = (),
     ) -> tuple[str, TokenRecord]:
         """A new access token, which is nowhere else, and its record.
 
-        Raises `UsageError` for a subject that only users of this machine have.
+        `by` is who creates it, for the record. The hub subscribes its clients to `subscribes` when
+        they connect; the token has them in its claim `subs`. What they see of a channel fulfils
+        all `rules` that cover it. Raises `UsageError` for a subject that only users of this
+        machine have, for wrong channels and rules, and for rules next to the scope `read`
+        or `admin`.
         """
         if subject.startswith(LOCAL_PREFIX):
             raise UsageError(
                 f"the subject {subject!r} is a user of this machine.",
                 advice=f"Choose a subject that does not begin with {LOCAL_PREFIX!r}.",
             )
-        record = self._new_record(subject, valid_s, scopes, channels, publishes)
+        if rules and (whole := UNRULED.intersection(scopes)):
+            raise UsageError(
+                f"a token with rules has the scope {min(whole).value!r}, which no rule limits: the "
+                "HTTP API answers whole.",
+                advice="Leave out the rules or the scope.",
+            )
+        for rule in rules:
+            check_rule(rule.filter)
+        record = self._new_record(subject, valid_s, scopes, channels, publishes, by, rules)
+        _check_subscribes(subscribes, record.principal("", 0.0))
         await asyncio.to_thread(self._registry.add, record)
-        return self._signed(record, "access", record.expires_at), record
+        subs: dict[str, Any] = (
+            {"subs": {channel: {} for channel in subscribes}} if subscribes else {}
+        )
+        return self._signed(record, "access", record.expires_at, **subs), record
 
     async def create_code(self, principal: Principal) -> str:
         """A one-time code for the fragment of a link to the page of this principal.
@@ -102,7 +128,13 @@ class Tokens:
         now = self._wall_time()
         valid_s = min(SESSION_S, (principal.expires_at or float("inf")) - now)
         record = self._new_record(
-            principal.subject, valid_s, principal.scopes, principal.channels, principal.publishes
+            principal.subject,
+            valid_s,
+            principal.scopes,
+            principal.channels,
+            principal.publishes,
+            principal.subject,
+            principal.rules,
         )
         code = secrets.token_urlsafe(CODE_BYTES)
         await asyncio.to_thread(self._registry.add_code, code, record, now + CODE_S)
@@ -115,10 +147,20 @@ class Tokens:
             raise Refused("The link has been used, or is too old.", code=ErrorCode.UNAUTHORIZED)
         return self._signed(record, "session", record.expires_at), record
 
+    async def renewed(self, session: str) -> tuple[str, TokenRecord] | None:
+        """The session's token, signed by the newest key; None when it already is. Raises `Refused`.
+
+        So a page that stays open does not end with the key that its session began with.
+        """
+        _, record = await self._checked(session, "session")
+        if jwt.get_unverified_header(session)["kid"] == self._keys.newest.id:
+            return None
+        return self._signed(record, "session", record.expires_at), record
+
     async def page_token(self, session: str) -> tuple[str, Principal]:
         """A short access token for the page, from the token of its session. Raises `Refused`."""
-        record, ends_at = await self._checked(session, "session")
-        expires_at = min(self._wall_time() + PAGE_TOKEN_S, ends_at)
+        claims, record = await self._checked(session, "session")
+        expires_at = min(self._wall_time() + PAGE_TOKEN_S, float(claims["exp"]))
         return (
             self._signed(record, "access", expires_at),
             record.principal("http", expires_at),
@@ -136,6 +178,8 @@ class Tokens:
         scopes: Sequence[Scope],
         channels: Sequence[str],
         publishes: Sequence[str],
+        by: str = "",
+        rules: Sequence[ChannelRule] = (),
     ) -> TokenRecord:
         now = self._wall_time()
         return TokenRecord(
@@ -144,11 +188,13 @@ class Tokens:
             scopes=tuple(map(str, scopes)),
             channels=tuple(channels),
             publishes=tuple(publishes),
+            rules=tuple(rule.model_dump_json(exclude_defaults=True) for rule in rules),
             created_at=now,
             expires_at=now + valid_s,
+            created_by=by,
         )
 
-    def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: str) -> str:
+    def _signed(self, record: TokenRecord, kind: str, expires_at: float, **more: Any) -> str:
         key = self._keys.newest
         claims = {
             "iss": ISSUER,
@@ -168,8 +214,8 @@ class Tokens:
 
     async def authenticate(self, token: str, remote: str) -> Principal:
         """See `Authenticator`."""
-        record, ends_at = await self._checked(token, "access")
-        return record.principal("http", ends_at)
+        claims, record = await self._checked(token, "access")
+        return record.principal("http", float(claims["exp"]), _subscribes(claims))
 
     async def subscription(self, token: str, principal: Principal, channel: str) -> float:
         """See `Authenticator`."""
@@ -196,17 +242,17 @@ class Tokens:
         """All records, the newest first."""
         return await asyncio.to_thread(self._registry.list_records)
 
-    async def revoke(self, token_id: str) -> TokenRecord:
+    async def revoke(self, token_id: str, *, by: str = "") -> TokenRecord:
         """Revoke a token. Raises `UsageError` for an unknown one."""
         self._known.pop(token_id, None)
-        return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time())
+        return await asyncio.to_thread(self._registry.revoke, token_id, self._wall_time(), by)
 
-    async def _checked(self, token: str, kind: str) -> tuple[TokenRecord, float]:
+    async def _checked(self, token: str, kind: str) -> tuple[dict[str, Any], TokenRecord]:
         claims = self._claims(token, kind)
         record = await self._record(str(claims["jti"]))
         if record is None or record.revoked_at is not None or record.subject != claims["sub"]:
             raise Refused("The token has been revoked.", code=ErrorCode.UNAUTHORIZED)
-        return record, float(claims["exp"])
+        return claims, record
 
     async def _record(self, token_id: str) -> TokenRecord | None:
         now = self._wall_time()
@@ -262,3 +308,25 @@ class Tokens:
         if max(not_before, issued_at) - LEEWAY_S > now:
             raise Refused("The token is not valid yet.", code=ErrorCode.UNAUTHORIZED)
         return claims
+
+
+def _subscribes(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """The channels of a token's claims `channels` and `subs`, as the protocol has them."""
+    lists = [claims.get(name) for name in ("channels", "subs")]
+    found = [each for part in lists if isinstance(part, list | dict) for each in part]
+    channels = dict.fromkeys(each for each in found if isinstance(each, str))
+    return tuple(channels)[:SUBSCRIBES_MAX]
+
+
+def _check_subscribes(channels: Sequence[str], principal: Principal) -> None:
+    for channel in channels:
+        if problem_of(channel) or not principal.may_subscribe(channel):
+            raise UsageError(
+                f"the token may not subscribe to {channel!r:.80}.",
+                advice="Cover it by a pattern of its channels.",
+            )
+    if len(channels) > SUBSCRIBES_MAX or sum(map(len, channels)) > TOKEN_CHARS_MAX // 4:
+        raise UsageError(
+            f"a token subscribes to {len(channels)} channels, which is too many.",
+            advice=f"Name at most {SUBSCRIBES_MAX}, of {TOKEN_CHARS_MAX // 4} characters in all.",
+        )

@@ -55,7 +55,12 @@ from callboard.actors.pipelines.running.sinks import (
     TableSink,
     read_table,
 )
-from callboard.actors.pipelines.running.sources import FileSource, LogSource, MemorySource
+from callboard.actors.pipelines.running.sources import (
+    EventSource,
+    FileSource,
+    LogSource,
+    MemorySource,
+)
 from callboard.actors.pipelines.running.stored import PipelineStore
 from callboard.actors.pipelines.spec import (
     DataPipeline,
@@ -77,6 +82,7 @@ __all__ = [
     "Delivery",
     "ErrorHandlingStrategy",
     "ErrorPolicy",
+    "EventSource",
     "FileSink",
     "FileSource",
     "InsideSink",

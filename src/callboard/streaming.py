@@ -1,10 +1,11 @@
 """Events for clients outside: what `ctx.publish` and `System.publish` send to the hubs."""
 
+from callboard.actors.streaming.actor import SubscribeUser
 from callboard.actors.streaming.messages import (
     PublishBatch,
     StreamEvent,
-    StreamFilter,
     StreamMetadata,
 )
+from callboard.messages.control.filters import StreamFilter
 
-__all__ = ["PublishBatch", "StreamEvent", "StreamFilter", "StreamMetadata"]
+__all__ = ["PublishBatch", "StreamEvent", "StreamFilter", "StreamMetadata", "SubscribeUser"]

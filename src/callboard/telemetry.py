@@ -1,4 +1,4 @@
-"""Metrics of projections, logs and caches that a program adds to those of its driver."""
+"""What a driver sees of its system: views, logs, metrics of its own; the settings of traces."""
 
 from callboard.messages.control.logs import LogRow, LogsPage
 from callboard.messages.control.views import (
@@ -11,6 +11,7 @@ from callboard.messages.control.views import (
     StandbyView,
 )
 from callboard.runtime.api.measure import measure
+from callboard.runtime.telemetry.tracing.settings import TracingSettings
 
 __all__ = [
     "ActorLoad",
@@ -22,5 +23,6 @@ __all__ = [
     "LogRow",
     "LogsPage",
     "StandbyView",
+    "TracingSettings",
     "measure",
 ]

@@ -100,10 +100,10 @@ def test_the_machine_is_described_without_saying_which_one() -> None:
 def test_list_names_all_benches() -> None:
     names = [bench["bench"] for bench in benches_as_data(BENCHES)]
     first_round = ["ask", "large", "tell_local", "spawn", "fanout", "failover"]
-    hosts = ["supervise", "kills", "flap", "million", "savina"]
+    hosts = ["supervise", "kills", "flap", "million", "api", "savina"]
     durable = ["state", "tiers", "durable", "resume", "append", "project"]
     durable += ["metrics_query", "pipeline"]
-    measured = ["windows", "observe", "ingest", "hub"]
+    measured = ["windows", "observe", "ingest", "hub", "page"]
     assert names == [*first_round, *hosts, *durable, "nodes", "scale", *measured]
 
 

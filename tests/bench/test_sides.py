@@ -20,7 +20,7 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
     | {"append", "metrics_query", "observe", "pipeline", "project", "tell_local", "tiers"}
-    | {"windows", "hub"}
+    | {"api", "windows", "hub"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""
@@ -91,6 +91,7 @@ FIGURES = {
         *("exponent_count_join_root_messages", "route_keyed_first_6_ms"),
     },
     "windows": {"points_per_s"},
+    "api": {"first_page_p50_ms", "large_page_bytes", "listed_per_s", "system_p50_ms"},
     "million": {"created_per_s", "answered_per_s", "bytes_per_actor"},
 }
 COUNTS = (

@@ -9,6 +9,7 @@ from bench.outcome import Params, canonical_json, check_of, check_of_each
 from bench.workload import (
     ask_reply,
     ask_request,
+    expected_api,
     expected_ask,
     expected_failover,
     expected_fanout,
@@ -100,6 +101,7 @@ def test_a_million_answer_with_their_numbers() -> None:
         (expected_spawn, "actors"),
         (expected_fanout, "sub_tasks"),
         (expected_million, "actors"),
+        (expected_api, "actors"),
         (expected_flap, "actors"),
     ],
 )

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -55,19 +56,6 @@ def expected() -> int:
     return sum(len(line) > 72 for text in texts for line in text.splitlines())
 
 
-def run_mypy(root: Path, script: Path) -> str:
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-color-output"]
-    config = script.with_name("mypy.ini")
-    config.write_text("[mypy]\n")  # As a user begins: without ours, and without any plugin.
-    cache = script.with_name("cache")
-    done = subprocess.run(
-        [*command, "--config-file", str(config), "--cache-dir", str(cache), str(script)],
-        check=False, capture_output=True, text=True, cwd=script.parent,
-    )  # fmt: skip
-    assert done.returncode in {0, 1}, done.stderr
-    return done.stdout
-
-
 def test_the_readme_shows_exactly_the_example(quickstart: str, root: Path) -> None:
     assert quickstart == (root / "examples" / "quickstart.py").read_text(encoding="utf-8")
 
@@ -88,29 +76,31 @@ def test_it_runs_as_it_stands(engine: str, quickstart: str, expected: int, tmp_p
     assert done.stdout == f"wide_lines={expected}\n"
 
 
+@pytest.mark.timeout(300)  # Other processes may check theirs first.
 def test_mypy_strict_infers_the_replies_without_a_cast(
-    quickstart: str, root: Path, tmp_path: Path
+    quickstart: str, strict_mypy: Callable[..., str], tmp_path: Path
 ) -> None:
     assert "cast" not in quickstart
     script = tmp_path / "quickstart.py"
     script.write_text(quickstart + TYPED, encoding="utf-8")
-    found = run_mypy(root, script)
+    found = strict_mypy(script)
     assert "error" not in found, found
     types = re.findall(r'Revealed type is "(.*)"', found)
     short = [re.sub(r"[\w.]+\.(\w+)", r"\1", name) for name in types]
     assert short == INFERRED
 
 
-@pytest.mark.parametrize("mistake", WRONG.values(), ids=WRONG.keys())
+@pytest.mark.timeout(300)
 def test_mypy_finds_mistakes(
-    mistake: str, quickstart: str, root: Path, tmp_path_factory: pytest.TempPathFactory
+    quickstart: str, strict_mypy: Callable[..., str], tmp_path: Path
 ) -> None:
-    # One folder for all, so that only the first pays for an empty cache.
-    folder = tmp_path_factory.getbasetemp() / "mistakes"
-    folder.mkdir(exist_ok=True)
-    script = folder / "quickstart.py"
-    script.write_text(f"{quickstart}\n\n{mistake}\n", encoding="utf-8")
-    assert "error: " in run_mypy(root, script)
+    scripts = [tmp_path / f"{name.replace(' ', '_')}.py" for name in WRONG]
+    for script, mistake in zip(scripts, WRONG.values(), strict=True):
+        script.write_text(f"{quickstart}\n\n{mistake}\n", encoding="utf-8")
+    found = strict_mypy(*scripts)
+    assert set(re.findall(r"^(\w+\.py):\d+: error: ", found, re.MULTILINE)) == {
+        script.name for script in scripts
+    }
 
 
 def test_links_lead_to_files(readme: str, root: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 import callboard
 
+pytestmark = pytest.mark.timeout(300)  # A busy machine builds the site for minutes.
 pytest.importorskip("mkdocs", reason="the extra `docs` is not installed")
 
 

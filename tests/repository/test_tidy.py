@@ -52,6 +52,11 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, str(self.path))
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the tree: each rule looks at them, and a walk takes longer than a rule."""
+        return list(ast.walk(self.tree))
+
     @property
     def is_test(self) -> bool:
         return self.path.parts[0] == "tests"
@@ -78,7 +83,7 @@ def short_files(source: Source) -> Iterator[str]:
 
 
 def short_functions(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             if lines > FUNCTION_LINES_MAX:
@@ -90,7 +95,7 @@ def clear_names(source: Source) -> Iterator[str]:
         words = part.strip("_").split("_")
         if BANNED_NAMES & {part.strip("_"), words[-1]} or words[0] == "base":
             yield f"{part!r} says nothing about what is in it"
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ClassDef) or node.name in GIVEN_CLASSES:
             continue
         if BANNED_CLASSES.search(node.name):
@@ -118,7 +123,7 @@ def names_its_exports(source: Source) -> Iterator[str]:
 
 
 def imported_by_one_name(source: Source) -> Iterator[str]:
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -135,7 +140,7 @@ def inside_relative_across_absolute(source: Source) -> Iterator[str]:
         return
     folder = source.path.parts[0]
     depth = len(source.path.parts) - 1
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.ImportFrom):
             continue
         if node.level > depth:
@@ -145,6 +150,8 @@ def inside_relative_across_absolute(source: Source) -> Iterator[str]:
 
 
 def finished(source: Source) -> Iterator[str]:
+    if not UNFINISHED.search(source.text):
+        return
     if source.path.suffix == ".py":
         tokens = tokenize.generate_tokens(io.StringIO(source.text).readline)
         notes = [(t.start[0], t.string) for t in tokens if t.type == tokenize.COMMENT]
@@ -166,7 +173,7 @@ def waits_for_events(source: Source) -> Iterator[str]:
     """No test sleeps; what a test lets run (an agent that hangs) may."""
     if not source.is_test:
         return
-    for function in ast.walk(source.tree):
+    for function in source.nodes:
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             if not function.name.startswith("test_"):
                 continue
@@ -209,7 +216,7 @@ def imported_modules(source: Source) -> set[str]:
     if source.path.stem != "__init__":
         inside = inside[:-1]
     found: set[str] = set()
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -1,10 +1,11 @@
 """Type checkers find what users get wrong, before anything runs."""
 
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 SNIPPET: Final = """
 import callboard
@@ -96,17 +97,15 @@ FOUND: Final = re.compile(
 )
 
 
-def test_mistakes_are_type_errors_and_replies_are_inferred(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)  # Other processes may check theirs first.
+def test_mistakes_are_type_errors_and_replies_are_inferred(
+    strict_mypy: Callable[..., str], tmp_path: Path
+) -> None:
     script = tmp_path / "snippet.py"
     script.write_text(SNIPPET, encoding="utf-8")
-    (tmp_path / "mypy.ini").write_text("[mypy]\n", encoding="utf-8")
-    command = [sys.executable, "-m", "mypy", "--strict", "--no-color-output", "--no-pretty"]
-    done = subprocess.run(
-        [*command, "--cache-dir", str(tmp_path / "cache"), "snippet.py"],
-        check=False, capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
+    printed = strict_mypy(script)
     found: dict[int, set[str]] = {}
-    for line in done.stdout.splitlines():
+    for line in printed.splitlines():
         match = FOUND.match(line)
         if match is not None:
             number, error, revealed = match.groups()
@@ -117,4 +116,4 @@ def test_mistakes_are_type_errors_and_replies_are_inferred(tmp_path: Path) -> No
         for number, line in enumerate(SNIPPET.splitlines(), 1)
         if (match := EXPECTED.search(line)) is not None
     }
-    assert found == expected, done.stdout + done.stderr
+    assert found == expected, printed

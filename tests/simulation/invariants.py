@@ -96,10 +96,10 @@ def _of(*checks: Callable[..., str | None]) -> tuple[Invariant, ...]:
 
 
 def credit_kept(host: Host) -> str | None:
-    """No host sends more than its peer has granted."""
+    """No host sends more than its peer has granted, apart from the control plane's reserve."""
     for link in host.links.values():
         core = link.core
-        if core.sent > core.granted:
+        if core.sent > core.granted + host.limits.link_control_credit:
             return f"{_link(host, link)}: {core.sent} sent, {core.granted} granted"
     return None
 
@@ -132,7 +132,7 @@ def links_are_well(host: Host) -> bool:
     for link in host.links.values():
         core = link.core
         if (
-            core.sent > core.granted
+            core.sent > core.granted + limits.link_control_credit
             or not link.outbox.credit_is_whole
             or len(core.unacknowledged) > UNACKNOWLEDGED_MAX
             or len(core._ahead) > limits.reorder_frames_max
@@ -173,8 +173,9 @@ def mailboxes_bounded(_run: CheckedRun, host: Host) -> str | None:
 def _left_behind(link: Link) -> int:
     """The most messages of dead incarnations of a peer in a full mailbox."""
     gone = link.epoch - link.is_connected
-    credit: int = link.host.limits.link_credit
-    return max(0, gone) * 2 * credit
+    limits = link.host.limits
+    credit: int = 2 * limits.link_credit + limits.link_control_credit
+    return max(0, gone) * credit
 
 
 def asks_not_forgotten(_run: CheckedRun, host: Host) -> str | None:

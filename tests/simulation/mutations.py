@@ -310,6 +310,10 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "credit_ignored": Mutation(
             "messages are sent without credit", Outbox, "_may_write", _credit_ignored, "links"
         ),
+        "control_unbounded": Mutation(
+            "the control plane sends without credit",
+            Outbox, "_may_write_control", lambda _: lambda self: self._sender.is_connected, "links",
+        ),
         "asks_not_lost": Mutation(
             "asks to a dead host still wait", Host, "fail_lost_asks", _asks_not_lost, "failover"
         ),

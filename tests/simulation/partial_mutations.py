@@ -8,6 +8,7 @@ from callboard.actors.executions.call import TaskCall
 from callboard.actors.executions.partials import Partials
 from callboard.actors.kernel.asks import Ask
 from callboard.actors.kernel.host.host import Host
+from callboard.actors.kernel.streams import StreamFuture, StreamWindow
 
 from .mutation import Mutation
 
@@ -15,7 +16,7 @@ __all__ = ["PARTIALS"]
 
 
 def _grant_forgotten(_right: Any) -> Any:
-    return lambda _self, _call, _count: None
+    return lambda *_given: None
 
 
 def _window_slips(_right: Any) -> Any:
@@ -29,6 +30,14 @@ def _window_slips(_right: Any) -> Any:
 
 def _newest_first(right: Any) -> Any:
     return lambda self, partials: right(self, partials[::-1])
+
+
+def _newest_item_first(_right: Any) -> Any:
+    def take(self: Any) -> Any:
+        self._taken += 1
+        return self.items.pop()
+
+    return take
 
 
 def _late_one_taken(_right: Any) -> Any:
@@ -56,6 +65,14 @@ PARTIALS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "partial_counted_late": Mutation(
             "two partial results of an attempt have the same number",
             TaskCall, "partial", _late_one_taken, "partials",
+        ),
+        "stream_backwards": Mutation(
+            "a reader gets the newest item of its stream first",
+            StreamWindow, "take", _newest_item_first, "partials",
+        ),
+        "stream_waits_for_ever": Mutation(
+            "no deadline ends the wait for an item",
+            StreamFuture, "expired", lambda _right: lambda _self: None, "partials",
         ),
     }
 )  # fmt: skip

@@ -8,10 +8,12 @@ from typing import Any, Final
 
 from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.props import props
+from callboard.messages.control.control_plane import CONTROL_CELL
 from callboard.messages.control.spec import Backoff, Intensity, Restart, Strategy, SupervisorSpec
+from callboard.messages.control.views import HostView, QueryHost
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.limits import Limits
-from callboard.messages.core.ref import Ref
+from callboard.messages.core.ref import Address, Ref
 from callboard.messages.jobs.job import Job
 from callboard.messages.jobs.plan import SubTask
 from callboard.messages.jobs.retry import RetryPolicy
@@ -38,6 +40,7 @@ __all__ = [
 HOSTS: Final = 3
 LIMITS: Final = Limits(
     link_credit=24,
+    link_control_credit=6,
     link_backlog_max=48,
     link_frames_in_flight=2,
     frame_messages_soft=6,
@@ -55,6 +58,8 @@ QUIET_S: Final = 0.6
 POLL_S: Final = 0.5
 NESTED: Final = 0.6
 """The share of parents with a parent among their children."""
+COMMANDS: Final = 60
+"""More than all credit of a link."""
 KINDS: Final = tuple(str(kind) for kind in Restart)
 
 
@@ -196,6 +201,15 @@ class ScenarioFixture:
             await self.later(0.2)
             await self.system.stop(ref)
 
+    async def command(self) -> None:
+        """Ask a host's control actor more at once than the reserve of the control plane."""
+        await self.later(BUSY_S)
+        control = Ref[Any](Address(1 + int(self.draw() * HOSTS), CONTROL_CELL), self.system._host)
+        asks = (control.ask(QueryHost(actors_max=1), timeout_s=8.0) for _ in range(COMMANDS))
+        for outcome in await asyncio.gather(*asks, return_exceptions=True):
+            if not isinstance(outcome, CallboardError | HostView):
+                self.run.complain("one_outcome", f"a control actor answers {outcome!r}")
+
     async def execute(self, tasks: int) -> None:
         """Run a job of `tasks` sub-tasks; it ends with the right result or with an error."""
         await self.later(BUSY_S / 2)
@@ -308,18 +322,27 @@ async def run_under_faults(
 
 
 async def _rest(fixture: ScenarioFixture, is_idle: Callable[[Host], bool]) -> None:
-    """Wait until all hosts are up and no message is on its way."""
+    """Wait until all hosts are up and work, and no message is on its way, now and some time later.
+
+    A host that has just joined is quiet until it gets its shards, for instance.
+    """
     run = fixture.run
     until_s = run.world.now_s + REST_MAX_S
     table = run.simulated.root.table
+
+    def is_at_rest() -> bool:
+        return (
+            all(slot.is_up for slot in table.slots.values())
+            and not any(loop.is_paused for loop in run.world.loops)
+            and all(is_quiet(host) and is_idle(host) for host in run.living())
+        )
+
     while run.world.now_s < until_s:
         await asyncio.sleep(POLL_S)
-        hosts = list(run.living())
-        if all(slot.is_up for slot in table.slots.values()) and all(
-            is_quiet(host) and is_idle(host) for host in hosts
-        ):
-            break
-    await asyncio.sleep(QUIET_S)
+        if is_at_rest():
+            await asyncio.sleep(QUIET_S)
+            if is_at_rest():
+                return
 
 
 def is_quiet(host: Host) -> bool:

@@ -105,6 +105,7 @@ async def links(run: Run) -> None:
             *(fixture.burst(20) for _ in range(8)),
             *(fixture.ask() for _ in range(8)),
             *(fixture.fail() for _ in range(3)),
+            fixture.command(),
             faults=LINK_FAULTS,
             count=4,
         )

@@ -50,7 +50,7 @@ async def spread(run: Run) -> None:
             count=4,
         )
         _check(run)
-        if run.draw() < 0.5:
+        if run.draw() < 0.5 and _is_written(run, tree):
             await fixture.system.stop(tree)
             await asyncio.sleep(BUSY_S)
             _check_gone(run)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from callboard.actors.streaming import resuming
 from callboard.actors.streaming.hub import Hub
+from callboard.actors.streaming.joining import Joining
 from callboard.actors.streaming.messages import ChannelKind
 from callboard.actors.streaming.outgoing import Outgoing
 from callboard.actors.streaming.ring import Ring
@@ -88,6 +89,13 @@ def _short_page_is_whole(right: Right) -> Right:
     return read
 
 
+def _places_forgotten(right: Right) -> Right:
+    async def subscribe_by_server(joining: Joining, channels: Any, _positions: Any) -> Any:
+        return await right(joining, channels, {})
+
+    return subscribe_by_server
+
+
 STREAMS: Final[Mapping[str, Mutation]] = MappingProxyType(
     {
         "rest_of_the_ring_forgotten": Mutation(
@@ -121,6 +129,10 @@ STREAMS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "short_page_is_whole": Mutation(
             "a page of the journal counts for more than was read",
             Hub, "read", _short_page_is_whole, "streams",
+        ),
+        "places_forgotten": Mutation(
+            "a client that the hub subscribes begins at the newest position",
+            Joining, "subscribe_by_server", _places_forgotten, "streams",
         ),
     }
 )  # fmt: skip

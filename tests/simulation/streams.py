@@ -23,6 +23,7 @@ from callboard.actors.streaming.ports import Feed, Page, SessionHub
 from callboard.actors.streaming.protocol import (
     Command,
     Connect,
+    Connected,
     Dropped,
     Position,
     Publication,
@@ -67,6 +68,9 @@ LIMITS: Final = HubLimits(
 )
 
 
+SUBSCRIBED: Final = LOCAL.model_copy(update={"subscribes": CHANNELS})
+
+
 class Plain:
     """A codec: one JSON array for each frame."""
 
@@ -75,15 +79,13 @@ class Plain:
     answers_pings = True
 
     def reply(self, number: int, command: Command, reply: Reply | None) -> bytes:
-        """A subscription, or nothing."""
+        """A subscription, those of the server, or nothing."""
+        if isinstance(reply, Connected):
+            return self.join([_subscribed(*each) for each in reply.subs.items()])
         if not isinstance(reply, Subscribed):
             return b""
         assert isinstance(command, Subscribe)
-        assert reply.position is not None
-        publications = ",".join(_plain(each) for each in reply.publications)
-        offset, epoch = reply.position.offset, reply.position.epoch
-        is_whole = int(reply.recovered)
-        return f'["+","{command.channel}",{offset},"{epoch}",{is_whole},[{publications}]]'.encode()
+        return _subscribed(command.channel, reply)
 
     def push(self, push: Push) -> bytes:
         """A publication, a count of dropped ones, or the end of a subscription."""
@@ -106,6 +108,14 @@ class Plain:
         return b"\n".join(parts)
 
 
+def _subscribed(channel: str, reply: Subscribed) -> bytes:
+    assert reply.position is not None
+    publications = ",".join(_plain(each) for each in reply.publications)
+    offset, epoch = reply.position.offset, reply.position.epoch
+    is_whole = int(reply.recovered)
+    return f'["+","{channel}",{offset},"{epoch}",{is_whole},[{publications}]]'.encode()
+
+
 def _plain(publication: Publication) -> str:
     return f'["=","{publication.channel}",{publication.offset}]'
 
@@ -115,7 +125,7 @@ class Anyone:
 
     async def authenticate(self, token: str, remote: str) -> Principal:
         """See `Authenticator`."""
-        return LOCAL
+        return SUBSCRIBED if token else LOCAL
 
     async def subscription(self, token: str, principal: Principal, channel: str) -> float:
         """See `Authenticator`."""
@@ -239,8 +249,10 @@ def make_parts(ctx: Context) -> HubParts:
 class SimulatedClient:
     """A client that keeps positions as an SDK does, and checks each publication."""
 
-    def __init__(self, checker: HubChecker) -> None:
+    def __init__(self, checker: HubChecker, token: str) -> None:
+        """With a token the hub subscribes it; without one it subscribes by itself."""
         self._checker: Final = checker
+        self._token: Final = token
         self._draw: Final = checker.draw
         self._positions: Final[dict[str, Position]] = {}
         self._seen: Final[set[tuple[str, str, int]]] = set()
@@ -269,9 +281,9 @@ class SimulatedClient:
         session = self._session = hub.open(Plain(), "client")
         self._heard_s = self._now()
         self._number = 0
-        self._ended = set(CHANNELS)
+        self._ended = set() if self._token else set(CHANNELS)
         leaves_at_s = self._now() + 3.0 * self._draw()
-        await self._do(Connect())
+        await self._do(Connect(self._token, subs=dict(self._positions)))
         while not until() and session.closing is None and self._now() < leaves_at_s:
             for channel in sorted(self._ended):
                 self._ended.discard(channel)
@@ -375,7 +387,7 @@ async def streams(run: Run) -> None:
                 props(StreamHub, make_parts), host=slot, offer=True, restart=Restart.PERMANENT
             )
         await fixture.system.spawn(Writer, host=3, restart=Restart.PERMANENT)
-        clients = [SimulatedClient(checker) for _ in range(CLIENTS)]
+        clients = [SimulatedClient(checker, "t" * (number % 2)) for number in range(CLIENTS)]
         await run_under_faults(
             fixture,
             *(_write(fixture, checker) for _ in range(WRITERS)),

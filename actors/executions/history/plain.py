@@ -1,9 +1,11 @@
 """The fields of an event of an execution in JSON's types: for lists, streams and people."""
 
+import json
 from typing import Any, Final
 
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.storage.events import RecordedEvent
+from callboard.messages.storage.incoming import KINDS as INCOMING
 
 from .encoding import Kind, unpack
 
@@ -13,7 +15,12 @@ KINDS: Final = frozenset(map(str, Kind))
 
 
 def fields_of(event: RecordedEvent) -> dict[str, Any] | None:
-    """The fields of an event of an execution; None for other events."""
+    """The fields of an event of an execution, or from outside; None for other events."""
+    if event.kind in INCOMING:
+        try:
+            return dict(json.loads(event.data))
+        except ValueError as error:
+            return {"damaged": str(error)}
     if event.kind not in KINDS:
         return None
     try:

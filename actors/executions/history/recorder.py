@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from callboard.messages.core.codec import Codec, size_bytes
 from callboard.messages.core.contract import Contract, ContractKey, describe_contract
 from callboard.messages.core.errors import CallboardError, PayloadTooLarge
-from callboard.messages.jobs.execution import Decision, ExecutionStatus, StateTransitionTrigger
+from callboard.messages.jobs.execution import (
+    EXECUTION_TRANSITIONS,
+    Decision,
+    ExecutionStatus,
+    StateTransitionTrigger,
+)
 from callboard.messages.jobs.job import Route
 from callboard.messages.jobs.plan import SubTask
 from callboard.messages.storage.blobs import BlobRef
@@ -91,6 +96,8 @@ class Recorder:
     ) -> None:
         self.execution_id: Final = execution_id
         self.owner: Final = owner
+        self.has_ended = False
+        """Whether the end of the execution is recorded; `settled` waits until it is durable."""
         self.failure: CallboardError | None = None
         self.on_failure: Callable[[CallboardError], None] | None = None
         self._journal = journal
@@ -181,6 +188,7 @@ class Recorder:
         metadata: Mapping[str, Any],
     ) -> None:
         """Record a transition of the status."""
+        self.has_ended = not EXECUTION_TRANSITIONS[to]
         self._note(Stepped(str(from_status), str(to), at, str(trigger), dict(metadata)))
         self.flush()
 

@@ -31,6 +31,10 @@ ROW_KINDS: Final = tuple(
 """The kinds of events that `summarise` reads."""
 
 
+PROBLEM_CHARS_MAX: Final = 300
+"""A longer reason of a failure is cut: there may be many rows."""
+
+
 @dataclass(slots=True)
 class ExecutionSummary:
     """One execution. Times are in seconds since 1970."""
@@ -47,6 +51,7 @@ class ExecutionSummary:
     shared: int = 0
     """Of a fork: the number of sub-tasks whose results it shares with its origin."""
     problem: str = ""
+    """Why it has failed, or that its events are damaged."""
     has_non_idempotent: bool = False
     """Whether it has run non-idempotent steps."""
 
@@ -89,5 +94,8 @@ def _take(row: ExecutionSummary, event: Event, rows: Mapping[str, ExecutionSumma
         case Stepped():
             row.status = ExecutionStatus(event.to)
             row.ended_at = float(event.at) if row.is_over else None
+            cause = event.metadata.get("error") if isinstance(event.metadata, Mapping) else None
+            if row.is_over and isinstance(cause, Mapping):
+                row.problem = str(cause.get("message", ""))[:PROBLEM_CHARS_MAX]
         case _:
             pass  # No event of `ROW_KINDS`.

@@ -93,7 +93,7 @@ class Circles:
     def suspect(self, ask: Ask, cell: Cell) -> None:
         """An ask has come to an actor that cannot take it now."""
         sink: Any = ask.sink
-        if ask.step or (ask.target < 0 and type(sink) is not AskFuture):
+        if ask.step or (ask.target < 0 and not isinstance(sink, AskFuture)):
             return  # An attempt of a step: no handler has asked.
         key = (sink.slot, ask.correlation)
         self._new[key] = Suspect(ask, cell, self._host.now() + SUSPECT_AFTER_S)
@@ -157,7 +157,7 @@ class Circles:
         search = read_search(body)
         if search is not None:
             call = self._host.pending.get(correlation)
-            if type(call) is AskFuture:
+            if isinstance(call, AskFuture):
                 self._visit_askers(call, search)
         return search is not None
 
@@ -166,7 +166,7 @@ class Circles:
         if type(item) is not Ask:
             return
         sink: Any = item.sink
-        if type(sink) is AskFuture:
+        if isinstance(sink, AskFuture):
             self._visit_askers(sink, search)
         elif item.target >= 0:
             link = self._host.links.get(sink.slot)

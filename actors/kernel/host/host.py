@@ -1,18 +1,17 @@
 """The host: the kernel of one process. Cells, links, asks and deadlines meet here.
 
-A host has a slot (its place in the cluster, which outlives it) and an epoch (which
-incarnation of the slot it is). It knows nothing of Ray: an engine gives it carriers for
-its links, a store for large values, a pickler and a supervisor factory, all as ports. It
-knows no role either: roles come as extensions, and as recipes that make their own cells.
+A host has a slot (its place in the cluster, which outlives it) and an epoch (which incarnation of
+the slot it is). It knows nothing of Ray: an engine gives it carriers for its links, a store for
+large values, a pickler and a supervisor factory, all as ports. It knows no role either: roles come
+as extensions, and as recipes that make their own cells.
 
-Everything here runs on one event loop; nothing is safe to call from another thread
-unless it says so.
+Everything here runs on one event loop; no other thread may call it, unless it says so.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeGuard, TypeVar
 
 from callboard.messages.control.control_plane import CONTROL_CELL
@@ -24,7 +23,6 @@ from callboard.messages.core.errors import (
     ActorNotFound,
     AskError,
     CallboardError,
-    DeadlineExceeded,
     HostLost,
     MailboxFull,
 )
@@ -68,10 +66,13 @@ from ..monitors.notices import Notices
 from ..ports import Children
 from ..publishing import NoPublishing, Publishing
 from ..stash import Stashes
+from ..streams import read_stream
 from ..timers import Timers
+from ..tracing import Tracing
 from .control_actor import ControlActor
 from .extension import Extensions, MakeExtension
 from .membership import MakeCarrier, Membership
+from .sending import send_when_room
 
 __all__ = ["Host"]
 
@@ -81,8 +82,6 @@ ReplyT = TypeVar("ReplyT")
 ASK_TIMEOUT_S: Final = 30.0
 EARLY_FRAMES_MAX: Final = 256
 """Frames kept for incarnations that this host does not know yet."""
-FORGOTTEN_MAX: Final = 1_024
-"""Slots of left drivers that the host remembers, so that no message waits for them."""
 
 
 def is_control(address: Address | Load | None) -> bool:
@@ -92,6 +91,10 @@ def is_control(address: Address | Load | None) -> bool:
 
 class Host:
     """The part of the system in one process."""
+
+    _is_closed = False
+    _correlation = 0
+    _deadline_at_s = 0.0
 
     def __init__(
         self,
@@ -109,6 +112,7 @@ class Host:
         vitals: Callable[[], Vitals] = no_vitals,
         meter: Meter | None = None,
         publishing: Publishing | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.slot = slot
         self.epoch = epoch
@@ -140,6 +144,7 @@ class Host:
         self.instruments: Final[Instruments] = self.meters.instruments
         self.meter: Final[Meter] = NoMeter() if meter is None else meter
         self.publishing: Final[Publishing] = NoPublishing() if publishing is None else publishing
+        self.tracing: Final = tracing
         self.notices: Final = Notices(self.dead_letters)
         self.timers: Final = Timers(self.loop, self.notices)
         self.subscriptions: Final[Subscriptions] = Subscriptions(
@@ -158,11 +163,8 @@ class Host:
         )
         self.run_control(Recipe(ControlActor, (self,), None, "control-actor"))
         self._tasks: dict[asyncio.Task[Any], None] = {}  # In order: they are cancelled so.
-        self._is_closed = False
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
-        self._correlation = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
-        self._deadline_at_s = 0.0
 
     # --- references -----------------------------------------------------------------------
 
@@ -201,43 +203,7 @@ class Host:
 
     async def send(self, address: Address, message: Contract, timeout_s: float | None) -> None:
         """See `Ref.send`."""
-        check_message(message)
-        limit_s = self.ask_timeout_s if timeout_s is None else checked_timeout(timeout_s)
-        future: asyncio.Future[None] = self.loop.create_future()
-        if address.slot == self.slot:
-            self._put_when_room(address, message, future)
-        else:
-            item = OutgoingMessage(address.cell, message, departure=future)
-            self.link(address.slot).outbox.post(item)
-        if not future.done():
-            try:
-                async with asyncio.timeout(limit_s):
-                    await future
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"no room on the way to {address} within {limit_s:g} s.",
-                    advice="The receiver is slower than its senders: raise timeout_s or send less.",
-                    may_have_run=False,
-                ) from None
-        future.result()
-
-    def _put_when_room(
-        self, address: Address, message: Contract, future: "asyncio.Future[None]"
-    ) -> None:
-        if future.done():
-            return
-        cell = self.cells.get(address.cell)
-        if cell is None:
-            future.set_exception(actor_not_found(*address))
-        elif cell.has_room_for(message):
-            try:
-                cell.put(message)
-            except CallboardError as error:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
-        else:
-            cell.when_room(message, lambda: self._put_when_room(address, message, future))
+        await send_when_room(self, address, message, timeout_s)
 
     def ask(
         self,
@@ -245,11 +211,13 @@ class Host:
         request: Request[ReplyT],
         timeout_s: float | None = None,
         origin: Ask | None = None,
+        kind: type[AskFuture] = AskFuture,
     ) -> Awaitable[ReplyT]:
         """See `Ref.ask`; without an address, an actor that offers the contract answers.
 
-        A `Load` is an address that counts its asks. Raises `InvalidMessage` and `UsageError` for
-        a request or a timeout that is none; every other error comes with the reply.
+        A `Load` is an address that counts its asks; `kind` is the future that takes the reply.
+        Raises `InvalidMessage` and `UsageError` for a request or a timeout that is none; every
+        other error comes with the reply.
         """
         if type(type(request)) is not CONTRACT_TYPE:
             raise not_a_message(request)
@@ -272,14 +240,27 @@ class Host:
         if isinstance(address, Load):
             address.outstanding += 1
             owner, address = address, address.address
-        future = AskFuture(self.loop, owner, address, type(request), expects)
+        future = kind(self.loop, owner, address, type(request), expects)
         if origin is not None:
             origin.adopt(future)
+        if self.tracing is not None:
+            self.tracing.asked(future, origin)
         self.asks_open += 1
         if self.deadlines.add(future, deadline_s):
             self.arm_deadlines()
         self.call(address, request, deadline_s, future)
         return future
+
+    def stream(
+        self,
+        address: Address | None,
+        request: Request[Any],
+        items: type[Contract],
+        timeout_s: float | None = None,
+        origin: Ask | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """See `Ref.stream`; without an address, an actor that offers the contract answers."""
+        return read_stream(self, address, request, items, timeout_s, origin)
 
     def _too_many_asks(self, request: Contract) -> MailboxFull:
         error = MailboxFull(
@@ -303,8 +284,8 @@ class Host:
             if cell is None:
                 call.fail(correlation, actor_not_found(slot, number))
             else:
-                ask = Ask(request, call, correlation, deadline_s, call.step, -1, call.window)
-                call.local = ask
+                row = (deadline_s, call.step, -1, call.window, call.trace)
+                call.local = ask = Ask(request, call, correlation, *row)
                 cell.put(ask)
                 if not cell.queued and cell.is_blocked:
                     self.circles.suspect(ask, cell)
@@ -327,12 +308,18 @@ class Host:
         else:
             call.fail(call.correlation, error)
 
-    def grant(self, call: Call, count: int) -> None:
-        """Let the handler of a call send so many more partial results."""
+    def grant(self, call: Call, count: int, extra_s: float = 0.0) -> None:
+        """Let the handler of a call send so many more partial results.
+
+        With `extra_s` it has so many seconds from now on, if that is later than its deadline.
+        """
         if call.local is not None:
             call.local.grant(count)
+            call.local.extend(self.now() + extra_s)
         elif (link := self.links.get(call.slot)) is not None:
-            link.outbox.control(Kind.GRANT, count, call.correlation)
+            link.outbox.control(
+                Kind.GRANT, count, call.correlation, budget_ms=int(extra_s * 1_000.0)
+            )
 
     def _failed_ask(self, error: CallboardError) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self.loop.create_future()

@@ -8,6 +8,9 @@ Credit counts envelopes that go into mailboxes (TELL and ASK). A grant is a runn
 a lost or repeated grant does no harm. Replies need no credit: otherwise two hosts with full
 mailboxes could wait for each other's replies for ever.
 
+The control plane has a reserve beyond the grant (`control_credit`): it never waits for the credit
+that data has used up, and is bounded all the same.
+
 An envelope whose mailbox is full is held: the receiver pauses its flow key at the sender,
 and grants credit for other messages in its place. The first full credit of held envelopes
 costs the other messages nothing; only what is held beyond it reduces their credit. So a
@@ -16,8 +19,9 @@ mailbox.
 
 Invariants:
 - every frame up to `received` was delivered once, and none twice;
-- `sent` envelopes never exceed `granted`;
-- at most two credits of envelopes have been sent and are in no mailbox;
+- `sent` envelopes never exceed `granted` by more than the reserve of the control plane, and data
+  never leaves beyond `granted`;
+- at most two credits of envelopes, and that reserve, have been sent and are in no mailbox;
 - `_ahead` holds only numbers above `received`, by at most `reorder_frames_max`.
 """
 
@@ -73,6 +77,11 @@ class LinkCore(Generic[FrameT]):
         """How many more envelopes may be sent now."""
         return self.granted - self.sent
 
+    @property
+    def control_credit(self) -> int:
+        """How many more envelopes of the control plane may be sent now."""
+        return self.granted + self._limits.link_control_credit - self.sent
+
     def grant(self) -> int:
         """How many envelopes the other side may send in all."""
         credit = self._limits.link_credit
@@ -127,7 +136,7 @@ class LinkCore(Generic[FrameT]):
 
     def validate_state(self) -> None:
         """Assert the invariants of this class."""
-        assert self.sent <= self.granted
+        assert self.sent <= self.granted + self._limits.link_control_credit
         assert self.held >= 0
         assert all(number > self.received + 1 for number in self._ahead)
         assert all(

@@ -69,6 +69,8 @@ class Link:
         self._corked = 0
         self._granted = host.limits.link_credit
         """The last grant that was sent to the peer."""
+        self._grant_step: Final = min(host.limits.link_credit // 4, host.limits.link_control_credit)
+        """The credit after which a grant leaves at once: the peer may have used up its reserve."""
         self._ack_owed = False
         self._bytes_not_acknowledged = 0
         self._ack_timer: asyncio.TimerHandle | None = None
@@ -316,7 +318,7 @@ class Link:
             if (
                 core.duplicates != before
                 or self._bytes_not_acknowledged > ACK_BYTES
-                or core.grant() - self._granted >= self.host.limits.link_credit // 4
+                or core.grant() - self._granted >= self._grant_step
             ):
                 # The peer sends again what has come, or may be short of memory or credit, and no
                 # frame of this side is under way.

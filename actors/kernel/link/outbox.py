@@ -7,7 +7,8 @@ in order.
 A message waits only for what it needs itself: replies and control envelopes need no credit
 and never wait behind requests, and requests for one full mailbox, or for one full key, do
 not delay those for another. A large message leaves in parts, one in each frame, and delays
-only the later messages for its own cell.
+only the later messages for its own cell. Messages for the control actor have a reserve of credit
+and a queue of their own: they wait for nothing but each other.
 """
 
 from collections import deque
@@ -63,6 +64,8 @@ class Outbox:
         """Envelopes in the open frame that need credit."""
         self._credit_sealed = 0
         self._backlog = MessageQueue()
+        self._control = MessageQueue()
+        """Messages for the control actor that have no credit; older than all that come later."""
         self._paused = FlowControl()
         self._transfers = Transfers(limits)
         self._behind = self._transfers.behind
@@ -80,7 +83,7 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """How many messages wait to be written."""
-        return len(self._backlog) + len(self._paused) + len(self._transfers)
+        return len(self._backlog) + len(self._control) + len(self._paused) + len(self._transfers)
 
     # --- requests ---------------------------------------------------------------------
 
@@ -91,7 +94,9 @@ class Outbox:
         Raises `InvalidMessage` or `PayloadTooLarge` when the message cannot be encoded.
         """
         core = self._core
-        if (
+        if item.target == CONTROL_CELL and self._sender.is_connected:
+            self._post_control(item)
+        elif (
             self.is_open
             and not self._backlog
             and not self._paused.cells
@@ -99,21 +104,44 @@ class Outbox:
             # `credit`, without the cost of a property: this runs for every message.
             and core.granted - core.sent > self._credit_used + self._credit_sealed
             and len(self._sealed) < self._sealed_max
-        ) or (
-            item.target == CONTROL_CELL
-            and self._sender.is_connected
-            and CONTROL_CELL not in self._behind
         ):
-            # The control plane never waits behind data.
             self._write(item)
         else:
             self._wait(item)
 
+    def _post_control(self, item: OutgoingMessage) -> None:
+        """Send a message of the control plane: it never waits behind data."""
+        behind = self._behind.get(CONTROL_CELL)
+        if behind is None and not self._control and self._may_write_control():
+            self._write(item)
+            return
+        if item.is_limited and self._control.tells + self._transfers.tells >= self._backlog_max:
+            raise self._full_error(self._control.tells + self._transfers.tells)
+        if behind is None or self._control:
+            self._control.put(item)
+        else:
+            self._transfers.put(behind, item)
+        self._mark_control(item)
+
+    @property
+    def _credit_set_aside(self) -> int:
+        return self._credit_used + self._credit_sealed + self._transfers.credit
+
     def _may_write(self) -> bool:
         return (
             self.is_open
-            and self._core.credit > self._credit_used + self._credit_sealed + self._transfers.credit
+            and self._core.credit > self._credit_set_aside
             and len(self._sealed) < self._sealed_max
+        )
+
+    def _may_write_control(self) -> bool:
+        return self._sender.is_connected and self._core.control_credit > self._credit_set_aside
+
+    def _full_error(self, tells: int) -> MailboxFull:
+        return MailboxFull(
+            f"{tells} messages wait for host {self._slot}.",
+            advice="Use send or ask, which wait for room; or send less.",
+            may_have_run=False,
         )
 
     def _wait(self, item: OutgoingMessage) -> None:
@@ -121,23 +149,17 @@ class Outbox:
             self._refuse(item, self.closed_by)
             return
         queue = self._queue_of(item)
-        # While there is a backlog, older messages for the same actor may be in it. The control
-        # plane's are never in it while the link is connected.
-        is_next = queue is not None and (not self._backlog or item.target == CONTROL_CELL)
+        # While there is a backlog, older messages for the same actor may be in it.
+        is_next = queue is not None and not self._backlog
         if item.is_limited:
             # Messages for full mailboxes count apart: they use up no room of others.
             tells = 0 if is_next else self._backlog.tells
             if queue is not None:
                 tells = max(tells, self._paused.tells + self._transfers.tells)
             if tells >= self._backlog_max:
-                raise MailboxFull(
-                    f"{tells} messages wait for host {self._slot}.",
-                    advice="Use send or ask, which wait for room; or send less.",
-                    may_have_run=False,
-                )
+                raise self._full_error(tells)
         if queue is not None and is_next:
             self._put(queue, item)
-            self._mark_control(item)
             return
         self._backlog.put(item)
         self.write_waiting()
@@ -161,11 +183,13 @@ class Outbox:
         number = writer.number_of(type(message))  # It refuses what is no contract.
         body, buffers = self._encode(message)
         if call is None:
-            kind, correlation, budget_ms, step, window = Kind.TELL, 0, 0, "", 0
+            kind, correlation, budget_ms, step, window, trace = Kind.TELL, 0, 0, "", 0, b""
         else:
-            kind, correlation, step, window = Kind.ASK, call.correlation, call.step, call.window
+            kind, correlation, step, trace = Kind.ASK, call.correlation, call.step, call.trace
             budget_ms = self._budget_ms(item.deadline_s)
-        if step or window or buffers or len(body) > self._inline_bytes_max:
+            window = 0 if step else call.window  # That of a step is known.
+        reference = -1
+        if buffers or len(body) > self._inline_bytes_max:
             if self._is_sent_in_parts(body, buffers):
                 self._begin(
                     Transfer(
@@ -182,6 +206,7 @@ class Outbox:
                 self._mark_control(item)
                 return
             body, buffers, reference = self._store_large(body, buffers)
+        if step or window or trace or buffers or reference >= 0:
             writer.add(
                 kind,
                 item.target,
@@ -193,6 +218,7 @@ class Outbox:
                 reference,
                 step=step,
                 window=window,
+                trace=trace,
             )
         else:
             writer.add(kind, item.target, correlation, number, body, budget_ms)
@@ -289,10 +315,12 @@ class Outbox:
         )
         self._seal_or_flush(writer)
 
-    def control(self, kind: int, target: int, correlation: int = 0, body: bytes = b"") -> None:
+    def control(
+        self, kind: int, target: int, correlation: int = 0, body: bytes = b"", budget_ms: int = 0
+    ) -> None:
         """Write an envelope without a contract and credit, if the link is connected."""
         if self._sender.is_connected:
-            self._writer.add(kind, target, correlation, -1, body)
+            self._writer.add(kind, target, correlation, -1, body, budget_ms)
             self._seal_or_flush(self._writer)
 
     def tell_credit(self) -> None:
@@ -367,6 +395,7 @@ class Outbox:
             step=transfer.step,
             value=transfer.number,
             window=transfer.window,
+            trace=transfer.trace,
         )
         if transfer.item is not None:
             self._mark_written(transfer.item)
@@ -391,15 +420,20 @@ class Outbox:
             transfers.begin(transfer, (body, *buffers))
 
     def write_behind(self) -> None:
-        """Write the messages that waited behind large ones."""
+        """Write the messages that waited behind large ones, or for credit of the control plane."""
         transfers = self._transfers
+        while self._control and CONTROL_CELL not in self._behind and self._may_write_control():
+            item = self._control.take()
+            if not item.is_abandoned:
+                self._write_or_refuse(item)
         for target in list(transfers.idle):
             while target in transfers.idle and (
-                self._may_write() or (target == CONTROL_CELL and self._sender.is_connected)
+                self._may_write_control() if target == CONTROL_CELL else self._may_write()
             ):
-                item = transfers.take(target)
-                if item is None:
+                waiting = transfers.take(target)
+                if waiting is None:
                     break
+                item = waiting
                 queue = self._paused.queue_of(target, item.message) if self._paused.cells else None
                 if queue is not None:
                     self._paused.put(queue, item)
@@ -456,7 +490,8 @@ class Outbox:
 
     def pause(self, target: int, flow_key: FlowKey) -> None:
         """The peer has no room for the messages of a flow key."""
-        self._paused.pause(target, flow_key)
+        if target != CONTROL_CELL:  # Its credit bounds them.
+            self._paused.pause(target, flow_key)
 
     def resume(self, target: int, flow_key: FlowKey) -> None:
         """The peer has room for them again."""
@@ -497,6 +532,8 @@ class Outbox:
         queues, lost = self._transfers.clear()
         for queue in queues:
             self._backlog.put_first(queue)
+        lost += self._control
+        self._control = MessageQueue()
         for item in lost:
             if item.departure is not None and not item.departure.done():
                 item.departure.set_result(None)

@@ -77,8 +77,15 @@ class Transfer:
 
     @property
     def window(self) -> int:
-        """How many partial results of an ask may be under way."""
-        return 0 if self.item is None or self.item.call is None else self.item.call.window
+        """How many partial results of an ask may be under way; 0 for a step: that is known."""
+        if self.step or self.item is None or self.item.call is None:
+            return 0
+        return self.item.call.window
+
+    @property
+    def trace(self) -> bytes:
+        """The packed context of an ask's span."""
+        return b"" if self.item is None or self.item.call is None else self.item.call.trace
 
     @property
     def is_abandoned(self) -> bool:

@@ -24,7 +24,7 @@ from callboard.messages.core.errors import (
     PayloadLost,
     UnknownContract,
 )
-from callboard.messages.core.frame import Envelope, Frame, Kind
+from callboard.messages.core.frame import STEP_WINDOW, Envelope, Frame, Kind
 
 from ..asks import Ask
 from ..failures import text_of
@@ -113,16 +113,14 @@ class FrameReceiver:
         self._fetching = False
 
     # One loop on purpose: it runs for every message that arrives.
-    def _deliver(  # noqa: C901, PLR0912, PLR0915 - as above
-        self, frame: Frame, fetched: Sequence[Any]
-    ) -> None:
+    def _deliver(self, frame: Frame, fetched: Sequence[Any]) -> None:  # noqa: C901, PLR0912, PLR0915 - as above
         host, asks = self._host, self.asks
         builders: list[Build | CallboardError | None] = [None] * len(frame.contracts)
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
-        decode, now_s = host.codec.decode, host.now()
-        admitted = start = 0
+        decode, now_s, admitted, start = host.codec.decode, host.now(), 0, 0
         for row in frame.envelopes:
-            kind, target, number, contract, body, budget_ms, buffers, ref, step, value, window = row
+            (kind, target, number, contract, body, budget_ms,
+             buffers, ref, step, value, window, trace) = row  # fmt: skip
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
@@ -159,7 +157,9 @@ class FrameReceiver:
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
-                asks[number] = ask = Ask(message, self, number, until_s, step, target, window)
+                window = STEP_WINDOW if step else window
+                ask = Ask(message, self, number, until_s, step, target, window, trace)
+                asks[number] = ask
                 if cell is None:
                     ask.fail(actor_not_found(host.slot, target))
                     continue
@@ -300,8 +300,9 @@ class FrameReceiver:
                 ask.stop(decode_error(envelope.body))
         elif kind == Kind.GRANT:
             ask = self.asks.get(correlation)
-            if ask is not None and envelope.target > 0:
+            if ask is not None and envelope.target >= 0:
                 ask.grant(envelope.target)
+                ask.extend(self._host.now() + envelope.budget_ms / 1000.0)
         elif kind == Kind.SEARCH:
             if not self._host.take_search(correlation, envelope.body):
                 LOGGER.warning(

@@ -1,9 +1,9 @@
 """What a page of live charts gets: the newest windows of chosen series, as columns for JSON.
 
 The stream hub calls `newest_windows` when a page subscribes, sends its answer as the first
-publication, and calls it again with the answer's `next_from_ns` after each minute, or when an
-aggregator publishes that windows closed. A chart replaces what it has of the same start: windows
-that are still open, or corrected, come again with higher numbers.
+publication, and calls it again with the answer's `next_from_ns` when an aggregator says that
+windows have closed, and each few seconds for those that are open. A chart replaces what it has of
+the same start: windows that are still open, or corrected, come again with higher numbers.
 """
 
 import math

@@ -3,27 +3,40 @@
 ```yaml
 configuration:
   source: {type: files, pattern: in/*.jsonl, follow: false}
+  # or {type: events, journal: journal.db, channels: [orders]}
   sink: {type: table, key: [id]}        # or {type: files, folder: out}
 ```
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from callboard.messages.storage.events import EventStore
 
 from ..errors import PipelineRefused
 from ..registry import StageSettings
 from ..spec import DataPipeline
 from .ports import PipelineSink, PipelineSource
 from .sinks import FileSink, TableSink
-from .sources import FileSource
+from .sources import EventSource, FileSource
 
 __all__ = ["sink_of", "source_of"]
 
 
-def source_of(spec: DataPipeline) -> PipelineSource:
-    """The source that a pipeline names. Raises `PipelineRefused`."""
+OpensLog = Callable[[str], EventStore]
+"""Gives the log at a URL, for reading."""
+
+
+def source_of(spec: DataPipeline, open_log: OpensLog) -> PipelineSource:
+    """The source that a pipeline names. Raises `PipelineRefused`, and what `open_log` raises."""
     settings = _settings(spec, "source")
-    settings.choice("type", ("files",), "files")
+    if settings.choice("type", ("files", "events"), "files") == "events":
+        journal = settings.require("journal", str, "")
+        channels = settings.texts("channels")
+        if not channels:
+            settings.refuse("channels", "the source names no channel")
+        _check(spec, "source", settings)
+        return EventSource(open_log(journal), channels)
     pattern = settings.require("pattern", str, "")
     follow = settings.take("follow", bool, False)  # noqa: FBT003 - a default
     _check(spec, "source", settings)

@@ -1,4 +1,4 @@
-"""Sources: rows in memory, lines of files, and the events of a log."""
+"""Sources: rows in memory, lines of files, the events of a log, and events from outside."""
 
 import asyncio
 import re
@@ -9,12 +9,13 @@ from typing import Any, Final, NamedTuple
 from callboard.messages.core.errors import UsageError
 from callboard.messages.storage.errors import StoreUnavailable
 from callboard.messages.storage.events import EventStore, RecordedEvent
+from callboard.messages.storage.incoming import ReceivedEvent, decoded
 
 from ...kernel.threads import ThreadRunner
 from ..batch import DataBatch
 from .ports import SourcePage
 
-__all__ = ["FileSource", "LogSource", "MemorySource"]
+__all__ = ["EventSource", "FileSource", "LogSource", "MemorySource"]
 
 LINE_BYTES_MAX: Final = 1_000_000
 """A longer line is read as several rows, none of which will parse."""
@@ -152,7 +153,8 @@ class LogSource:
     """The events of a log, of all streams or of some kinds; its position is that of the log.
 
     A row has the fields `position`, `stream`, `version`, `kind`, `data` (bytes) and `recorded_at`,
-    or is what `row_of` makes of an event. Events of other processes are found by polling.
+    or is what `row_of` makes of an event; an event of which it makes None is passed over. Events of
+    other processes are found by polling.
     """
 
     def __init__(
@@ -166,7 +168,7 @@ class LogSource:
         self._kinds = kinds
         self._row_of = row_of or _row
         self._threads = ThreadRunner("read-log")
-        self.name: Final = f"log {store.name}"
+        self.name = f"log {store.name}"
 
     async def open(self) -> None:
         """See `PipelineSource.open`."""
@@ -179,18 +181,22 @@ class LogSource:
         while True:
             head = await self._threads.call(self._store.head)
             events = await self._threads.call(self._events, start, rows_max)
+            # Without events of these kinds up to the head, it need not be read again.
+            start = events[-1].position if events else max(start, head)
+            made = [(event.position, self._row_of(event)) for event in events]
+            rows = [(position, row) for position, row in made if row is not None]
             left_s = until_s - asyncio.get_running_loop().time()
-            if events or left_s <= 0.0:
+            if rows or left_s <= 0.0:
                 break
-            await asyncio.sleep(min(POLL_S, left_s))
-        # Without events of these kinds up to the head, it need not be read again.
-        stop = events[-1].position if events else max(start, head)
+            if not events:
+                await asyncio.sleep(min(POLL_S, left_s))
         batch = DataBatch.of_rows(
-            [self._row_of(event) for event in events],
+            [row for _, row in rows],
             source=self.name,
-            position=events[0].position if events else stop,
+            position=rows[0][0] if rows else start,
+            places=[position for position, _ in rows],
         )
-        return SourcePage(batch, stop)
+        return SourcePage(batch, start)
 
     def _events(self, after: int, limit: int) -> list[RecordedEvent]:
         return self._store.read(after, limit, kinds=self._kinds)
@@ -202,6 +208,39 @@ class LogSource:
     async def close(self) -> None:
         """See `PipelineSource.close`. The store is closed by its owner."""
         self._threads.close()
+
+
+class EventSource(LogSource):
+    """Events that clients outside of the system have sent to some channels, in their order.
+
+    `store` is the journal of the system whose web server takes them, opened for reading. A row has
+    the fields `id`, `type`, `channel`, `at`, `subject`, `payload` and `tags`. The journal has each
+    event once, by its id, before its sender gets an answer; so a row is there once after any kill.
+    """
+
+    def __init__(self, store: EventStore, channels: Sequence[str]) -> None:
+        wanted = frozenset(channels)
+        if not wanted:
+            raise UsageError("a source of events names no channel.", advice="Name one.")
+
+        def row_of(event: RecordedEvent) -> dict[str, Any] | None:
+            received = decoded(ReceivedEvent, event)
+            return _received_row(received) if received.channel in wanted else None
+
+        super().__init__(store, kinds=[ReceivedEvent.contract_name], row_of=row_of)
+        self.name = f"events of {', '.join(sorted(wanted))} in {self.name}"
+
+
+def _received_row(event: ReceivedEvent) -> dict[str, Any]:
+    return {
+        "id": event.event_id,
+        "type": event.event_type,
+        "channel": event.channel,
+        "at": event.at,
+        "subject": event.subject,
+        "payload": event.payload,
+        "tags": event.tags,
+    }
 
 
 def _row(event: RecordedEvent) -> dict[str, Any]:

@@ -93,7 +93,13 @@ class WebHub(StreamHub):
         ask_admin = client_of(control_host, None).ask
         return HubParts(
             authenticator=self._tokens,
-            sources=sources_of(ctx, log=self._log, windows=windows, ask_admin=ask_admin),
+            sources=sources_of(
+                ctx,
+                log=self._log,
+                windows=windows,
+                follow_windows=None if metrics is None else metrics.following,
+                ask_admin=ask_admin,
+            ),
             edge=edge,
             spread=queue.put,
             close=self._open.aclose,

@@ -1,27 +1,39 @@
 """The commands about pipelines and their dead letters: `pipelines`, `letters`."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import click
 
-from ..options import Seconds, json_option
+from ..options import Seconds, json_option, server_options
 
 __all__ = ["letters", "pipelines"]
 
 LIMIT_DEFAULT: Final = 20
 
-url_argument = click.argument("url", metavar="URL")
-pipeline_argument = click.argument("name", metavar="PIPELINE")
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def _words(metavar: str) -> Callable[[CommandT], CommandT]:
+    """The words of a command, and the options of a server, with which STORE is left out."""
+
+    def declare(command: CommandT) -> CommandT:
+        return click.argument("words", nargs=-1, metavar=metavar)(server_options(command))
+
+    return declare
 
 
 @click.group()
 def pipelines() -> None:
-    """Show, resume, check and run pipelines. URL is their store: a file, or postgresql://..."""
+    """Show, resume, check and run pipelines.
+
+    STORE is where a pipeline keeps its position: a file, or postgresql://... Leave it out with
+    --url: a web server answers from the stores that it knows.
+    """
 
 
 @click.command()
-@url_argument
-@click.argument("name", metavar="[PIPELINE]", required=False)
+@_words("[STORE] [PIPELINE]")
 @click.option(
     "--rate",
     "rate_s",
@@ -31,7 +43,7 @@ def pipelines() -> None:
 )
 @json_option
 def show(**options: Any) -> None:
-    """Show the pipelines in the store at URL: state, lag, and the account of each stage.
+    """Show the pipelines in STORE: state, lag, and the account of each stage.
 
     The pipelines may run or not. Exits with 1 if one of them has stopped.
     """
@@ -41,8 +53,7 @@ def show(**options: Any) -> None:
 
 
 @click.command()
-@url_argument
-@pipeline_argument
+@_words("[STORE] PIPELINE")
 def resume(**options: Any) -> None:
     """Let a pipeline go on that has stopped itself, now or when it runs next."""
     from ..pipelines import resume as perform
@@ -78,12 +89,14 @@ def run(**options: Any) -> None:
 
 @click.group()
 def letters() -> None:
-    """List, show, replay and discard dead letters. URL is the store of their pipeline."""
+    """List, show, replay and discard dead letters.
+
+    STORE is the store of their pipeline: a file, or postgresql://... Leave it out with --url.
+    """
 
 
 @click.command(name="list")
-@url_argument
-@click.argument("name", metavar="[PIPELINE]", required=False)
+@_words("[STORE] [PIPELINE]")
 @click.option("--stage", help="Only letters of this stage.")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Begin after this number.")
 @click.option("--limit", type=click.IntRange(min=1), default=LIMIT_DEFAULT, show_default=True)
@@ -96,9 +109,7 @@ def list_letters(**options: Any) -> None:
 
 
 @click.command(name="show")
-@url_argument
-@pipeline_argument
-@click.argument("number", type=click.IntRange(min=1))
+@_words("[STORE] PIPELINE NUMBER")
 @json_option
 def show_letter(**options: Any) -> None:
     """Show one dead letter whole: the original, its place, and every reason."""
@@ -107,15 +118,12 @@ def show_letter(**options: Any) -> None:
     perform(**options)
 
 
-numbers_argument = click.argument("numbers", nargs=-1, type=click.IntRange(min=1))
 all_option = click.option("--all", "every", is_flag=True, help="All letters of the pipeline.")
 stage_option = click.option("--stage", help="All letters of this stage.")
 
 
 @click.command()
-@url_argument
-@pipeline_argument
-@numbers_argument
+@_words("[STORE] PIPELINE [NUMBER]...")
 @all_option
 @stage_option
 @json_option
@@ -130,9 +138,7 @@ def replay(**options: Any) -> None:
 
 
 @click.command()
-@url_argument
-@pipeline_argument
-@numbers_argument
+@_words("[STORE] PIPELINE [NUMBER]...")
 @all_option
 @stage_option
 @json_option

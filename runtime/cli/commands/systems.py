@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import click
 
-from ..options import Seconds, cluster_options, json_option, timeout_option
+from ..options import Seconds, cluster_options, json_option, server_options, timeout_option
 
 __all__ = ["LEVELS", "SORTS", "doctor", "down", "logs", "top", "tree", "ui", "up", "why"]
 
@@ -146,6 +146,7 @@ def doctor(**options: Any) -> None:
 @click.option(
     "--address", metavar="HOST:PORT", help="The cluster that it runs on (default: this machine)."
 )
+@server_options
 @json_option
 def ui(**options: Any) -> None:
     """Print a link to the page of the running system NAME; without NAME, of the only one.
@@ -173,6 +174,12 @@ def ui(**options: Any) -> None:
     metavar="PATH",
     multiple=True,
     help="A package or .py file that all hosts get; may be repeated.",
+)
+@click.option(
+    "--pipelines",
+    metavar="URL",
+    multiple=True,
+    help="The store of pipelines that the page and the API show; may be repeated.",
 )
 @click.option("--journal", metavar="PLACE", help="The journal of executions, or off.")
 @click.option(

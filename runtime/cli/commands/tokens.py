@@ -1,4 +1,4 @@
-"""The commands about tokens: `token create`, `token list`, `token revoke`."""
+"""The commands about tokens: `token create`, `list`, `revoke`, `rotate`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,36 +15,34 @@ SCOPES: Final = ("read", "submit", "steer", "approve", "publish", "alerts", "adm
 SYSTEM_DEFAULT: Final = "callboard"
 
 
+system_option = click.option(
+    "--system",
+    default=SYSTEM_DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    help="The system whose web server takes the tokens.",
+)
+keys_option = click.option(
+    "--keys",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file of the keys that sign them (default: a file of this user).",
+)
+
+
 def _place(command: CommandT) -> CommandT:
     """The options that say whose tokens are meant."""
-    options = (
-        click.option(
-            "--system",
-            default=SYSTEM_DEFAULT,
-            show_default=True,
-            metavar="NAME",
-            help="The system whose web server takes the tokens.",
-        ),
-        click.option(
-            "--store",
-            default="",
-            metavar="URL",
-            help="Their registry: a file, or postgresql://... (default: a file of this user).",
-        ),
-        click.option(
-            "--keys",
-            type=click.Path(dir_okay=False, path_type=Path),
-            help="The file of the keys that sign them (default: a file of this user).",
-        ),
+    store_option = click.option(
+        "--store",
+        default="",
+        metavar="URL",
+        help="Their registry: a file, or postgresql://... (default: a file of this user).",
     )
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return system_option(store_option(keys_option(command)))
 
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke tokens, by which others use the web server of a system."""
+    """Create, list and revoke tokens for a system's web server, and rotate the keys that sign."""
 
 
 @click.command()
@@ -54,7 +52,7 @@ def token() -> None:
     "scopes",
     multiple=True,
     type=click.Choice(SCOPES),
-    help="What the token allows; may be repeated (default: read).",
+    help="What the token allows; may be repeated (default: read, and nothing with a rule).",
 )
 @click.option(
     "--channel",
@@ -69,6 +67,20 @@ def token() -> None:
     multiple=True,
     metavar="PATTERN",
     help="Channels that it may publish to, with the scope publish.",
+)
+@click.option(
+    "--subscribe",
+    "subscribes",
+    multiple=True,
+    metavar="CHANNEL",
+    help="A channel to which the hub subscribes each client that connects; may be repeated.",
+)
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="PATTERN=FILTER",
+    help="What it sees of the channels of a pattern; the filter is JSON. May be repeated.",
 )
 @click.option("--for", "duration", default="24h", show_default=True, metavar="DURATION")
 @_place
@@ -104,5 +116,26 @@ def revoke(**options: Any) -> None:
     perform(**options)
 
 
-for declared in (create, list_tokens, revoke):
+@click.command()
+@click.option(
+    "--remove-old",
+    "removes_old",
+    is_flag=True,
+    help="Make no key: remove all but the newest. The tokens that they signed end.",
+)
+@system_option
+@keys_option
+@json_option
+def rotate(**options: Any) -> None:
+    """Make a new key, which signs all tokens from now on.
+
+    Tokens of the old keys still count, and open pages stay alive, until --remove-old. Running
+    servers take the new key within a second.
+    """
+    from ..tokens import rotate as perform
+
+    perform(**options)
+
+
+for declared in (create, list_tokens, revoke, rotate):
     token.add_command(declared)

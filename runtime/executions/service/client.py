@@ -30,7 +30,7 @@ from ...control_plane.control import Connection
 from ...control_plane.spawn_requests import part_of, raise_first
 from ...hosting.environment import Environment
 from ...hosting.settings import Settings
-from ..executions import how_started, resumed_id
+from ..executions import how_started, resumed_id, trace_of_caller
 from ..states import SystemStates
 from ..values import Values
 from .execution_service import ExecutionService
@@ -173,7 +173,7 @@ class RemoteExecutions:
             code=code,
             token=self._environment.new_id(),
             is_new=is_new,
-            driver=how_started(self._environment),
+            driver={**how_started(self._environment), **trace_of_caller(self._host)},
         )
 
     def _handle(

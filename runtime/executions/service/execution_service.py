@@ -426,7 +426,7 @@ class ExecutionService(Actor):
         request: Contract,
         attributes: Mapping[str, Any],
         execution_id: str,
-        by: str,
+        driver: Mapping[str, str],
     ) -> bool:
         """Run a request of an offered job, like a driver's request; True unless it is known.
 
@@ -439,7 +439,7 @@ class ExecutionService(Actor):
                 code=pack_job(job, request, attributes),
                 token=self._environment.new_id(),
                 is_new=True,
-                driver={"submitted_by": by},
+                driver=dict(driver),
             )
         )
         # Who asks for it next finds it. A journal that is away makes nobody wait for long.

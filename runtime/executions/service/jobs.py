@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, Final
 
+from callboard.actors.kernel.actor import contracts_yielded_for
 from callboard.actors.kernel.host.host import Host
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, PayloadTooLarge, SpecError
@@ -30,6 +31,8 @@ class _JobPickler(RefPickler):
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type) and issubclass(obj, Contract):
             self._contracts.append(obj)
+            # The service takes the partial results of its sub-tasks, too.
+            self._contracts.extend(contracts_yielded_for(obj))
         return super().reducer_override(obj)
 
     def write(self, *values: Any) -> None:

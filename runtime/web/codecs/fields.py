@@ -13,8 +13,9 @@ from typing import Any, Final, TypeAlias, assert_never
 
 from pydantic import ValidationError
 
-from callboard.actors.streaming.messages import RateLimitConfig, StreamFilter
+from callboard.actors.streaming.messages import RateLimitConfig
 from callboard.actors.streaming.protocol import (
+    Began,
     Client,
     Command,
     Connect,
@@ -46,6 +47,7 @@ from callboard.actors.streaming.protocol import (
     Unsubscribe,
     Unsubscribed,
 )
+from callboard.messages.control.filters import StreamFilter
 
 from .payload import BadFrame, dump, is_text, parse
 
@@ -342,11 +344,18 @@ def _subscribed(reply: Subscribed) -> Fields:
     )
 
 
+def _began(subscribed: Subscribed) -> Fields:
+    names = ("recoverable", "epoch", "offset", "positioned", "data")
+    return {name: value for name, value in _subscribed(subscribed).items() if name in names}
+
+
 def fields_of_push(push: Push) -> Fields:
     """A push, as the protocol has it."""
     match push:
         case Publication():
             body: Fields = {"channel": push.channel, "pub": _publication(push)}
+        case Began():
+            body = {"channel": push.channel, "subscribe": _began(push.subscribed)}
         case Join():
             body = {"channel": push.channel, "join": {"info": _client(push.client)}}
         case Leave():

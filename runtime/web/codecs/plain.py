@@ -1,7 +1,8 @@
 """The plain JSON of the data-flow document: one object a frame, for clients without any library.
 
-    > {"type": "authenticate", "token": "…"}
+    > {"type": "authenticate", "token": "…", "after": {"news": "epoch:7"}}
     < {"type": "connection_established", "clientId": "…", "timestamp": 1767225600.0}
+    < {"type": "subscribed", "subscriptionId": "news", "byServer": true, "position": "epoch:7"}
     > {"type": "subscribe", "subscriptionId": "s1", "channel": "events", "filters": [],
        "rateLimit": {"perSecond": 5, "burst": 10}, "after": "epoch:12"}
     < {"type": "subscribed", "subscriptionId": "s1", "recovered": true, "position": "epoch:12"}
@@ -10,16 +11,18 @@
     > {"type": "unsubscribe", "subscriptionId": "s1"}
 
 A subscription is one channel, `events` unless it says otherwise, and all of its filters must hold;
-a filter has the form of Centrifugo's. A channel has one subscription on a connection. A command
-may have an `id`, a number, which its answer repeats.
+a filter has the form of Centrifugo's. A channel has one subscription on a connection. Those of the
+server, which the token brings, have the names of their channels; `after` of `authenticate` says
+where the client was in them. A command may have an `id`, a number, which its answer repeats.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from callboard.actors.streaming.messages import RateLimitConfig, StreamFilter
+from callboard.actors.streaming.messages import RateLimitConfig
 from callboard.actors.streaming.protocol import (
+    Began,
     Command,
     Connect,
     Connected,
@@ -35,6 +38,7 @@ from callboard.actors.streaming.protocol import (
     Unsubscribe,
     Unsubscribed,
 )
+from callboard.messages.control.filters import StreamFilter
 
 from .fields import filter_of, rate_limit_of
 from .payload import BadFrame, is_text, one_line, parse
@@ -87,7 +91,7 @@ class PlainJson:
             raise BadFrame("`id` is not a number.")
         match fields.get("type"):
             case "authenticate":
-                return [(number, Connect(token=_text(fields, "token")))]
+                return [(number, Connect(token=_text(fields, "token"), subs=_subs(fields)))]
             case "subscribe":
                 return [(number, self._subscribe(fields))]
             case "unsubscribe":
@@ -123,7 +127,8 @@ class PlainJson:
                 return _object("error", head, code=reply.code, message=reply.message)
             case Connected():
                 at = reply.time_ms / 1000
-                return _object("connection_established", head, clientId=reply.client, timestamp=at)
+                begun = _object("connection_established", head, clientId=reply.client, timestamp=at)
+                return self.join([begun, *(self._began(*each) for each in reply.subs.items())])
             case Subscribed() if isinstance(command, Subscribe):
                 return self._subscribed(head, reply)
             case Unsubscribed() if isinstance(command, Unsubscribe):
@@ -131,6 +136,16 @@ class PlainJson:
                 return _object("unsubscribed", head)
             case _:
                 return _object("done", head)
+
+    def _began(self, channel: str, subscribed: Subscribed) -> bytes:
+        """A subscription of the server, under the name of its channel."""
+        if channel not in self._ids:
+            name = channel
+            while name in self._channels:  # The client uses the name for another channel.
+                name += "'"
+            self._ids[channel], self._channels[name] = name, channel
+        head = {"subscriptionId": self._ids[channel], "channel": channel, "byServer": True}
+        return self._subscribed(head, subscribed)
 
     def _subscribed(self, head: dict[str, Any], reply: Subscribed) -> bytes:
         more: dict[str, Any] = {}
@@ -147,6 +162,8 @@ class PlainJson:
         """A push, as one object."""
         if isinstance(push, Publication):
             return self._event(push)
+        if isinstance(push, Began):
+            return self._began(push.channel, push.subscribed)
         if isinstance(push, Message):
             return b'{"type":"message","data":' + one_line(push.data) + b"}"
         head: dict[str, Any] = {"subscriptionId": self._ids.get(push.channel, push.channel)}
@@ -194,6 +211,13 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if not is_text(value):
         raise BadFrame(f"`{name}` is not a text.")
     return str(value)
+
+
+def _subs(fields: Mapping[str, Any]) -> dict[str, Position | None]:
+    after = fields.get("after") or {}
+    if not isinstance(after, Mapping) or len(after) > SUBSCRIPTIONS_MAX:
+        raise BadFrame("`after` is not an object of channels and positions.")
+    return {str(channel): position_of(_text(after, channel)) for channel in after}
 
 
 def _filter(found: Any) -> StreamFilter | None:

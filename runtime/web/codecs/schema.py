@@ -43,7 +43,8 @@ Reply: id 1 number, error 2 Error, push 4 Push, connect 5 Connected, subscribe 6
   history 11 Page, rpc 13 Result, refresh 14 Refreshed, sub_refresh 15 Refreshed2
 Error: code 1 number, message 2 text, temporary 3 flag
 Push: channel 2 text, pub 4 Publication, join 5 Member, leave 6 Member, unsubscribe 7 Left,
-  message 8 Result
+  message 8 Result, subscribe 9 Began
+Began: recoverable 1 flag, epoch 4 text, offset 5 number, positioned 6 flag, data 7 json
 Publication: data 4 json, info 5 Client, offset 6 number, tags 7 {text}, time 9 number, key 11 text
 Client: user 1 text, client 2 text, conn_info 3 json, chan_info 4 json
 Member: info 1 Client

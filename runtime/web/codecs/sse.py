@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from callboard.actors.streaming.protocol import (
+    Began,
     Command,
     Dropped,
     Failed,
@@ -83,6 +84,8 @@ class ServerSentEvents:
             case Dropped():
                 more = {"from": push.first, "to": push.last, "reason": push.reason}
                 return _event("dropped", _json(count=push.count, **more))
+            case Began():
+                return b""  # A stream has one channel.
             case Unsubscribed():
                 self.is_over = True
                 return end(push.code, push.reason)

@@ -23,8 +23,10 @@ __all__ = [
     "ANSWER_BYTES_MAX",
     "After",
     "IfMatch",
+    "Key",
     "Limit",
     "answered",
+    "answered_bytes",
     "bounded",
     "check_match",
     "cursor",
@@ -36,6 +38,7 @@ __all__ = [
 ShapeT = TypeVar("ShapeT", bound=BaseModel)
 FORM: Final = 1
 CURSOR_CHARS_MAX: Final = 1_000
+KEY_CHARS_MAX: Final = 255
 ANSWER_BYTES_MAX: Final = 1_000_000
 """No answer of a list is larger."""
 WRONG_CURSOR: Final = "Take `next` of the answer before, or leave `after` out."
@@ -44,6 +47,15 @@ Limit = Annotated[int, Query(ge=1, le=500, description="The most items.")]
 After = Annotated[
     str,
     Query(max_length=CURSOR_CHARS_MAX, description="`next` of the answer before; empty to begin."),
+]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=KEY_CHARS_MAX,
+        description="The same key of the same client acts once, however often it is sent.",
+    ),
 ]
 IfMatch = Annotated[
     str | None,
@@ -100,7 +112,13 @@ def answered(
 
     Without a tag of the resource's version, a weak one of the content.
     """
-    body = shape.model_dump_json().encode()
+    return answered_bytes(request, shape.model_dump_json().encode(), tag, status=status)
+
+
+def answered_bytes(
+    request: HttpRequest, body: bytes, tag: str = "", *, status: int = 200
+) -> Response:
+    """The same for an answer that is JSON already."""
     if not tag:
         tag = f'W/"{_digest(body)}"'
     headers = {"etag": tag}

@@ -5,7 +5,7 @@ WebServer(settings, tokens, routers=[api_router(api)])
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 from fastapi import APIRouter, Depends, Security
@@ -16,10 +16,13 @@ from callboard.actors.streaming.messages import Publish
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.principals import Principal, Scope
+from callboard.messages.control.views import CallboardView, QuerySystem
 from callboard.messages.core.contract import Request
 from callboard.messages.core.errors import CallboardError, DeadlineExceeded, HostLost
+from callboard.messages.storage.incoming import ReceivedEvent
 
-from ...admin.errors import AccessDenied
+from ...admin.acts import TakeEvent
+from ...admin.errors import AccessDenied, NotServed
 from ...admin.extension import FindRef, client_of
 from ...admin.port import SERVED, Ask, Caller, Part
 from ...admin.principals import local_principal
@@ -27,8 +30,19 @@ from ...admin.service import AdminService
 from ...admin.wire import decode_request, encode_error, encode_request
 from ..tokens import Tokens
 from .shapes import ConnectionRow, Problem
+from .shared_views import Shared
 
-__all__ = ["PROBLEMS", "Admin", "Api", "Asker", "From", "admin_of", "new_router", "service_admin"]
+__all__ = [
+    "PROBLEMS",
+    "WAY",
+    "Admin",
+    "Api",
+    "Asker",
+    "From",
+    "admin_of",
+    "new_router",
+    "service_admin",
+]
 
 ReplyT = TypeVar("ReplyT")
 WAY: Final = "http"
@@ -70,6 +84,18 @@ class Admin(Protocol):
     def line(self, line: bytes, principal: Principal) -> Awaitable[bytes]:
         """The line of the reply to the line of a request."""
 
+    def record(
+        self, act: str, principal: Principal, about: Mapping[str, Any], /
+    ) -> Awaitable[None]:
+        """Write down an act that is no request; see `AdminService.record`."""
+
+    def take(self, event: ReceivedEvent, /) -> Awaitable[bool]:
+        """Keep an external event durably.
+
+        False where the system keeps no journal. Raises `MailboxFull` without room, and what the
+        journal raises.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Api:
@@ -91,6 +117,8 @@ class Api:
     """The clients of the hub, the one that waits longest first."""
     system: str = ""
     """The name of the system."""
+    newest: Shared[CallboardView] = field(default_factory=Shared)
+    """The newest view of all hosts."""
 
 
 class Asker:
@@ -111,12 +139,28 @@ class Asker:
 
     async def ask(self, request: Request[ReplyT]) -> ReplyT:
         """Ask the admin API. Raises its error, and a `CallboardError` without an answer."""
-        try:
-            return await self.api.admin.ask(request, self.principal)
-        except TimeoutError:
-            raise DeadlineExceeded("the system did not answer in time.") from None
-        except (OSError, ValueError):
-            raise HostLost("the system does not answer.", advice="Try again.") from None
+        return await _answer(self.api.admin.ask(request, self.principal))
+
+    async def system_view(self) -> CallboardView:
+        """All hosts without their actors, at most a second old. Raises what `ask` raises."""
+        return await self.api.newest.read(self, lambda: self.ask(QuerySystem(actors_max=0)))
+
+    async def record(self, act: str, **about: Any) -> None:
+        """Write down an act that is no request of the admin API, before it is done."""
+        await _answer(self.api.admin.record(act, self.principal, about))
+
+    async def take(self, event: ReceivedEvent) -> bool:
+        """See `Admin.take`."""
+        return await _answer(self.api.admin.take(event))
+
+
+async def _answer(asking: Awaitable[ReplyT]) -> ReplyT:
+    try:
+        return await asking
+    except TimeoutError:
+        raise DeadlineExceeded("the system did not answer in time.") from None
+    except (OSError, ValueError):
+        raise HostLost("the system does not answer.", advice="Try again.") from None
 
 
 def asker_of(api: Api) -> Callable[..., Awaitable[None]]:
@@ -175,6 +219,18 @@ class _ServiceAdmin:
         """See `Admin`."""
         return await self._service.answer(line, Caller(WAY, principal=principal))
 
+    async def record(self, act: str, principal: Principal, about: Mapping[str, Any], /) -> None:
+        """See `Admin`."""
+        await self._service.record(act, principal, about)
+
+    async def take(self, event: ReceivedEvent, /) -> bool:
+        """See `Admin`."""
+        try:
+            await self._service.ask(TakeEvent(record=event))
+        except NotServed:
+            return False
+        return True
+
 
 def admin_of(find: FindRef, metrics: Ask | None = None, pipelines: Ask | None = None) -> Admin:
     """The admin API of the system, from the process of its hub.
@@ -185,7 +241,9 @@ def admin_of(find: FindRef, metrics: Ask | None = None, pipelines: Ask | None = 
     """
     here = {Part.METRICS: metrics, Part.PIPELINES: pipelines}
     own = frozenset(part for part, ask in here.items() if ask is not None)
-    return _SystemAdmin(find, AdminService(metrics=metrics, pipelines=pipelines), own)
+    journal = client_of(find, None).ask  # Of the control host, also for what is answered here.
+    service = AdminService(metrics=metrics, pipelines=pipelines, journal=journal)
+    return _SystemAdmin(find, service, own)
 
 
 class _SystemAdmin:
@@ -193,6 +251,8 @@ class _SystemAdmin:
         self._find = find
         self._here = _ServiceAdmin(service)
         self._own = own
+        self.record = self._here.record
+        self.take = self._here.take
 
     async def ask(self, request: Request[ReplyT], principal: Principal) -> ReplyT:
         """See `Admin`."""

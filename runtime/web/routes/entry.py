@@ -1,8 +1,10 @@
 """Routes by which clients get in, and send in: logins and tokens, events, metrics, admin lines."""
 
+import contextlib
 import json
 import logging
 import time
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qsl
 from uuid import uuid4
@@ -18,19 +20,28 @@ from callboard.actors.streaming.messages import (
     Publish,
     StreamEvent,
     StreamMetadata,
+    is_reserved,
+    problem_of,
 )
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
-from callboard.messages.control.principals import Scope
-from callboard.messages.core.errors import PayloadTooLarge, UsageError, error_from_data
+from callboard.messages.control.principals import Principal, Scope
+from callboard.messages.core.errors import (
+    MailboxFull,
+    PayloadTooLarge,
+    UsageError,
+    error_from_data,
+)
+from callboard.messages.storage.incoming import ReceivedEvent
 
+from ...admin.acts import about
 from ...admin.errors import AccessDenied, NotServed
 from ...admin.prometheus import QueryPrometheus
 from ...admin.wire import REQUEST_BYTES_MAX, encode_error
 from ..problems import OPAQUE
 from ..token_registry import TokenRecord
-from .answers import After, Limit, answered, cursor, place_in
-from .api import PROBLEMS, Api, From, new_router
+from .answers import After, Key, Limit, answered, cursor, place_in
+from .api import PROBLEMS, WAY, Api, Asker, From, new_router
 from .shapes import Me, PublishedAnswer, TokenAnswer, TokenRow, TokensAnswer
 
 __all__ = ["entry_routes"]
@@ -41,6 +52,7 @@ ERROR: Final = b'{"admin": 1, "error": '
 COOKIE: Final = "callboard_session"
 VALID_S_MAX: Final = 366 * 86_400.0
 PARAMETERS_MAX: Final = 50
+TAKEN_AT_ONCE_MAX: Final = 256
 OF_PROMETHEUS: Final[dict[int | str, dict[str, Any]]] = {
     status: {
         "description": "Prometheus' own form of a refusal, or a problem.",
@@ -125,23 +137,18 @@ def _login_routes(router: APIRouter, api: Api) -> None:
     )
     async def login(body: LoginBody) -> Response:
         session, record = await api.tokens.redeem(body.code)
+        who = record.principal(WAY, record.expires_at)
+        await Asker(api, who).record("session.begin")
         answer = Response(status_code=204)
-        answer.set_cookie(
-            COOKIE,
-            session,
-            max_age=int(record.expires_at - record.created_at),
-            path=api.cookie_path,
-            secure=api.is_encrypted,
-            httponly=True,
-            samesite="strict",
-        )
+        _set_session(answer, session, record, api)
         return answer
 
     @router.post("/v1/logout", status_code=204, dependencies=OWN, summary="End a session")
     async def logout(session: Session = "") -> Response:
         if session:
             _, principal = await api.tokens.page_token(session)
-            await api.tokens.revoke(principal.token)
+            await Asker(api, principal).record("session.end")
+            await api.tokens.revoke(principal.token, by=principal.subject)
         answer = Response(status_code=204)
         answer.delete_cookie(COOKIE, path=api.cookie_path, httponly=True, samesite="strict")
         return answer
@@ -157,7 +164,23 @@ def _login_routes(router: APIRouter, api: Api) -> None:
             raise Refused("There is no session.", code=ErrorCode.UNAUTHORIZED)
         text, principal = await api.tokens.page_token(session)
         shape = TokenAnswer(token=text, id=principal.token, expires_at=principal.expires_at)
-        return Response(shape.model_dump_json(), media_type="application/json")
+        answer = Response(shape.model_dump_json(), media_type="application/json")
+        renewed = await api.tokens.renewed(session)
+        if renewed is not None:
+            _set_session(answer, *renewed, api)
+        return answer
+
+
+def _set_session(answer: Response, session: str, record: TokenRecord, api: Api) -> None:
+    answer.set_cookie(
+        COOKIE,
+        session,
+        max_age=max(0, int(record.expires_at - time.time())),
+        path=api.cookie_path,
+        secure=api.is_encrypted,
+        httponly=True,
+        samesite="strict",
+    )
 
 
 # --- tokens ---------------------------------------------------------------------------------------
@@ -202,12 +225,15 @@ def _token_routes(router: APIRouter, api: Api) -> None:
                 f"{asker.principal.subject} may not give what it does not have itself: "
                 f"{', '.join(lacking)}."
             )
+        await asker.record("token.create", **about(body))
         text, record = await api.tokens.create(
             body.subject,
             body.valid_s,
             scopes=body.scopes,
             channels=body.channels,
             publishes=body.publishes,
+            rules=asker.principal.rules,
+            by=asker.principal.subject,
         )
         shape = TokenAnswer(token=text, id=record.id, expires_at=record.expires_at)
         return Response(shape.model_dump_json(), 201, media_type="application/json")
@@ -215,7 +241,8 @@ def _token_routes(router: APIRouter, api: Api) -> None:
     @router.delete("/v1/tokens/{token_id}", status_code=204, summary="Revoke a token")
     async def revoke(asker: From, token_id: Annotated[str, Path(max_length=64)]) -> Response:
         asker.check(Scope.ADMIN)
-        await api.tokens.revoke(token_id)
+        await asker.record("token.revoke", id=token_id)
+        await api.tokens.revoke(token_id, by=asker.principal.subject)
         return Response(status_code=204)
 
 
@@ -236,14 +263,64 @@ def _row(record: TokenRecord) -> TokenRow:
 # --- sending in -----------------------------------------------------------------------------------
 
 
+class _Room:
+    """Bounds the events on their way to the journal."""
+
+    def __init__(self) -> None:
+        self._used = 0
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for one event. Raises `MailboxFull` when there is none."""
+        if self._used >= TAKEN_AT_ONCE_MAX:
+            raise MailboxFull(
+                "too many events wait for the journal.", advice="Send it again.", may_have_run=False
+            )
+        self._used += 1
+        try:
+            yield
+        finally:
+            self._used -= 1
+
+
+def _check_channel(channel: str) -> None:
+    problem = problem_of(channel)
+    if problem:
+        raise UsageError(f"{problem}.", advice="Choose another name for the channel.")
+    if is_reserved(channel):
+        raise AccessDenied(
+            f"only the system publishes to channel {channel!r}.",
+            advice="Choose another name for the channel.",
+        )
+
+
+def _received(message: Publish, principal: Principal) -> ReceivedEvent:
+    event = message.event
+    return ReceivedEvent(
+        channel=message.channel,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        at=event.timestamp,
+        subject=principal.subject,
+        way=principal.way,
+        token=principal.token,
+        payload=event.payload,
+        tags=event.metadata.tags,
+    )
+
+
 def _sending_routes(router: APIRouter, api: Api) -> None:
+    room = _Room()
+
     @router.post(
         "/v1/events",
         response_model=PublishedAnswer,
         status_code=202,
         summary="Publish an event to a channel",
     )
-    async def publish(request: HttpRequest, asker: From, body: EventBody) -> Response:
+    async def publish(
+        request: HttpRequest, asker: From, body: EventBody, idempotency_key: Key = None
+    ) -> Response:
         principal = asker.principal
         if not principal.may_publish(body.channel):
             raise AccessDenied(
@@ -252,8 +329,12 @@ def _sending_routes(router: APIRouter, api: Api) -> None:
             )
         if api.publish is None:
             raise NotServed("this server has no hub.", advice="Ask the server of a hub.")
+        if body.event_id and idempotency_key is not None:
+            raise UsageError(
+                "the event has an event_id and an Idempotency-Key.", advice="Give one of the two."
+            )
         event = StreamEvent(
-            event_id=body.event_id or uuid4().hex,
+            event_id=body.event_id or idempotency_key or uuid4().hex,
             event_type=body.event_type,
             timestamp=time.time(),
             source=principal.subject,
@@ -265,8 +346,14 @@ def _sending_routes(router: APIRouter, api: Api) -> None:
                 f"an event has at most {EVENT_BYTES_MAX:,} bytes.",
                 advice="Put the large part into a store, and send its place.",
             )
-        await api.publish(Publish(channel=body.channel, event=event, key=body.key), principal)
-        shape = PublishedAnswer(event_id=event.event_id, channel=body.channel)
+        message = Publish(channel=body.channel, event=event, key=body.key)
+        _check_channel(body.channel)
+        with room.place():
+            is_durable = await asker.take(_received(message, principal))
+        await api.publish(message, principal)
+        shape = PublishedAnswer(
+            event_id=event.event_id, channel=body.channel, is_durable=is_durable
+        )
         return answered(request, shape, status=202)
 
     @router.post("/v1/metrics", summary="Metrics of OpenTelemetry's protocol (protobuf)")

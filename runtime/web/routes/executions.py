@@ -1,17 +1,17 @@
 """Routes that read executions and the journal."""
 
-import base64
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi import Request as HttpRequest
 from starlette.responses import Response
 
-from callboard.actors.executions.history.events import Kind, stream_of, unpack
-from callboard.messages.core.errors import CallboardError
+from callboard.actors.executions.history.events import stream_of
+from callboard.actors.executions.history.plain import fields_of
 
+from ...admin.journal import recorded
 from ...admin.submission import AwaitResult, JobsListed, ListJobs, ResultAnswered
 from ...admin.views import (
     BARS_MAX,
@@ -45,7 +45,6 @@ NAME_CHARS_MAX: Final = 200
 FIELDS_BYTES_MAX: Final = 100_000
 """The fields of one event that are larger as JSON are left out."""
 PLACE: Final = ((int, float, str), str)
-KINDS: Final = frozenset(map(str, Kind))
 Id = Annotated[str, Path(max_length=NAME_CHARS_MAX, description="The id of the execution.")]
 Statuses = Annotated[list[str] | None, Query(max_length=8, description="Only these statuses.")]
 Text = Annotated[str, Query(max_length=NAME_CHARS_MAX)]
@@ -283,9 +282,10 @@ def _rows(events: Sequence[JournalEvent]) -> tuple[tuple[EventRow, ...], bool]:
 
 
 def _row(event: JournalEvent) -> EventRow:
-    data = base64.b64decode(event.data)
-    fields = _fields(event.kind, data)
-    is_cut = len(data) > FIELDS_BYTES_MAX or len(json.dumps(fields)) > FIELDS_BYTES_MAX
+    found = recorded(event)
+    size = len(found.data)
+    fields = None if size > FIELDS_BYTES_MAX else fields_of(found)
+    is_cut = size > FIELDS_BYTES_MAX or len(json.dumps(fields)) > FIELDS_BYTES_MAX
     return EventRow(
         position=event.position,
         stream=event.stream,
@@ -293,30 +293,8 @@ def _row(event: JournalEvent) -> EventRow:
         id=event.id,
         kind=event.kind,
         schema_version=event.schema_version,
-        bytes=len(data),
+        bytes=size,
         recorded_at=event.recorded_at,
         fields=None if is_cut else fields,
         is_cut=is_cut,
     )
-
-
-def _fields(kind: str, data: bytes) -> Any:
-    if kind not in KINDS or len(data) > FIELDS_BYTES_MAX:
-        return None
-    try:
-        return plain(unpack(kind, data))
-    except CallboardError as error:
-        return {"damaged": error.message}
-
-
-def plain(value: Any) -> Any:
-    """A value of an event in JSON's types. Bytes become their number."""
-    if isinstance(value, bytes):
-        return {"bytes": len(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, str | int | float | bool) or value is None:
-        return value
-    return repr(value)

@@ -24,7 +24,6 @@ from callboard.actors.metrics.query.question import (
     QueryMetrics,
 )
 from callboard.messages.control.principals import Scope
-from callboard.messages.control.views import QuerySystem
 from callboard.messages.core.errors import PayloadTooLarge, UsageError
 
 from ...admin.errors import NotServed
@@ -202,7 +201,7 @@ def _letter_routes(router: APIRouter) -> None:
         after: After = "",
     ) -> Response:
         place = place_in("letters", after, str, int)
-        view = await asker.ask(QuerySystem(actors_max=0))
+        view = await asker.system_view()
         messages = summed(host.dead_letters for host in view.hosts)
         try:
             page = await asker.ask(

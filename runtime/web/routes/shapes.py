@@ -236,6 +236,8 @@ class PublishedAnswer(Shape):
 
     event_id: str
     channel: str
+    is_durable: bool = False
+    """Whether the journal has it, for pipelines; False where the system keeps no journal."""
 
 
 class LettersAnswer(Shape):

@@ -2,15 +2,16 @@
 
 import hashlib
 import time
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter
 from fastapi import Request as HttpRequest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from callboard.messages.core.errors import UsageError
+from callboard.messages.core.trace_context import parse_traceparent
 from callboard.messages.jobs.commands import (
     CancelExecution,
     DecideStep,
@@ -21,14 +22,13 @@ from callboard.messages.jobs.commands import (
 from ...admin.errors import UnknownExecution
 from ...admin.submission import SubmitExecution
 from ...admin.views import ExecutionView, QueryExecution
-from .answers import IfMatch, answered, check_match
+from .answers import IfMatch, Key, answered, check_match
 from .api import PROBLEMS, Api, Asker, From, new_router
 from .executions import Id, version_of
 from .shapes import Steered, SubmittedAnswer
 
 __all__ = ["steering_routes"]
 
-KEY_CHARS_MAX: Final = 255
 NAME_CHARS_MAX: Final = 300
 STALE: Final[dict[int | str, dict[str, Any]]] = {
     **PROBLEMS,
@@ -72,17 +72,6 @@ class ForkBody(_Body):
     """The id of the fork; empty for a new one."""
 
 
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=KEY_CHARS_MAX,
-        description="The same key of the same client submits once, however often it is sent.",
-    ),
-]
-
-
 def steering_routes(api: Api) -> APIRouter:
     """The routes."""
     router = new_router(api, "steering")
@@ -105,12 +94,14 @@ def _submit_route(router: APIRouter) -> None:
     async def submit(
         request: HttpRequest, asker: From, body: SubmitBody, idempotency_key: Key = None
     ) -> Response:
+        trace = parse_traceparent(request.headers.get("traceparent", ""))
         done = await asker.ask(
             SubmitExecution(
                 job=body.job,
                 fields=body.fields,
                 attributes=body.attributes,
                 execution_id=_id_of(body.id, idempotency_key, asker),
+                traceparent="" if trace is None else trace.traceparent,
             )
         )
         shape = SubmittedAnswer(id=done.execution_id, job=body.job, is_new=done.is_new)

@@ -16,15 +16,15 @@ from callboard.messages.control.views import (
     CallboardView,
     QueryActor,
     QueryActors,
-    QuerySystem,
 )
 from callboard.messages.core.errors import ActorNotFound, CallboardError
 
 from ...admin.errors import NotServed
 from ...admin.views import ExecutionsPage, QueryExecutions
-from .answers import After, Limit, answered, bounded, cursor, fitting, place_in
+from .answers import After, Limit, answered, answered_bytes, bounded, cursor, fitting, place_in
 from .api import Api, Asker, From, new_router
 from .shapes import ActorsAnswer, HostsAnswer, SystemNow
+from .shared_views import Shared
 
 __all__ = ["summed", "system_routes"]
 
@@ -35,17 +35,22 @@ NAME_CHARS_MAX: Final = 2_000
 def system_routes(api: Api) -> APIRouter:
     """The routes."""
     router = new_router(api, "system")
+    newest = Shared[bytes]()
 
     @router.get("/v1/system", response_model=SystemNow, summary="The whole system in one look")
     async def system(request: HttpRequest, asker: From) -> Response:
-        return answered(request, await _system_now(asker, request.app.version))
+        async def load() -> bytes:
+            now = await _system_now(asker, request.app.version)
+            return now.model_dump_json().encode()
+
+        return answered_bytes(request, await newest.read(asker, load))
 
     @router.get("/v1/hosts", response_model=HostsAnswer, summary="All hosts, by slot")
     async def hosts(
         request: HttpRequest, asker: From, limit: Limit = 50, after: After = ""
     ) -> Response:
         place = place_in("hosts", after, int) or [-1]
-        view = await asker.ask(QuerySystem(actors_max=0))
+        view = await asker.system_view()
         found = sorted(view.hosts, key=lambda host: host.slot)
         rest = [host for host in found if host.slot > place[0]]
         items = tuple(bounded(rest[:limit]))
@@ -93,7 +98,7 @@ def system_routes(api: Api) -> APIRouter:
 
 async def _system_now(asker: Asker, release: str) -> SystemNow:
     view, executions, failed, alerts = await asyncio.gather(
-        asker.ask(QuerySystem(actors_max=0)),
+        asker.system_view(),
         asker.ask(QueryExecutions(limit=1)),
         asker.ask(QueryExecutions(status=("failed",), sort="ended", limit=FAILURES)),
         asker.ask(QueryAlerts()),

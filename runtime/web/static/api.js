@@ -112,29 +112,19 @@ export class Api {
 		throw await refusal(answer);
 	}
 
-	// --- one method for each route ------------------------------------------------------------------
-
-	system() { return this.get("system"); }
-	hosts(query) { return this.get("hosts", query); }
-	actors(query) { return this.get("actors", query); }
+	execution(id, what = "", query = {}) { return this.get(`executions/${part(id)}${what && `/${what}`}`, query); }
 	story(path) { return this.get(`actors/${part(path)}/story`); }
-	executions(query) { return this.get("executions", query); }
-	execution(id) { return this.get(`executions/${part(id)}`); }
-	executionEvents(id, query) { return this.get(`executions/${part(id)}/events`, query); }
-	timeline(id, query) { return this.get(`executions/${part(id)}/timeline`, query); }
-	subTasks(id, query) { return this.get(`executions/${part(id)}/subtasks`, query); }
 	steer(id, action, body) { return this.post(`executions/${part(id)}/${action}`, body); }
 	async exported(id) { return (await this.call(`executions/${part(id)}/export`, {})).blob(); }
-	metrics(query) { return this.get("metrics", query); }
-	queryMetrics(query) { return this.get("metrics/query", query); }
-	alerts() { return this.get("alerts"); }
 	addSilence(body) { return this.post("alerts/silences", body); }
 	endSilence(id) { return this.post(`alerts/silences/${part(id)}`, {}, { method: "DELETE" }); }
 	decide(id, body) { return this.post(`approvals/${part(id)}/decide`, body); }
-	letters(query) { return this.get("letters", query); }
-	pipelines(query) { return this.get("pipelines", query); }
-	connections(query) { return this.get("connections", query); }
-	me() { return this.get("me"); }
+	/** A request of the admin API, as the command line sends it. */
+	async ask(name, fields) {
+		const { reply, error } = await this.post("admin", { admin: 1, request: `callboard.${name}`, version: 1, fields });
+		if (error) throw new ApiError({ title: "The system refused", detail: error.message, advice: error.advice, code: error.code });
+		return reply;
+	}
 	/** Trade the code of a start link for a session. */
 	login(code) {
 		return this.send("login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ code }) });

@@ -1,9 +1,8 @@
 // The page: who is there, which view is shown, and what holds for all views.
 
 import { Api } from "./api.js";
-import { codeOf, formatAddress, parseAddress } from "./address.js";
-import { button, element, empty, failure, fill, put, say } from "./dom.js";
-import { clock, counted } from "./format.js";
+import { button, code as typed, element, empty, failure, fill, put, say, showTheme, systemTheme } from "./dom.js";
+import { clock, codeOf, counted, formatAddress, parseAddress } from "./format.js";
 import { digestOf, Refresher, ValuesModel } from "./model.js";
 import { Stream } from "./stream.js";
 import { AlertsView } from "./views/alerts.js";
@@ -48,17 +47,14 @@ class Page {
 		});
 	}
 
-	/** Seconds since 1970. */
 	now() {
 		return Date.now() / 1000;
 	}
 
-	/** Whether the person may do what a scope names. */
 	may(scope) {
 		return this.me?.scopes.includes(scope) ?? false;
 	}
 
-	/** Go to a place. */
 	go(path, query = {}) {
 		location.hash = formatAddress(path, query);
 	}
@@ -88,10 +84,8 @@ class Page {
 		return () => this.hearers.delete(hear);
 	}
 
-	// --- beginning -----------------------------------------------------------------------------------
-
 	async start() {
-		theme(stored("theme"));
+		showTheme(stored("theme"), () => stored("theme"));
 		const code = codeOf(location.hash);
 		if (code) history.replaceState(null, "", location.pathname + location.search);
 		try {
@@ -119,8 +113,7 @@ class Page {
 		this.stream.start();
 		addEventListener("hashchange", () => this.route());
 		addEventListener("keydown", (event) => this.pressed(event));
-		document.addEventListener("visibilitychange", () => !document.hidden && this.wake());
-		document.addEventListener("resume", () => this.wake());
+		for (const what of ["visibilitychange", "resume"]) document.addEventListener(what, () => !document.hidden && this.wake());
 		addEventListener("pageshow", () => this.wake());
 		addEventListener("online", () => this.stream.wake());
 		setInterval(() => this.tick(), 1000);
@@ -137,7 +130,7 @@ class Page {
 			if (error.status !== 401) throw error;
 			this.api.needsToken = false;
 		}
-		return this.api.me();
+		return this.api.get("me");
 	}
 
 	/** One of the channels that every view may use has news: an event, or that it begins. */
@@ -164,11 +157,10 @@ class Page {
 		return [...this.approvals.values.values()].filter(({ state }) => state === "asked").sort((a, b) => a.asked_at - b.asked_at);
 	}
 
-	/** All hosts as the API has them, in pages. */
 	async hosts() {
 		const found = [];
 		for (let after = ""; found.length < HOSTS_MAX; ) {
-			const { items, next } = await this.api.hosts({ limit: 500, after });
+			const { items, next } = await this.api.get("hosts", { limit: 500, after });
 			found.push(...items);
 			if (!next) break;
 			after = next;
@@ -197,7 +189,7 @@ class Page {
 
 	async readSystem() {
 		try {
-			this.system = await this.api.system();
+			this.system = await this.api.get("system");
 		} catch (error) {
 			if (this.hasEnded) return;
 			this.refresher.touch();
@@ -232,30 +224,28 @@ class Page {
 		this.refresher.touch();
 	}
 
-	// --- the frame -----------------------------------------------------------------------------------
-
 	build() {
 		this.links = new Map(VIEWS.map(([name, title], index) => [name,
 			element("a", { href: formatAddress([name]), title: `${title} (${index + 1})` }, title,
-				element("span", { class: "count" }))]));
-		this.name = element("strong", { class: "system-name", text: "Callboard" });
-		this.banner = element("p", { class: "banner", role: "status" });
+				element("span.count"))]));
+		this.name = element("strong.system-name", { text: "Callboard" });
+		this.banner = element("p.banner", { role: "status" });
 		this.zone = button({ class: "quiet", onclick: () => this.setZone(!this.utc) });
 		this.main = element("main", { id: "main", tabindex: "-1" });
 		this.tellZone();
 		document.body.replaceChildren();
 		put(document.body,
-			element("a", { class: "skip", href: "#main", onclick: (event) => {
+			element("a.skip", { href: "#main", onclick: (event) => {
 				event.preventDefault();
 				this.main.focus();
 			} }, "Skip to the content"),
-			element("header", { class: "top" }, element("span", { class: "mark", "aria-hidden": "true" }), this.name,
-				this.banner, element("span", { class: "gap" }), this.zone,
-				button({ class: "quiet", title: "Dark, light, or as the system (t)",
+			element("header.top", element("img.mark", { src: new URL("icon.svg", import.meta.url).href, alt: "" }), this.name,
+				this.banner, element("span.gap"), this.zone,
+				button({ class: "quiet", title: "Dark or light (t)",
 					onclick: () => nextTheme() }, "Theme"),
 				button({ class: "quiet", title: "Keys (?)", "aria-label": "Keys",
 					onclick: () => showKeys() }, "?")),
-			element("nav", { class: "side", "aria-label": "Views" }, [...this.links.values()]), this.main);
+			element("nav.side", { "aria-label": "Views" }, [...this.links.values()]), this.main);
 		this.showState("connecting");
 	}
 
@@ -264,7 +254,7 @@ class Page {
 		const since = state === "stale" && this.liveAt ? ` since ${clock(this.liveAt, this.utc)}` : "";
 		this.banner.className = `banner ${kind}`;
 		this.banner.title = detail;
-		fill(this.banner, element("span", { class: "shape", "aria-hidden": "true", text: shape }),
+		fill(this.banner, element("span.shape", { "aria-hidden": "true", text: shape }),
 			`${word}${since}${state === "refused" && detail ? `: ${detail}` : ""}`);
 		if (state === "live") this.liveAt = this.now();
 		if (state === "refused") put(this.banner, button({ class: "quiet",
@@ -320,8 +310,6 @@ class Page {
 		event.preventDefault();
 	}
 
-	// --- signing in ----------------------------------------------------------------------------------
-
 	signedOut() {
 		if (!this.me) return; // The beginning asks by itself.
 		this.stream?.stop();
@@ -337,11 +325,11 @@ class Page {
 		const said = element("div");
 		if (error && error.status !== 401) put(said, failure(error, () => location.reload()));
 		else if (error) put(said, failure({ title: "This link has been used, or is too old" }));
-		const form = element("form", { class: "sign-in" },
-			element("h1", {}, "Callboard"),
-			element("p", {}, "Run ", element("code", {}, "callboard ui"), " where the system runs, and open the link that it prints, or type its code here."),
-			element("p", {}, element("label", { for: "code" }, "One-time code"), input),
-			element("p", { class: "actions" }, element("button", { class: "primary" }, "Sign in")), said);
+		const form = element("form.sign-in",
+			element("h1", "Callboard"),
+			element("p", "Run ", typed("callboard ui"), " where the system runs, and open the link that it prints, or type its code here."),
+			element("p", element("label", { for: "code" }, "One-time code"), input),
+			element("p.actions", element("button.primary", "Sign in")), said);
 		form.addEventListener("submit", async (event) => {
 			event.preventDefault();
 			try {
@@ -373,20 +361,10 @@ function store(name, value) {
 	}
 }
 
-function theme(name) {
-	if (name === "dark" || name === "light") document.documentElement.dataset.theme = name;
-	else delete document.documentElement.dataset.theme;
-}
-
 function nextTheme() {
-	const now = document.documentElement.dataset.theme;
-	const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
-	// The first press changes what is seen; then comes the other, and then the system's own.
-	const order = isDark ? [undefined, "light", "dark"] : [undefined, "dark", "light"];
-	const next = order[(order.indexOf(now) + 1) % 3];
-	store("theme", next ?? "");
-	theme(next);
-	dispatchEvent(new Event("themechange"));
+	const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+	store("theme", next === systemTheme() ? "" : next);
+	showTheme(next);
 }
 
 function showKeys() {
@@ -396,9 +374,9 @@ function showKeys() {
 		["f, c", "waiting, critical path"], ["t", "dark and light"], ["u", "local time and UTC"],
 	];
 	const dialog = element("dialog", { "aria-label": "Keys" }, element("form", { method: "dialog" },
-		element("h2", {}, "Keys"),
-		element("dl", { class: "keys" }, keys.map(([key, what]) => [element("dt", {}, key), element("dd", {}, what)])),
-		element("p", { class: "actions" }, element("button", { class: "primary" }, "Close"))));
+		element("h2", "Keys"),
+		element("dl.keys", keys.map(([key, what]) => [element("dt", key), element("dd", what)])),
+		element("p.actions", element("button.primary", "Close"))));
 	dialog.addEventListener("close", () => dialog.remove());
 	document.body.append(dialog);
 	dialog.showModal();

@@ -5,12 +5,11 @@ import { brief, clipped, clock, counted, moment } from "./format.js";
 
 /** Above so many series a chart shows bands, which the server makes, and the ten worst. */
 export const LINES_MAX = 20;
-/** The worst series that are drawn over bands. */
 export const WORST = 10;
 const LEFT = 56, BOTTOM = 22, TOP = 8, RIGHT = 10;
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 
-/** Round numbers that cover a range, at most `most` of them. Pure. */
+/** Round numbers that cover a range, at most `most` of them. */
 export function niceTicks(low, high, most = 5) {
 	if (!(high > low)) return [low];
 	const rough = (high - low) / Math.max(1, most - 1);
@@ -28,7 +27,7 @@ const STEPS_S = [
 	10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
 ];
 
-/** Moments at whole steps of time within [from, to], at most `most` of them. Pure. */
+/** Moments at whole steps of time within [from, to], at most `most` of them. */
 export function timeTicks(from, to, most = 8, offset_s = 0) {
 	const span = to - from;
 	if (!(span > 0)) return [from];
@@ -41,33 +40,49 @@ export function timeTicks(from, to, most = 8, offset_s = 0) {
 	return found;
 }
 
-/** The series with the highest peaks, the highest first. Pure. */
+/** The series with the highest peaks, the highest first. */
 export function highest(series, most) {
 	const peak = ({ values }) => values.reduce((high, value) => (value > high ? value : high), -Infinity);
 	const ranked = series.map((one) => [peak(one), one]).sort((a, b) => b[0] - a[0]);
 	return ranked.slice(0, most).map(([, one]) => one);
 }
 
-/** A value of an answer about metrics as a number; NaN for none. Pure. */
+/** A value of an answer about metrics as a number; NaN for none. */
 export function numberOf(value) {
 	return value === null ? NaN : value === "+Inf" ? Infinity : value === "-Inf" ? -Infinity : value;
 }
 
-/** The seconds by which local time is ahead of UTC at a moment. */
+export function labelOf({ metric, tags }) {
+	if (tags.length === 1 && !metric) return tags[0][1];
+	const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
+	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
+}
+
+export function timesOf(answer) {
+	return answer.times_ns.map((at) => at / 1e9);
+}
+
+export function seriesOf(answer, prefix = "") {
+	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
+}
+
+export function segment(draw, fromX, fromY, toX, toY) {
+	draw.beginPath();
+	draw.moveTo(fromX, fromY);
+	draw.lineTo(toX, toY);
+	draw.stroke();
+}
+
 export function zoneOffset(at, utc) {
 	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
 }
 
-/** The colours of the page, from its style. */
+const COLORS = ["ink", "soft", "line", "card", "accent", "good", "bad", "warn", "busy", "idle"];
+
 export function palette(node) {
 	const style = getComputedStyle(node);
 	const of = (name) => style.getPropertyValue(`--${name}`).trim();
-	return {
-		ink: of("ink"), soft: of("soft"), line: of("line"), card: of("card"), accent: of("accent"),
-		good: of("good"), bad: of("bad"), warn: of("warn"), busy: of("busy"), idle: of("idle"),
-		series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)),
-		font: `11px ${style.fontFamily}`,
-	};
+	return { ...Object.fromEntries(COLORS.map((name) => [name, of(name)])), series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)), font: `11px ${style.fontFamily}` };
 }
 
 /** Size a canvas for its place and the screen; the answer draws in pixels of the page. */
@@ -109,7 +124,12 @@ function line(draw, values, x, y) {
 	for (let index = 0; index < values.length; index += 1) {
 		if (!Number.isFinite(values[index])) isDown = false;
 		else if (isDown) draw.lineTo(x(index), y(values[index]));
-		else [isDown] = [true, draw.moveTo(x(index), y(values[index]))];
+		else {
+			isDown = true;
+			draw.moveTo(x(index), y(values[index]));
+			// A point without neighbours is a dot.
+			if (!Number.isFinite(values[index + 1])) draw.arc(x(index), y(values[index]), 1, 0, 2 * Math.PI);
+		}
 	}
 }
 
@@ -123,16 +143,18 @@ export class LineChart {
 		this.range = [0, 1];
 		this.marked = -1;
 		this.isUtc = false;
-		this.canvas = element("canvas", { tabindex: "0", role: "img", "aria-label": label });
-		this.legend = element("ul", { class: "legend" });
-		this.reading = element("p", { class: "reading", "aria-live": "polite" });
-		this.element = element("figure", { class: "chart" }, this.canvas, this.reading, this.legend);
-		this.canvas.addEventListener("pointermove", (event) => this.mark(this.indexAt(event.offsetX)));
-		this.canvas.addEventListener("pointerleave", () => this.mark(-1));
-		this.canvas.addEventListener("keydown", (event) => this.pressed(event));
-		this.canvas.addEventListener("click", () => this.marked >= 0 && this.onPick?.(this.times[this.marked]));
+		this.canvas = element("canvas", {
+			tabindex: "0", role: "img", "aria-label": label, onkeydown: (event) => this.pressed(event),
+			onpointermove: (event) => this.mark(this.indexAt(event.offsetX)), onpointerleave: () => this.mark(-1),
+			onclick: () => this.marked >= 0 && this.onPick?.(this.times[this.marked]),
+		});
+		this.legend = element("ul.legend");
+		this.reading = element("p.reading", { "aria-live": "polite" });
+		this.element = element("figure.chart", this.canvas, this.reading, this.legend);
 		this.watcher = new ResizeObserver(() => this.draw());
 		this.watcher.observe(this.element);
+		this.retheme = () => this.draw();
+		addEventListener("themechange", this.retheme);
 	}
 
 	/** Show these series over [from, to] (seconds since 1970); `bands` of `count` series behind them. */
@@ -143,9 +165,9 @@ export class LineChart {
 		this.drawLegend();
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
+		removeEventListener("themechange", this.retheme);
 	}
 
 	scale() {
@@ -164,7 +186,7 @@ export class LineChart {
 
 	draw() {
 		const width = this.element.clientWidth;
-		if (!width) return;
+		if (!width || !this.times.length) return;
 		this.canvas.style.height = `${this.height}px`;
 		const draw = sized(this.canvas, width, this.height);
 		const colors = palette(this.canvas);
@@ -194,10 +216,7 @@ export class LineChart {
 		if (this.marked >= 0) {
 			draw.strokeStyle = colors.soft;
 			draw.lineWidth = 1;
-			draw.beginPath();
-			draw.moveTo(x(this.marked), TOP);
-			draw.lineTo(x(this.marked), this.height - BOTTOM);
-			draw.stroke();
+			segment(draw, x(this.marked), TOP, x(this.marked), this.height - BOTTOM);
 		}
 		draw.restore();
 	}
@@ -209,10 +228,7 @@ export class LineChart {
 		for (const tick of ticks) {
 			const y = Math.round(yOf(tick)) + 0.5;
 			draw.strokeStyle = colors.line;
-			draw.beginPath();
-			draw.moveTo(LEFT, y);
-			draw.lineTo(width - RIGHT, y);
-			draw.stroke();
+			segment(draw, LEFT, y, width - RIGHT, y);
 			draw.fillStyle = colors.soft;
 			draw.fillText(this.format(tick), LEFT - 8, y);
 		}
@@ -249,17 +265,14 @@ export class LineChart {
 	drawLegend() {
 		const colors = palette(this.canvas);
 		const entry = (number, label, value) => {
-			const swatch = element("canvas", { class: "swatch", "aria-hidden": "true" });
+			const swatch = element("canvas.swatch", { "aria-hidden": "true" });
 			const draw = sized(swatch, 22, 8);
 			draw.strokeStyle = number < 0 ? colors.accent : colors.series[number % colors.series.length];
 			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
 			draw.lineWidth = number < 0 ? 3 : 2;
-			draw.beginPath();
-			draw.moveTo(0, 4);
-			draw.lineTo(22, 4);
-			draw.stroke();
-			return element("li", { title: label }, swatch, clipped(label, 60),
-				element("span", { class: "value", text: this.format(value) }));
+			segment(draw, 0, 4, 22, 4);
+			return element("li", { title: label }, swatch, clipped(label, 90),
+				element("span.value", { text: this.format(value) }));
 		};
 		const at = this.marked >= 0 ? this.marked : this.times.length - 1;
 		fill(this.legend,

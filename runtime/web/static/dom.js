@@ -1,17 +1,21 @@
 // Elements without markup: texts become text nodes, and nothing else does.
 
-import { plain } from "./format.js";
+import { clipped, command, plain } from "./format.js";
 
 /**
- * An element. `traits` are attributes; `on…` are listeners, `class` and `text` as they say, and a
- * value of false, null or undefined is left out. Children are nodes or texts.
+ * An element: `name` may have classes, as `p.soft`. `traits`, which can be left out, are attributes;
+ * `on…` are listeners, `class` and `text` as they say, and a value of false, null or undefined is
+ * left out. Children are nodes or texts.
  */
-export function element(name, traits = {}, ...children) {
-	const made = document.createElement(name);
+export function element(name, traits, ...children) {
+	const [tag, ...classes] = name.split(".");
+	const made = document.createElement(tag);
+	if (classes.length) made.className = classes.join(" ");
+	if (traits?.constructor !== Object) return put(made, traits, ...children);
 	for (const [trait, value] of Object.entries(traits)) {
 		if (value === false || value == null) continue;
 		if (trait.startsWith("on")) made.addEventListener(trait.slice(2), value);
-		else if (trait === "class") made.className = value;
+		else if (trait === "class") made.className += ` ${value}`;
 		else if (trait === "text") made.textContent = plain(value);
 		else made.setAttribute(trait, value === true ? "" : plain(value));
 	}
@@ -19,27 +23,49 @@ export function element(name, traits = {}, ...children) {
 	return made;
 }
 
-/** A button that submits no form. */
 export function button(traits, ...children) {
 	return element("button", { type: "button", ...traits }, ...children);
 }
 
-/** A text that matters less. */
 export function soft(text) {
-	return element("span", { class: "soft", text });
+	return element("span.soft", { text });
 }
 
-/** A text in letters of one width: an id, a path. */
 export function mono(text) {
-	return element("span", { class: "mono", text });
+	return element("span.mono", { text });
 }
 
-/** What went wrong. */
-export function wrong(text) {
-	return element("span", { class: "bad-text", text });
+export function strong(text) {
+	return element("strong", { text });
 }
 
-/** Append nodes and texts; null, undefined and false are left out. */
+export function code(text) {
+	return element("code", { text });
+}
+
+/** At most `chars` characters of a text; the tooltip has all. */
+export function cut(text, chars) {
+	return element("span", { title: text, text: clipped(text, chars) });
+}
+
+/** What went wrong, at most `chars` characters of it; the tooltip has all. */
+export function wrong(text, chars = 300) {
+	return element("span.bad-text", { title: text, text: clipped(text, chars) });
+}
+
+export function heading(text) {
+	return element("h3", { text });
+}
+
+export function hint(...children) {
+	return element("p.soft", ...children);
+}
+
+export function table(titles, rows) {
+	return element("table", element("thead", element("tr", titles.map((one) => element("th", { scope: "col" }, one)))),
+		element("tbody", rows.map((cells) => element("tr", cells.map((one) => element("td", one))))));
+}
+
 export function put(parent, ...children) {
 	for (const child of children.flat(Infinity)) {
 		if (child === false || child == null) continue;
@@ -48,71 +74,57 @@ export function put(parent, ...children) {
 	return parent;
 }
 
-/** Replace what an element has. */
 export function fill(parent, ...children) {
 	parent.replaceChildren();
 	return put(parent, ...children);
 }
 
-/** Set the text of an element, if it is another one. */
 export function say(target, text) {
 	const said = plain(text);
 	if (target.textContent !== said) target.textContent = said;
 }
 
 /** The shape and the kind of colour of each state. Shape and word say what the colour says. */
-const STATES = {
-	__proto__: null,
-	up: ["●", "good"], running: ["▶", "busy"], done: ["✓", "good"], completed: ["✓", "good"],
-	ok: ["✓", "good"], connected: ["●", "good"],
-	resolved: ["✓", "good"], given: ["✓", "good"], inactive: ["✓", "good"],
-	failed: ["✕", "bad"], down: ["✕", "bad"], firing: ["▲", "bad"], critical: ["▲", "bad"],
-	error: ["✕", "bad"], refused: ["✕", "bad"], crashed: ["✕", "bad"], dead: ["✕", "bad"],
-	silent: ["◌", "warn"], pending: ["◔", "warn"], warning: ["▲", "warn"],
-	in_doubt: ["?", "warn"], interrupted: ["?", "warn"], backing_off: ["↻", "warn"],
-	asked: ["?", "warn"], no_data: ["◌", "warn"], slow: ["◔", "warn"],
-	stopping: ["◔", "warn"], restarting: ["↻", "warn"],
-	ready: ["◔", "idle"], skipped: ["–", "idle"], cancelled: ["■", "idle"],
-	silenced: ["◑", "idle"], stopped: ["■", "idle"], ended: ["■", "idle"], starting: ["◔", "busy"],
-	inhibited: ["◑", "idle"], active: ["●", "busy"],
-};
+const STATES = new Map([
+	["● good", "up connected"], ["✓ good", "done completed ok resolved given inactive"], ["▶ busy", "running"], ["◔ busy", "starting"], ["● busy", "active"],
+	["✕ bad", "failed down error refused crashed dead"], ["▲ bad", "firing critical"], ["◌ warn", "silent no_data"], ["◔ warn", "pending slow stopping"],
+	["▲ warn", "warning"], ["? warn", "in_doubt interrupted asked"], ["↻ warn", "backing_off restarting"],
+	["◔ idle", "ready"], ["– idle", "skipped"], ["■ idle", "cancelled stopped ended"], ["◑ idle", "silenced inhibited"],
+].flatMap(([looks, words]) => words.split(" ").map((word) => [word, looks.split(" ")])));
+const OTHER = ["○", "idle"];
 
 /** The kind of colour of a state: good, bad, warn, busy or idle. */
 export function kindOf(state) {
-	return (STATES[state] ?? ["○", "idle"])[1];
+	return (STATES.get(state) ?? OTHER)[1];
 }
 
-/** The shape of a state. */
 export function shapeOf(state) {
-	return (STATES[state] ?? ["○", "idle"])[0];
+	return (STATES.get(state) ?? OTHER)[0];
 }
 
 /** A state by shape, colour and word. */
 export function badge(state, word = state) {
 	return element("span", { class: `badge ${kindOf(state)}` },
-		element("span", { class: "shape", "aria-hidden": "true", text: shapeOf(state) }),
+		element("span.shape", { "aria-hidden": "true", text: shapeOf(state) }),
 		plain(word).replaceAll("_", " "));
 }
 
-/** A card with a title. Its parts can be given now, or put in later. */
 export function card(title, ...children) {
-	return element("section", { class: "card" }, title && element("h2", {}, title), ...children);
+	return element("section.card", title && element("h2", title), ...children);
 }
 
-/** What a place shows that has nothing to show, and what to do about it. */
 export function empty(what, advice) {
-	return element("div", { class: "empty" },
-		element("p", { class: "empty-what", text: what }), advice && element("p", {}, advice));
+	return element("div.empty",
+		element("p.empty-what", { text: what }), advice && element("p", advice));
 }
 
-/** A failure: what failed, and what to do. */
 export function failure(error, retry) {
 	// A part that the system does not have is no failure.
 	if (error.code === "not_served" || error.code === "actor_not_found") return empty(error.message, error.advice);
-	return element("div", { class: "failure", role: "alert" },
-		element("p", { class: "failure-what" }, badge("failed", error.title ?? "This did not work")),
+	return element("div.failure", { role: "alert" },
+		element("p.failure-what", badge("failed", error.title ?? "This did not work")),
 		error.message && element("p", { text: error.message }),
-		error.advice && element("p", { class: "soft", text: error.advice }),
+		error.advice && element("p.soft", { text: error.advice }),
 		retry && button({ onclick: retry }, "Try again"));
 }
 
@@ -127,6 +139,11 @@ export function copyButton(text, label = "Copy as command") {
 	return made;
 }
 
+/** Copy a command of `callboard` with these words. */
+export function commandButton(...words) {
+	return copyButton(command("callboard", ...words));
+}
+
 async function copy(text) {
 	try {
 		await navigator.clipboard.writeText(text);
@@ -134,6 +151,17 @@ async function copy(text) {
 	} catch {
 		return false; // Without the permission the text itself is shown, to be copied by hand.
 	}
+}
+
+export function systemTheme() {
+	return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+}
+
+/** Show the page dark or light, or as the system is; `chosen` answers what a person has chosen when that changes. */
+export function showTheme(name, chosen) {
+	document.documentElement.dataset.theme = name || systemTheme();
+	dispatchEvent(new Event("themechange"));
+	if (chosen) matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(chosen()));
 }
 
 let dialogs = 0;
@@ -154,9 +182,9 @@ export function confirm({ title, text, action, danger = false, line = "", fields
 				element("h2", { id, text: title }),
 				element("p", { text }),
 				inputs.map(([, label, input]) =>
-					element("p", {}, element("label", { for: input.id, text: label }), input)),
-				line && element("p", { class: "command" }, element("code", { text: line }), copyButton(line)),
-				element("p", { class: "actions" },
+					element("p", element("label", { for: input.id, text: label }), input)),
+				line && element("p.command", element("code", { text: line }), copyButton(line)),
+				element("p.actions",
 					element("button", { value: "no", formnovalidate: true }, "Keep as it is"),
 					element("button", { value: "yes", class: danger ? "danger" : "primary" }, action))));
 		dialog.addEventListener("close", () => {

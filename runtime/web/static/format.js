@@ -1,4 +1,4 @@
-// Figures, durations, times and texts for people. Pure: the clock and the zone are arguments.
+// Figures, durations, times, texts and the address of the page. Pure: the clock and the zone are arguments.
 
 const FOREIGN =
 	/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
@@ -14,12 +14,10 @@ export function clipped(text, chars) {
 	return said.length <= chars ? said : `${said.slice(0, chars - 1)}…`;
 }
 
-/** A whole number with its thousands apart. */
 export function counted(count) {
 	return Number.isFinite(count) ? Math.round(count).toLocaleString("en-US") : "–";
 }
 
-/** A count with its noun. */
 export function nouns(count, one, many = `${one}s`) {
 	return `${counted(count)} ${count === 1 ? one : many}`;
 }
@@ -43,7 +41,6 @@ function digits(value) {
 	return said.includes(".") ? said.replace(/\.?0+$/, "") : said;
 }
 
-/** A number of bytes in binary units. */
 export function bytes(value) {
 	if (!Number.isFinite(value)) return "–";
 	const units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -66,7 +63,6 @@ export function duration(seconds) {
 	return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
 }
 
-/** How long ago a moment (seconds since 1970) was. */
 export function ago(at, now) {
 	if (!at) return "–";
 	const seconds = now - at;
@@ -92,14 +88,12 @@ export function clock(at, utc, decimals = 0) {
 	return decimals ? `${said}.${String(millis).padStart(3, "0")}` : said;
 }
 
-/** The day and the time of day of a moment. */
 export function moment(at, utc, decimals = 0) {
 	if (!Number.isFinite(at) || at <= 0) return "–";
 	const [year, month, day] = parts(at, utc);
 	return `${year}-${two(month)}-${two(day)} ${clock(at, utc, decimals)}`;
 }
 
-/** Both times of a moment, for a tooltip: local and UTC. */
 export function moments(at) {
 	return `${moment(at, false, 3)} local · ${moment(at, true, 3)} UTC`;
 }
@@ -110,12 +104,10 @@ export function measured(value, metric) {
 	return /_bytes(_total)?$/.test(metric) ? `${brief(value)}B` : brief(value);
 }
 
-/** A text as one word of a POSIX shell. */
 export function quoted(word) {
 	return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
 }
 
-/** A command line, to paste into a shell. */
 export function command(...words) {
 	return words.map((word) => quoted(String(word))).join(" ");
 }
@@ -125,4 +117,35 @@ export function pretty(value, chars = 20_000) {
 	const said = typeof value === "string" ? value : JSON.stringify(value, null, 2) ?? "";
 	const shown = said.length > chars ? `${said.slice(0, chars)}\n… ${counted(said.length - chars)} more characters` : said;
 	return shown.replace(FOREIGN, "\u00b7");
+}
+
+/** `#/executions/7?status=failed` as {path: ["executions", "7"], query: {status: "failed"}}. */
+export function parseAddress(hash) {
+	const said = hash.startsWith("#") ? hash.slice(1) : hash;
+	const [place, search = ""] = said.split(/\?(.*)/s);
+	return {
+		path: place.split("/").filter(Boolean).map(decoded),
+		query: Object.fromEntries(new URLSearchParams(search)),
+	};
+}
+
+function decoded(part) {
+	try {
+		return decodeURIComponent(part);
+	} catch {
+		return part;
+	}
+}
+
+/** The fragment of a place. Values that are empty, null or undefined are left out. */
+export function formatAddress(path, query = {}) {
+	const kept = Object.entries(query).filter(([, value]) => value !== "" && value != null);
+	const search = new URLSearchParams(kept.map(([name, value]) => [name, String(value)])).toString();
+	return `#/${path.map(encodeURIComponent).join("/")}${search ? `?${search}` : ""}`;
+}
+
+/** The one-time code of a start link (`#code=…`), or "". */
+export function codeOf(hash) {
+	const found = /^#?(?:.*[&?])?code=([^&]+)/.exec(hash);
+	return found ? decoded(found[1]) : "";
 }

@@ -8,7 +8,7 @@ export const NODES_MAX = 150;
 const WIDTH = 170, HEIGHT = 36, GAP_X = 46, GAP_Y = 10;
 const WORST = ["failed", "in_doubt", "running", "backing_off", "ready", "waiting", "cancelled", "skipped", "done"];
 
-/** One node for each sub-task; nodes are {name, said, status, before: [numbers]}. Pure. */
+/** One node for each sub-task; nodes are {name, said, status, before: [numbers]}. */
 export function nodesOfEach(rows) {
 	const numbers = new Map(rows.map((row, number) => [row.id, number]));
 	return rows.map((row, number) => ({
@@ -18,7 +18,7 @@ export function nodesOfEach(rows) {
 	}));
 }
 
-/** One node for each kind of sub-task, with the state of the worst of them. Pure. */
+/** One node for each kind of sub-task, with the state of the worst of them. */
 export function nodesOfKinds(rows) {
 	const kinds = [...new Set(rows.map((row) => row.kind))].slice(0, NODES_MAX);
 	const numbers = new Map(kinds.map((kind, number) => [kind, number]));
@@ -31,7 +31,7 @@ export function nodesOfKinds(rows) {
 	});
 }
 
-/** A column and a row for each node: right of its needs, and near their middle. Pure. */
+/** A column and a row for each node: right of its needs, and near their middle. */
 export function placesOf(nodes) {
 	const columns = [], places = [];
 	nodes.forEach((node, number) => {
@@ -46,7 +46,6 @@ export function placesOf(nodes) {
 	return places;
 }
 
-/** A drawing of these nodes, which scrolls in its place. */
 export function graphOf(nodes, { onSelect = () => {} } = {}) {
 	const places = placesOf(nodes);
 	const at = places.map(([column, row]) => [1 + column * (WIDTH + GAP_X), 1 + row * (HEIGHT + GAP_Y)]);
@@ -74,7 +73,7 @@ export function graphOf(nodes, { onSelect = () => {} } = {}) {
 	};
 	requestAnimationFrame(paint);
 	addEventListener("themechange", paint);
-	return element("div", { class: "graph", tabindex: "0", role: "region", "aria-label": "Plan" }, canvas);
+	return element("div.graph", { tabindex: "0", role: "region", "aria-label": "Plan" }, canvas);
 }
 
 function arrow(draw, [fromX, fromY], [toX, toY]) {

@@ -5,7 +5,6 @@ import { button, element, fill, put } from "./dom.js";
 const MARGIN_ROWS = 8;
 const GAP_PX = 12, SIDES_PX = 44;
 
-/** The first and one past the last row to draw. Pure. */
 export function rowsInSight(scrollTop, viewHeight, rowHeight, count) {
 	const first = Math.max(0, Math.floor(scrollTop / rowHeight) - MARGIN_ROWS);
 	const last = Math.min(count, Math.ceil((scrollTop + viewHeight) / rowHeight) + MARGIN_ROWS);
@@ -19,14 +18,13 @@ export function scrollFor(index, scrollTop, viewHeight, rowHeight) {
 	return top + rowHeight > scrollTop + viewHeight ? top + rowHeight - viewHeight : scrollTop;
 }
 
-/** The width that columns need at least. Pure. */
 export function widthOf(columns) {
 	const least = columns.map((column) => Number(/\d+/.exec(column.track)[0]));
 	return least.reduce((sum, width) => sum + width, SIDES_PX + GAP_PX * (columns.length - 1));
 }
 
 /**
- * A list with a head. A column is [title, track (its share of the grid), cell(row), traits, order]:
+ * A list with a head. A column is [title, track (its least pixels, and its share of the rest if it may grow), cell(row), traits, order]:
  * the traits are `number`, and `wide` for those that narrow places leave off; the order is the name
  * by which the server sorts.
  * `onNeed` asks for more rows when the end comes into sight; `onOpen(row)` follows Enter or a click.
@@ -43,14 +41,14 @@ export class VirtualList {
 		this.sorted = "";
 		this.isWide = true;
 		this.least = widthOf(this.columns);
-		this.head = element("div", { class: "list-head", role: "row" });
-		this.sheet = element("div", { class: "list-sheet", role: "presentation" });
-		this.view = element("div", { class: "list-view", tabindex: "0", role: "rowgroup" }, this.sheet);
+		this.head = element("div.list-head", { role: "row" });
+		this.sheet = element("div.list-sheet", { role: "presentation" });
+		this.view = element("div.list-view", {
+			tabindex: "0", role: "rowgroup", onkeydown: (event) => this.pressed(event), onclick: (event) => this.clicked(event),
+		}, this.sheet);
 		this.element = element("div", { class: `list ${className}`, role: "grid", "aria-label": label },
 			this.head, this.view);
 		this.view.addEventListener("scroll", () => this.drawSoon(), { passive: true });
-		this.view.addEventListener("keydown", (event) => this.pressed(event));
-		this.view.addEventListener("click", (event) => this.clicked(event));
 		this.watcher = new ResizeObserver(() => this.resized());
 		this.watcher.observe(this.element);
 		this.frame = 0;
@@ -79,7 +77,6 @@ export class VirtualList {
 		this.drawSoon();
 	}
 
-	/** Select the row of this key, and bring it into sight. */
 	select(key, { scrolls = true } = {}) {
 		this.selected = key;
 		const index = this.indexOf(key);
@@ -90,7 +87,6 @@ export class VirtualList {
 		this.drawSoon();
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
 		cancelAnimationFrame(this.frame);
@@ -117,7 +113,10 @@ export class VirtualList {
 	}
 
 	drawHead() {
-		const tracks = this.shown.map((column) => column.track).join(" ");
+		const tracks = this.shown.map(({ track }) => {
+			const [least, share] = track.split(" ");
+			return share ? `minmax(${least}px, ${share}fr)` : `${least}px`;
+		}).join(" ");
 		this.element.style.setProperty("--tracks", tracks);
 		fill(this.head, this.shown.map((column) => {
 			const name = column.order;
@@ -165,7 +164,7 @@ export class VirtualList {
 	drawRow(row, key, index) {
 		let drawn = this.drawn.get(key);
 		if (!drawn) {
-			drawn = { row: null, index: -1, element: element("div", { class: "list-row", role: "row" }) };
+			drawn = { row: null, index: -1, element: element("div.list-row", { role: "row" }) };
 			drawn.element.dataset.key = key;
 			this.drawn.set(key, drawn);
 			this.sheet.append(drawn.element);

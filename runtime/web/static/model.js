@@ -9,7 +9,7 @@ const ROWS_MAX = 20_000;
  * always followed by a reading. While `isHidden()` it only notes that it has to.
  */
 export class Refresher {
-	constructor(read, { everyMs = 1000, isHidden = () => Boolean(globalThis.document?.hidden), shell = globalShell() } = {}) {
+	constructor(read, { everyMs = 1000, isHidden = () => Boolean(globalThis.document?.hidden), shell = browserShell() } = {}) {
 		Object.assign(this, { read, everyMs, isHidden, shell });
 		this.timer = null;
 		this.isReading = false;
@@ -19,7 +19,6 @@ export class Refresher {
 		this.hasEnded = false;
 	}
 
-	/** Something has changed. */
 	touch() {
 		this.isDue = true;
 		if (this.timer !== null || this.isReading || this.hasEnded || this.isHidden()) return;
@@ -45,7 +44,6 @@ export class Refresher {
 		}
 	}
 
-	/** The page is in sight again. */
 	wake() {
 		if (this.isDue) this.touch();
 	}
@@ -63,7 +61,6 @@ export class Paging {
 		this.reset({});
 	}
 
-	/** Begin again, with another question. */
 	reset(query) {
 		this.query = query;
 		this.rows = [];
@@ -73,7 +70,6 @@ export class Paging {
 		this.isLoading = false;
 	}
 
-	/** The next page, unless it is on its way. */
 	async more() {
 		if (this.isLoading || this.next === "" || this.rows.length >= ROWS_MAX) return;
 		await this.fetch({ after: this.next ?? "" }, (items) => {
@@ -142,14 +138,12 @@ export class ValuesModel {
 		this.isKnown = Boolean(data) && !data.is_cut;
 	}
 
-	/** A value is another one, or gone. */
 	change({ key, value } = {}) {
 		if (typeof key !== "string") return;
 		if (value === null || value === undefined) this.values.delete(key);
 		else this.values.set(key, value);
 	}
 
-	/** All hosts by slot, in the channel `system`. */
 	hosts() {
 		const found = [...this.values].filter(([key]) => key.startsWith("host/")).map(([, value]) => value);
 		return found.sort((a, b) => a.slot - b.slot);
@@ -171,35 +165,30 @@ export class Tail {
 	}
 }
 
-/** Rates from growing counts: what is added in a second, between two readings. */
-export class Rates {
+/** The rate of a growing count: what is added in a second, between two readings. */
+export class Rate {
 	constructor(most = 120) {
 		this.most = most;
-		this.last = new Map();
-		this.past = new Map();
+		this.past = [];
+		this.last = null;
 	}
 
 	/** Note a count; the answer is the rate since the reading before, NaN for the first. */
-	note(name, at, count) {
-		const before = this.last.get(name);
+	note(at, count) {
+		const before = this.last;
 		// A second reading at one moment, or a smaller count (it began again), gives no rate.
 		const rate = before && at > before.at && count >= before.count ? (count - before.count) / (at - before.at) : NaN;
-		if (!before || at > before.at) this.last.set(name, { at, count });
-		const past = this.past.get(name) ?? [];
-		if (Number.isFinite(rate)) past.push(rate);
-		if (past.length > this.most) past.shift();
-		this.past.set(name, past);
+		if (!before || at > before.at) this.last = { at, count };
+		if (Number.isFinite(rate)) this.past = [...this.past, rate].slice(-this.most);
 		return rate;
-	}
-
-	of(name) {
-		return this.past.get(name) ?? [];
 	}
 }
 
-function globalShell() {
+export function browserShell() {
 	return {
-		now: () => performance.now(),
+		WebSocket: globalThis.WebSocket,
+		now: () => Date.now(),
+		random: () => Math.random(),
 		after: (ms, act) => setTimeout(act, ms),
 		cancel: (timer) => clearTimeout(timer),
 	};

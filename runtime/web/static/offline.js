@@ -1,6 +1,6 @@
 // The exported file of one execution: the panel of the live page, with the data that the file holds.
 
-import { button, element } from "./dom.js";
+import { button, element, showTheme } from "./dom.js";
 import { ExecutionPanel } from "./execution_panel.js";
 
 const ORDERS = {
@@ -18,14 +18,13 @@ export function answered(rows, { status = [], failed, id = "", sort = "number", 
 	return { items: kept.slice(from, from + limit), next: from + limit < kept.length ? String(from + limit) : "", total: kept.length };
 }
 
-/** Draw the execution of this file. */
 export function showExecution(data, body) {
 	const page = { utc: false, now: () => data.execution.updated_at, setQuery: (change) => go({ ...query, ...change }), adjust: (change) => go({ ...query, ...change }) };
 	const panel = new ExecutionPanel({
-		page, hasLinks: false, hasEvents: false,
+		page, hasLinks: false,
 		source: {
 			execution: async () => data.execution, timeline: async ({ by }) => data.timelines[by] ?? data.timelines.kind,
-			subTasks: async (asked) => answered(data.sub_tasks, asked), events: async () => ({ items: [], next: "" }),
+			subTasks: async (asked) => answered(data.sub_tasks, asked),
 		},
 	});
 	let query = {};
@@ -38,8 +37,9 @@ export function showExecution(data, body) {
 		zone.textContent = page.utc ? "UTC" : "Local time";
 		panel.redraw();
 	} }, "Local time");
-	body.replaceChildren(element("p", { class: "tools" }, zone), panel.element,
-		element("p", { class: "note view" }, data.note));
+	showTheme("", () => "");
+	body.replaceChildren(element("p.tools", zone), panel.element,
+		element("p.note.view", data.note));
 	panel.show(query);
 	panel.read();
 }

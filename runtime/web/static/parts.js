@@ -1,10 +1,11 @@
 // Parts that several views have: the head of a view, filters, times, links, and a detail at the side.
 
-import { button, element, failure, fill, put, say } from "./dom.js";
-import { formatAddress } from "./address.js";
-import { ago, clipped, clock, counted, moment, moments } from "./format.js";
+import { button, element, failure, fill, put, say, soft } from "./dom.js";
+import { ago, clipped, clock, counted, formatAddress, moment, moments } from "./format.js";
 import { VirtualList } from "./list.js";
-import { Paging, Refresher } from "./model.js";
+import { Paging, Refresher, Tail } from "./model.js";
+
+const FOLLOWED_MAX = 5_000;
 
 /** A view that reads again when it has to. `owned` are the parts that end with it. */
 export class View {
@@ -15,17 +16,14 @@ export class View {
 		this.owned = [this.refresher];
 	}
 
-	/** A second has passed. */
 	tick() {
 		this.refresher.touch();
 	}
 
-	/** The page is in sight again. */
 	woke() {
 		this.refresher.touch();
 	}
 
-	/** Times are shown in another zone. */
 	settingsChanged() {
 		this.draw?.();
 	}
@@ -41,27 +39,28 @@ export class View {
 	}
 }
 
-/** The head of a view: its title, a line about it, and its tools. */
 export function viewHead(title, ...tools) {
-	return element("header", { class: "view-head" }, element("h1", {}, title), element("span", { class: "gap" }), ...tools);
+	return element("header.view-head", element("h1", title), element("span.gap"), ...tools);
 }
 
 /** A moment, with both times in its tooltip. */
 export function timeOf(page, at, { decimals = 0, isShort = false } = {}) {
-	if (!at) return element("span", { class: "soft" }, "–");
+	if (!at) return soft("–");
 	const said = isShort ? clock(at, page.utc, decimals) : moment(at, page.utc, decimals);
 	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, said);
 }
 
-/** How long ago a moment was, with both times in its tooltip. */
+export function exactOf(page, at) {
+	return timeOf(page, at, { isShort: true, decimals: 3 });
+}
+
 export function ageOf(page, at) {
-	if (!at) return element("span", { class: "soft" }, "–");
+	if (!at) return soft("–");
 	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, ago(at, page.now()));
 }
 
-/** A link to an execution. */
 export function executionLink(id, said = clipped(id, 40)) {
-	return element("a", { href: formatAddress(["executions", id]), class: "mono", title: id }, said);
+	return element("a.mono", { href: formatAddress(["executions", id]), title: id }, said);
 }
 
 /** An input that answers some time after the last key; `value` is what it has now. */
@@ -77,7 +76,6 @@ export function searchBox({ label, value = "", onChange, width = 24, isMain = tr
 	return input;
 }
 
-/** Set the value of an input, unless a person is at it. */
 export function setValue(input, value = "") {
 	if (document.activeElement !== input && input.value !== value) input.value = value;
 }
@@ -86,7 +84,7 @@ export function setValue(input, value = "") {
 export class Choices {
 	constructor({ label, onChoose }) {
 		this.onChoose = onChoose;
-		this.element = element("div", { class: "choices", role: "group", "aria-label": label });
+		this.element = element("div.choices", { role: "group", "aria-label": label });
 		this.said = "";
 	}
 
@@ -97,22 +95,20 @@ export class Choices {
 		fill(this.element, choices.map(([value, label, count]) =>
 			button({ "aria-pressed": String(value === chosen),
 				onclick: () => this.onChoose(value) },
-			label, count !== undefined && element("span", { class: "count", text: counted(count) }))));
+			label, count !== undefined && element("span.count", { text: counted(count) }))));
 	}
 }
 
-/** A place with a detail at its side, which is closed at first. */
 export class Split {
 	constructor(main, { onClose = () => {} } = {}) {
 		this.onClose = onClose;
-		this.detail = element("aside", { class: "detail", hidden: true, "aria-live": "polite" });
-		this.element = element("div", { class: "split" }, element("div", { class: "split-main" }, main), this.detail);
+		this.detail = element("aside.detail", { hidden: true, "aria-live": "polite" });
+		this.element = element("div.split", element("div.split-main", main), this.detail);
 	}
 
-	/** Open it with these parts. */
 	open(title, ...children) {
 		this.detail.hidden = false;
-		fill(this.detail, element("header", {}, element("h2", { text: title, title }),
+		fill(this.detail, element("header", element("h2", { text: title, title }),
 			button({ class: "quiet", title: "Close (Esc)", "aria-label": "Close",
 				onclick: () => this.onClose() }, "✕")), ...children);
 	}
@@ -122,15 +118,11 @@ export class Split {
 		fill(this.detail);
 	}
 
-	get isOpen() {
-		return !this.detail.hidden;
-	}
 }
 
-/** Names and values. */
 export function facts(pairs) {
-	return element("dl", { class: "facts" }, pairs.filter(([, value]) => value !== "" && value != null && value !== false)
-		.map(([name, value]) => element("div", {}, element("dt", { text: name }), put(element("dd"), value))));
+	return element("dl.facts", pairs.filter(([, value]) => value !== "" && value != null && value !== false)
+		.map(([name, value]) => element("div", element("dt", { text: name }), put(element("dd"), value))));
 }
 
 /**
@@ -141,7 +133,7 @@ export class Listing {
 	constructor({ load, noun, nothing, rowsOf = (rows) => rows, more = () => "", onDraw = () => {}, ...traits }) {
 		Object.assign(this, { noun, nothing, rowsOf, more, onDraw });
 		this.notice = element("div");
-		this.note = element("p", { class: "note" });
+		this.note = element("p.note");
 		this.list = new VirtualList({ onNeed: () => this.paging.next && this.paging.more(), ...traits });
 		this.paging = new Paging({
 			load, keyOf: traits.keyOf, onChange: () => this.draw(),
@@ -163,12 +155,10 @@ export class Listing {
 		this.paging.more();
 	}
 
-	/** Read it again. */
 	refresh() {
 		return this.paging.refresh();
 	}
 
-	/** Draw what is known. */
 	draw() {
 		const { rows, next, answer } = this.paging;
 		fill(this.notice, !rows.length && next !== null && this.nothing());
@@ -180,13 +170,43 @@ export class Listing {
 		this.onDraw(this);
 	}
 
-	/** The row of a key, if it is here. */
 	row(key) {
 		return this.paging.rows.find((row) => this.list.keyOf(row) === key);
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.list.end();
+	}
+}
+
+/** Rows that are read on from a cursor, the newest first; `read(cursor)` answers {rows, cursor, note}. */
+export class FollowedRows extends Listing {
+	constructor({ read, onRows, ...traits }) {
+		super({ className: "in-card", ...traits });
+		Object.assign(this, { read, onRows, cursor: 0, isReading: false, tail: new Tail(FOLLOWED_MAX) });
+	}
+
+	async refresh() {
+		if (this.isReading) return;
+		this.isReading = true;
+		try {
+			const { rows, cursor, note = "" } = await this.read(this.cursor);
+			this.tail.add(rows);
+			Object.assign(this, { cursor, said: note });
+			this.draw();
+			if (rows.length) this.onRows();
+		} catch (error) {
+			fill(this.notice, failure(error, () => this.refresh()));
+		} finally {
+			this.isReading = false;
+		}
+	}
+
+	draw() {
+		const { rows, fallen } = this.tail;
+		fill(this.notice, !rows.length && this.nothing());
+		this.list.element.hidden = !rows.length;
+		this.list.show(rows);
+		say(this.note, [`${counted(rows.length)} here`, fallen && `${counted(fallen)} older ones left the list`, this.said].filter(Boolean).join("; "));
 	}
 }

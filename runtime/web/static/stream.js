@@ -4,6 +4,8 @@
 // the hub cannot resume, `onReset` says so before anything else of the channel comes. A refusal for
 // good (close codes from 3500 on, not 4000 to 4499) is not tried again.
 
+import { browserShell } from "./model.js";
+
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 20_000;
 /** No attempt follows another within this time: two attempts within half a second are the most. */
@@ -36,10 +38,8 @@ class Subscription {
 		this.epoch = "";
 		this.isKnown = false; // whether offset and epoch are a position to resume from
 		this.attempts = 0;
-		this.filter = listener.filter ?? null;
 	}
 
-	/** End it. */
 	end() {
 		this.stream.drop(this);
 	}
@@ -81,7 +81,6 @@ class Subscription {
 
 	request() {
 		const fields = { channel: this.channel };
-		if (this.filter) fields.tf = this.filter;
 		if (this.isKnown) Object.assign(fields, { recover: true, epoch: this.epoch, offset: this.offset });
 		return fields;
 	}
@@ -93,8 +92,8 @@ export class Stream {
 	 * `token()` promises a fresh token. `onState(state, detail)` hears "connecting", "catching up",
 	 * "live", "stale" and "refused". `shell` has the WebSocket class, the clock, and timers.
 	 */
-	constructor({ url, token, onState = () => {}, onMessage = () => {}, shell = browserShell() }) {
-		Object.assign(this, { url, token, onState, onMessage, shell });
+	constructor({ url, token, onState = () => {}, shell = browserShell() }) {
+		Object.assign(this, { url, token, onState, shell });
 		this.subscriptions = new Map();
 		this.pending = new Map();
 		this.socket = null;
@@ -110,14 +109,12 @@ export class Stream {
 		this.since = 0;
 	}
 
-	/** Connect, and stay connected. */
 	start() {
 		this.isClosed = false;
 		this.attempts = 0;
 		this.open();
 	}
 
-	/** Disconnect for good. */
 	stop() {
 		this.isClosed = true;
 		this.forget();
@@ -163,8 +160,6 @@ export class Stream {
 			this.call({ unsubscribe: { channel: subscription.channel } });
 		}
 	}
-
-	// --- the connection --------------------------------------------------------------------------
 
 	async open() {
 		this.say("connecting");
@@ -292,14 +287,10 @@ export class Stream {
 			this.lose(this.socket, push.disconnect.reason, push.disconnect.code);
 			return;
 		}
-		if (push.message) this.onMessage(push.message.data);
 		const subscription = this.subscriptions.get(push.channel);
 		if (!subscription) return;
-		if (push.pub) {
-			subscription.take(push.pub);
-		} else if (push.unsubscribe) {
-			this.unsubscribed(subscription, push.unsubscribe);
-		}
+		if (push.pub) subscription.take(push.pub);
+		else if (push.unsubscribe) this.unsubscribed(subscription, push.unsubscribe);
 	}
 
 	unsubscribed(subscription, { code, reason }) {
@@ -370,15 +361,4 @@ export class Stream {
 		this.state = state;
 		this.onState(state, detail);
 	}
-}
-
-/** The WebSocket, the clock and the timers of a browser. */
-export function browserShell() {
-	return {
-		WebSocket: globalThis.WebSocket,
-		now: () => Date.now(),
-		random: () => Math.random(),
-		after: (ms, act) => setTimeout(act, ms),
-		cancel: (timer) => clearTimeout(timer),
-	};
 }

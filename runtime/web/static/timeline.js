@@ -1,8 +1,8 @@
 // The timeline of an execution on canvas: queue and run apart, attempts in rows, the critical path,
 // zoom, and the keyboard. The server has laid out the rows; `layoutOf` is pure.
 
-import { palette, sized, timeTicks } from "./charts.js";
-import { button, element, fill, kindOf, say, shapeOf, wrong } from "./dom.js";
+import { palette, segment, sized, timeTicks } from "./charts.js";
+import { button, element, fill, kindOf, say, shapeOf, strong, wrong } from "./dom.js";
 import { clipped, counted, duration } from "./format.js";
 
 const ROW_PX = 18;
@@ -57,12 +57,11 @@ export function firstAfter(row, at) {
 	return low;
 }
 
-/** The state of a bar, in the words of sub-tasks. */
 function stateOf(bar) {
 	return bar.outcome === "retried" ? "backing_off" : bar.outcome;
 }
 
-const OUTCOMES = { done: "succeeded", retried: "failed, and ran again", failed: "failed for good" };
+const OUTCOMES = { running: "under way", done: "succeeded", retried: "failed, and ran again", failed: "failed for good" };
 
 /**
  * A timeline. `onSelect(bar)` follows a click, Enter and the arrows; `onOpen(key)` the head of a
@@ -77,20 +76,20 @@ export class Timeline {
 		this.selected = null;
 		this.top = 0;
 		this.frame = 0;
-		this.canvas = element("canvas", { tabindex: "0", role: "img", class: "timeline-canvas" });
-		this.note = element("p", { class: "reading", "aria-live": "polite" });
-		this.tip = element("div", { class: "tip", hidden: true });
+		this.canvas = element("canvas.timeline-canvas", { tabindex: "0", role: "img" });
+		this.note = element("p.reading", { "aria-live": "polite" });
+		this.tip = element("div.tip", { hidden: true });
 		this.queueSwitch = toggle("Waiting", () => this.foldQueue(!this.showsQueue),
 			"The time between ready and begun, as a thin line before each bar (f)");
 		this.pathSwitch = toggle("Critical path", () => this.markPath(!this.showsCritical),
 			"The chain of sub-tasks that set the end (c)");
 		const zoom = (label, factor, title) =>
 			button({ title, onclick: () => this.zoom(factor) }, label);
-		this.bar = element("p", { class: "toolbar" }, this.queueSwitch, this.pathSwitch,
+		this.bar = element("p.toolbar", this.queueSwitch, this.pathSwitch,
 			zoom("−", 2, "Zoom out (-)"), zoom("+", 0.5, "Zoom in (+)"),
 			button({ title: "Show all of it (0)", onclick: () => this.fit() }, "All"));
-		this.element = element("div", { class: "timeline" }, this.bar,
-			element("div", { class: "timeline-place" }, this.canvas, this.tip), this.note, keyOf());
+		this.element = element("div.timeline", this.bar,
+			element("div.timeline-place", this.canvas, this.tip), this.note, keyOf());
 		this.place();
 		this.listen();
 		this.watcher = new ResizeObserver(() => this.draw());
@@ -98,17 +97,17 @@ export class Timeline {
 	}
 
 	/** Show what `/v1/executions/{id}/timeline` answers. The view stays, unless it was of everything. */
-	show(timeline, { keepsView = true } = {}) {
+	show(timeline) {
 		const wasAll = this.timeline === NOTHING || this.isAll();
 		const id = this.selected && `${this.selected.number}/${this.selected.attempt}`;
 		this.timeline = timeline;
 		this.place();
 		this.selected = id ? this.find((bar) => `${bar.number}/${bar.attempt}` === id)?.bar ?? null : null;
-		if (wasAll || !keepsView) this.fit({ isQuiet: true });
+		say(this.note, this.selected ? this.words(this.selected) : "");
+		if (wasAll) this.fit({ isQuiet: true });
 		else this.draw();
 	}
 
-	/** Forget it: it is no longer in the page. */
 	end() {
 		this.watcher.disconnect();
 		cancelAnimationFrame(this.frame);
@@ -230,8 +229,6 @@ export class Timeline {
 		});
 	}
 
-	// --- drawing -----------------------------------------------------------------------------------
-
 	draw() {
 		this.queueSwitch.setAttribute("aria-pressed", String(this.showsQueue));
 		this.pathSwitch.setAttribute("aria-pressed", String(this.showsCritical));
@@ -268,10 +265,7 @@ export class Timeline {
 		for (const tick of timeTicks(this.view[0] - begin, this.view[1] - begin, most)) {
 			const x = Math.round(this.xOf(begin + tick)) + 0.5;
 			if (x < LEFT_PX) continue;
-			draw.beginPath();
-			draw.moveTo(x, AXIS_PX - 4);
-			draw.lineTo(x, this.height);
-			draw.stroke();
+			segment(draw, x, AXIS_PX - 4, x, this.height);
 			draw.textAlign = x > this.width - 40 ? "right" : "center";
 			draw.fillText(tick < 0 ? `-${duration(-tick)}` : duration(tick), Math.min(x, this.width - 2), 9);
 		}
@@ -279,10 +273,7 @@ export class Timeline {
 
 	drawHead(draw, colors, { group, y }) {
 		draw.strokeStyle = colors.line;
-		draw.beginPath();
-		draw.moveTo(0, Math.round(y) + 0.5);
-		draw.lineTo(this.width, Math.round(y) + 0.5);
-		draw.stroke();
+		segment(draw, 0, Math.round(y) + 0.5, this.width, Math.round(y) + 0.5);
 		draw.textAlign = "left";
 		draw.fillStyle = colors.ink;
 		const mark = isFolded(group) ? "▸" : "▾";
@@ -321,21 +312,16 @@ export class Timeline {
 		draw.fillStyle = colors[kindOf(stateOf(bar))];
 		draw.fillRect(x, y + 3, wide, ROW_PX - 6);
 		const seen = Math.max(x, LEFT_PX);
-		if (bar.outcome !== "done" && wide > 8) {
+		const isPlain = bar.outcome === "done" || bar.outcome === "running";
+		if (!isPlain && wide > 8) {
 			draw.strokeStyle = colors.card;
 			draw.lineWidth = 1.5;
-			draw.beginPath();
 			const middle = seen + Math.min(wide, 14) / 2;
-			draw.moveTo(middle - 3, y + 6);
-			draw.lineTo(middle + 3, y + ROW_PX - 6);
-			if (bar.outcome === "failed") {
-				draw.moveTo(middle + 3, y + 6);
-				draw.lineTo(middle - 3, y + ROW_PX - 6);
-			}
-			draw.stroke();
+			segment(draw, middle - 3, y + 6, middle + 3, y + ROW_PX - 6);
+			if (bar.outcome === "failed") segment(draw, middle + 3, y + 6, middle - 3, y + ROW_PX - 6);
 			draw.lineWidth = 1;
 		}
-		const room = x + wide - seen - (bar.outcome === "done" ? 10 : 24);
+		const room = x + wide - seen - (isPlain ? 10 : 24);
 		if (room > 45) {
 			draw.fillStyle = colors.card;
 			draw.textAlign = "left";
@@ -370,8 +356,6 @@ export class Timeline {
 		draw.globalAlpha = 1;
 	}
 
-	// --- pointer and keyboard ------------------------------------------------------------------------
-
 	listen() {
 		let drag = null;
 		const canvas = this.canvas;
@@ -382,10 +366,11 @@ export class Timeline {
 			else if (!this.scroll(event.deltaY)) return; // At its end the page scrolls.
 			event.preventDefault();
 		}, { passive: false });
-		canvas.addEventListener("pointerdown", (event) => {
+		const on = (what, act) => canvas.addEventListener(what, act);
+		on("pointerdown", (event) => {
 			drag = { x: event.offsetX, from: this.view[0], y: event.offsetY, hasMoved: false };
 		});
-		canvas.addEventListener("pointermove", (event) => {
+		on("pointermove", (event) => {
 			if (!drag) this.point(event);
 			else if (drag.hasMoved || Math.hypot(event.offsetX - drag.x, event.offsetY - drag.y) > 4) {
 				if (!drag.hasMoved) canvas.setPointerCapture(event.pointerId);
@@ -394,7 +379,7 @@ export class Timeline {
 				this.scroll(-event.movementY);
 			}
 		});
-		canvas.addEventListener("pointerup", (event) => {
+		on("pointerup", (event) => {
 			const isClick = drag && !drag.hasMoved;
 			drag = null;
 			if (!isClick) return;
@@ -403,12 +388,12 @@ export class Timeline {
 			else if (line?.cells) this.onOpen(line.cells.key);
 			else this.choose(this.barAt(event.offsetX, event.offsetY), { tells: true });
 		});
-		canvas.addEventListener("pointerleave", () => {
+		on("pointerleave", () => {
 			drag = null;
 			this.tip.hidden = true;
 		});
-		canvas.addEventListener("dblclick", (event) => this.zoom(0.4, this.atX(event.offsetX)));
-		canvas.addEventListener("keydown", (event) => this.pressed(event));
+		on("dblclick", (event) => this.zoom(0.4, this.atX(event.offsetX)));
+		on("keydown", (event) => this.pressed(event));
 	}
 
 	lineAt(y) {
@@ -430,8 +415,8 @@ export class Timeline {
 		this.canvas.classList.toggle("pointing", Boolean(found) || !this.lineAt(event.offsetY)?.bars);
 		if (!found) return;
 		const { bar } = found;
-		fill(this.tip, element("strong", { text: clipped(bar.id, 80) }), element("span", { text: this.words(bar) }),
-			bar.error && wrong(clipped(bar.error, 300)));
+		fill(this.tip, strong(clipped(bar.id, 80)), element("span", { text: this.words(bar) }),
+			bar.error && wrong(bar.error, 300));
 		const isRight = event.offsetX > this.width / 2;
 		this.tip.style.left = isRight ? "auto" : `${event.offsetX + 14}px`;
 		this.tip.style.right = isRight ? `${this.width - event.offsetX + 14}px` : "auto";
@@ -443,7 +428,7 @@ export class Timeline {
 		const waited = waits ? `, after waiting ${duration(bar.began_at - bar.ready_at)}` : "";
 		return `${shapeOf(stateOf(bar))} ${bar.id}, attempt ${bar.attempt} on ${bar.executor}: ` +
 			`${OUTCOMES[bar.outcome] ?? bar.outcome}, ` +
-			`ran ${duration(bar.ended_at - bar.began_at)} from ${duration(bar.began_at - this.layout.from)} on${waited}`;
+			`${bar.outcome === "running" ? "runs for" : "ran"} ${duration(bar.ended_at - bar.began_at)} from ${duration(bar.began_at - this.layout.from)} on${waited}`;
 	}
 
 	pressed(event) {
@@ -454,7 +439,7 @@ export class Timeline {
 			f: () => this.foldQueue(!this.showsQueue), c: () => this.markPath(!this.showsCritical),
 			ArrowRight: () => event.shiftKey ? this.move(from + (to - from) / 5) : this.step(1),
 			ArrowLeft: () => event.shiftKey ? this.move(from - (to - from) / 5) : this.step(-1),
-			ArrowDown: () => this.stepRow(1), ArrowUp: () => this.stepRow(-1),
+			ArrowDown: () => this.step(0, 1), ArrowUp: () => this.step(0, -1),
 			PageDown: () => this.scroll(this.height / 2), PageUp: () => this.scroll(-this.height / 2),
 			Enter: () => this.selected && this.onSelect(this.selected),
 		};
@@ -464,21 +449,14 @@ export class Timeline {
 		event.stopPropagation(); // These keys are not those of the page.
 	}
 
-	step(by) {
+	/** Select the bar after or before, in its row or in the one below or above. */
+	step(by, rowsBy = 0) {
 		const rows = this.layout.lines.filter((line) => line.bars?.length);
-		const line = rows.find(({ bars }) => bars.includes(this.selected)) ?? rows[0];
-		if (!line) return;
-		const next = Math.max(0, Math.min(line.bars.length - 1, line.bars.indexOf(this.selected) + by));
-		this.choose({ line, bar: line.bars[next] });
-	}
-
-	stepRow(by) {
-		const rows = this.layout.lines.filter((line) => line.bars?.length);
-		const here = rows.findIndex(({ bars }) => bars.includes(this.selected));
-		const line = rows[Math.max(0, Math.min(rows.length - 1, here + by))];
+		const near = (list, index) => list[Math.max(0, Math.min(list.length - 1, index))];
+		const line = near(rows, rows.findIndex(({ bars }) => bars.includes(this.selected)) + rowsBy);
 		if (!line) return;
 		const at = this.selected?.began_at ?? this.view[0];
-		this.choose({ line, bar: line.bars[Math.min(line.bars.length - 1, firstAfter(line.bars, at))] });
+		this.choose({ line, bar: near(line.bars, rowsBy ? firstAfter(line.bars, at) : line.bars.indexOf(this.selected) + by) });
 	}
 }
 
@@ -487,8 +465,8 @@ function toggle(label, act, title) {
 }
 
 function keyOf() {
-	const entry = (kind, word) => element("li", {}, element("span", { class: `key ${kind}` }), word);
-	return element("ul", { class: "legend" }, entry("good", "succeeded"), entry("warn slash", "failed, ran again"),
-		entry("bad cross", "failed for good"), entry("path", "critical path"),
-		element("li", { class: "soft" }, "Ctrl + wheel zooms, drag moves, arrows step, Enter opens"));
+	const entry = (kind, word, mark) => element("li", element("span", { class: `key ${kind}` }, mark), word);
+	return element("ul.legend", entry("good", "succeeded"), entry("busy", "under way"), entry("warn", "failed, ran again", "╱"),
+		entry("bad", "failed for good", "✕"), entry("path", "critical path"),
+		element("li.soft", "Ctrl + wheel zooms, drag moves, arrows step, Enter opens"));
 }

@@ -164,7 +164,7 @@ class Streams:
     async def events(
         self,
         request: Request,
-        channel: Annotated[str, Query(min_length=1, max_length=255)] = DEFAULT_CHANNEL,
+        channel: Annotated[str | None, Query(min_length=1, max_length=255)] = None,
         after: Annotated[str, Query(max_length=300)] = "",
         condition: Annotated[str, Query(alias="filter", max_length=4_096)] = "",
         per_second: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None,
@@ -172,6 +172,9 @@ class Streams:
         last_event_id: Annotated[str, Header(max_length=300)] = "",
     ) -> Response:
         """The events of `channel` from now on, or after the position `after` or `Last-Event-ID`.
+
+        Without `channel` they are those of the one channel to which the token subscribes its
+        clients, or else of `events`.
 
         `filter` is JSON in the form of Centrifugo's filters. An event's `id` is its position.
         """
@@ -181,22 +184,22 @@ class Streams:
         place = last_event_id or after
         limit = RateLimitConfig(per_second=per_second, burst=burst) if per_second else None
         try:
+            principal = await self._principal(request.scope)
+            if principal is None:
+                return refusal(ErrorCode.UNAUTHORIZED, "The request has no token.")
             wanted = Subscribe(
-                channel=channel,
+                channel=channel or _default_channel(principal),
                 recover=position_of(place) if place else None,
                 filter=filter_of(parse(condition)) if condition else None,
                 rate_limit=limit,
             )
-            principal = await self._principal(request.scope)
         except BadFrame as error:
             return problem(400, error.message, code="bad_request")
         except Refused as error:
             return problem_of(error)
-        if principal is None:
-            return refusal(ErrorCode.UNAUTHORIZED, "The request has no token.")
         codec = ServerSentEvents()
         session = self._begin(hub.open(codec, _address(request.scope), principal))
-        await session.handle(1, Connect())
+        await session.handle(1, Connect(takes_subs=False))
         await session.handle(2, wanted)
         failed = codec.failed
         if failed is None and codec.subscribed is not None and session.closing is None:
@@ -235,6 +238,13 @@ class Streams:
         self._open.discard(session)
         if not self._open:
             self._none_open.set()
+
+
+def _default_channel(principal: Principal) -> str:
+    """The channel of a stream that names none. Raises `BadFrame` if there are several."""
+    if len(principal.subscribes) > 1:
+        raise BadFrame("The token subscribes to several channels. Name one: a stream has one.")
+    return next(iter(principal.subscribes), DEFAULT_CHANNEL)
 
 
 async def _accept(

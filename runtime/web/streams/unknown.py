@@ -15,6 +15,8 @@ __all__ = ["UnknownSockets"]
 
 WAITING_MAX: Final = 4_000
 """Sockets that wait for their turn."""
+WAITING_PER_ADDRESS_MAX: Final = 1_000
+"""The same from one address, so that it leaves room for others."""
 LOCAL: Final = frozenset({"127.0.0.1", "::1", ""})
 """Addresses that all programs of this machine share, as do peers of a Unix socket."""
 
@@ -45,8 +47,11 @@ class UnknownSockets:
         limits = self._limits
         if self._count >= limits.unknown_max + WAITING_MAX:
             return None
-        most = limits.unknown_max if name in LOCAL else limits.unknown_per_address_max
+        is_local = name in LOCAL
+        most = limits.unknown_max if is_local else limits.unknown_per_address_max
         address = self._addresses.setdefault(name, _Address(most))
+        if not is_local and address.count >= most + WAITING_PER_ADDRESS_MAX:
+            return None
         self._count += 1
         address.count += 1
         with contextlib.ExitStack() as stack:

@@ -1,6 +1,7 @@
 """The approvals as an actor: asked, decided, restarted, replaced, and overtaken by a command."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -19,10 +20,11 @@ from callboard.jobs import (
     AskApproval,
     DecideApproval,
     QueryApprovals,
+    RetryPolicy,
     WithdrawApproval,
     start_approvals,
 )
-from callboard.messages.control.approvals import ApprovalEnded
+from callboard.messages.control.approvals import ApprovalEnded, ApprovalsPage
 from callboard.messages.core.errors import CallboardError, UsageError
 from callboard.messages.storage.errors import CommitUnknown, StoreUnavailable
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
@@ -130,6 +132,77 @@ async def test_a_withdrawal_lets_the_one_who_waits_go_on(system: cb.System, url:
     await opened(system)
     await ref.ask(WithdrawApproval(id="a", reason="not needed", by="ada"))
     assert ((await waiting).state, (await waiting).reason) == ("withdrawn", "not needed")
+
+
+PAYING: Final = cb.Job[Pay, list[Asked]](
+    name="paying",
+    task_timeout_s=30.0,
+    task_retry=RetryPolicy(attempts_max=9, backoff_min_s=0.0, backoff_max_s=0.01),
+)
+
+
+async def ended(ref: Any, approval_id: str) -> Approval:
+    """The approval, once it is not open any more."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            page: ApprovalsPage = await ref.ask(QueryApprovals(id=approval_id))
+            (found,) = page.items
+            if not found.is_open:
+                return found
+            await asyncio.sleep(0)
+
+
+async def test_an_execution_that_is_cancelled_withdraws_its_questions(
+    system: cb.System, url: str
+) -> None:
+    ref = await start_approvals(system, store=url)
+    await system.pool(Payer, size=4)
+    other = system.submit(PAYING, Pay(euros=3), execution_id="pay")
+    running = system.submit(PAYING, Pay(euros=4), execution_id="pay/4")
+    found = {each.details["euros"]: each for each in await opened(system, 2)}
+    assert found[4].step == "pay%2F4/request"
+    running.cancel()
+    after = await ended(ref, found[4].id)
+    assert (after.state, after.ended_by) == ("withdrawn", "pay/4")
+    assert after.reason == "execution pay/4 is cancelled"
+    (left,) = await opened(system)
+    assert left.id == found[3].id, "another execution waits on"
+    await ref.ask(DecideApproval(id=left.id, gives=True, by="bob"))
+    assert await other.result(DEADLINE_S) == [Asked(is_given=True, by=("bob",))]
+
+
+async def test_a_retry_asks_on_and_the_failure_of_its_execution_withdraws(
+    system: cb.System, url: str
+) -> None:
+    ref = await start_approvals(system, store=url)
+    await system.pool(Payer, size=1)
+    Payer.asks = 0
+    job = dataclasses.replace(
+        PAYING, task_timeout_s=0.1, task_retry=RetryPolicy(attempts_max=3, backoff_min_s=0.0)
+    )
+    running = system.submit(job, Pay(euros=3), execution_id="tries")
+    (found,) = await opened(system)
+    with pytest.raises(CallboardError):
+        await running.result(DEADLINE_S)
+    assert Payer.asks == 3
+    after = await ended(ref, found.id)
+    assert (after.state, after.reason) == ("withdrawn", "execution tries is failed")
+
+
+async def test_an_execution_that_waits_for_a_resume_keeps_its_questions(tmp_path: Path) -> None:
+    url, journal = str(tmp_path / "approvals.db"), str(tmp_path / "journal.db")
+    for number in range(2):
+        async with cb.start(engine="inline", hosts=1, journal=journal) as system:
+            ref = await start_approvals(system, store=url)
+            await system.pool(Payer, size=1)
+            if number == 0:
+                system.submit(PAYING, Pay(euros=3), execution_id="one")
+                await opened(system)
+                continue
+            resumed = await system.resume(PAYING, "one")
+            (found,) = await opened(system)
+            await ref.ask(DecideApproval(id=found.id, gives=True, by="bob"))
+            assert await resumed.result(DEADLINE_S) == [Asked(is_given=True, by=("bob",))]
 
 
 async def test_a_decision_in_the_store_is_not_overwritten(system: cb.System, url: str) -> None:

@@ -19,8 +19,10 @@ from callboard.messages.control.approvals import (
     QueryApprovals,
     UnknownApproval,
     WithdrawApproval,
+    WithdrawForExecution,
 )
 from callboard.messages.core.errors import CallboardError, UsageError
+from callboard.messages.core.names import escaped
 
 from ...thoroughness import examples
 
@@ -150,17 +152,19 @@ def test_pages_have_the_newest_first() -> None:
     assert book.page(QueryApprovals(id="a2")).items[0].id == "a2"
 
 
+STEPS = {"a": "one/step", "b": "o%2Fne/step", "c": ""}
 NAMES = st.sampled_from(["ada", "bob", "eve"])
 ACTS = st.one_of(
     st.builds(
         lambda i, needed, excludes, gives: question(
-            i, needed=needed, excludes_asker=excludes, gives_at_deadline=gives
+            i, needed=needed, excludes_asker=excludes, gives_at_deadline=gives, step=STEPS[i]
         ),
         st.sampled_from("abc"), st.integers(1, 3), st.booleans(), st.booleans(),
     ),
     st.builds(lambda by, i, gives: yes(by, i, gives=gives), NAMES, st.sampled_from("abc"),
               st.booleans()),
     st.builds(lambda i: WithdrawApproval(id=i, by="ada"), st.sampled_from("abc")),
+    st.builds(lambda i: WithdrawForExecution(execution_id=i), st.sampled_from(["one", "o/ne"])),
     st.floats(0.0, 8.0),
 )  # fmt: skip
 
@@ -184,6 +188,13 @@ def test_whatever_happens_an_answer_is_final_and_has_its_reasons(
                     changes = book.ask(act, now)
                 case DecideApproval():
                     changes = book.decide(act, now)
+                case WithdrawForExecution():
+                    changes = book.withdraw_for(act, now)
+                    assert {each.id for each in changes.values() if each is not None} == {
+                        each.id
+                        for each in book
+                        if each.is_open and each.step.startswith(f"{escaped(act.execution_id)}/")
+                    }
                 case _:
                     changes = book.withdraw(act, now)
         except CallboardError:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.executions.call import WINDOW
 from callboard.actors.executions.handle import ExecutionHandle
 from callboard.actors.executions.history.events import (
     Kind,
@@ -19,6 +18,7 @@ from callboard.actors.executions.history.events import (
 )
 from callboard.messages.core.contract import Contract, ContractKey
 from callboard.messages.core.errors import CallboardError, ExecutionFailed
+from callboard.messages.core.frame import STEP_WINDOW
 from callboard.messages.core.limits import DEFAULT_LIMITS
 from callboard.messages.core.ref import Address
 from callboard.messages.jobs.job import Job, Streams
@@ -259,6 +259,7 @@ class Taker:
         self.local: Any = None
         self.sent = False
         self.step = ""
+        self.trace = b""
         self.taken: list[Contract] = []
         self.outcome: Any = None
 
@@ -312,5 +313,5 @@ def test_a_handler_is_never_further_ahead_than_its_window(
 
 async def test_thousands_of_attempts_stream_at_once_within_their_windows(world: World) -> None:
     labels = tuple(f"t{number}" for number in range(200))
-    handle = world.submit(reciting(*labels, lines=3 * WINDOW))
-    assert await handle.result(30) == [Recited(lines=3 * WINDOW)] * 200
+    handle = world.submit(reciting(*labels, lines=3 * STEP_WINDOW))
+    assert await handle.result(30) == [Recited(lines=3 * STEP_WINDOW)] * 200

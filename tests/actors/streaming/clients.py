@@ -9,8 +9,10 @@ from callboard.actors.streaming.hub import Hub, SourceFeed
 from callboard.actors.streaming.messages import ChannelKind
 from callboard.actors.streaming.ports import Feed, Page, Refused, Session
 from callboard.actors.streaming.protocol import (
+    Began,
     Command,
     Connect,
+    Connected,
     Dropped,
     ErrorCode,
     Failed,
@@ -70,17 +72,22 @@ class Line:
             plain |= {"code": reply.code}
         if isinstance(reply, Subscribed):
             assert isinstance(command, Subscribe)
-            assert reply.position is not None
-            plain |= {
-                "channel": command.channel,
-                "recovered": reply.recovered,
-                "was_recovering": reply.was_recovering,
-                "offset": reply.position.offset,
-                "epoch": reply.position.epoch,
-                "publications": [self._plain(each) for each in reply.publications],
-                "data": reply.data.decode(),
-            }
+            plain |= self._subscribed(command.channel, reply)
+        if isinstance(reply, Connected):
+            plain["subs"] = [self._subscribed(*each) for each in reply.subs.items()]
         return json.dumps(plain).encode()
+
+    def _subscribed(self, channel: str, reply: Subscribed) -> dict[str, Any]:
+        position = reply.position or Position(0, "")
+        return {
+            "channel": channel,
+            "recovered": reply.recovered,
+            "was_recovering": reply.was_recovering,
+            "offset": position.offset,
+            "epoch": position.epoch,
+            "publications": [self._plain(each) for each in reply.publications],
+            "data": reply.data.decode(),
+        }
 
     @staticmethod
     def _plain(publication: Publication) -> dict[str, Any]:
@@ -97,6 +104,8 @@ class Line:
         match push:
             case Publication():
                 plain = self._plain(push)
+            case Began():
+                plain = {"began": self._subscribed(push.channel, push.subscribed)}
             case Join() | Leave():
                 plain = {type(push).__name__: push.channel, "client": push.client.client}
             case Message():
@@ -209,7 +218,7 @@ class Client:
         """Open a session and connect."""
         self.hub = hub
         self.session = hub.open(self.codec, "127.0.0.1")
-        await self.do(Connect(token=self.token))
+        await self.do(Connect(token=self.token, subs=dict(self.positions)))
 
     async def do(self, command: Command) -> dict[str, Any]:
         """Have a command done; gives its reply, or nothing without one."""
@@ -234,21 +243,28 @@ class Client:
             self.pings += 1
         elif "id" in found:
             self.replies[found["id"]] = found
-            if found["reply"] == "Subscribed":
-                channel = found["channel"]
-                self.positions[channel] = Position(found["offset"], found["epoch"])
-                for each in found["publications"]:
-                    self._publication(each)
+            begun = found.get("subs", [found] if found["reply"] == "Subscribed" else [])
+            for each in begun:
+                self._began(each)
         elif "pub" in found:
             self._publication(found)
+        elif "began" in found:
+            self._began(found["began"])
+            self.pushes.append(found)
         else:
             self.pushes.append(found)
+
+    def _began(self, found: dict[str, Any]) -> None:
+        self.positions[found["channel"]] = Position(found["offset"], found["epoch"])
+        for each in found["publications"]:
+            self._publication(each)
 
     def _publication(self, found: dict[str, Any]) -> None:
         channel, offset = found["pub"], found["offset"]
         before = self.positions[channel]
-        assert offset > before.offset, (channel, offset, before)
-        self.positions[channel] = Position(offset, before.epoch)
+        if before.epoch:  # Without one, the hub gives the client no positions.
+            assert offset > before.offset, (channel, offset, before)
+            self.positions[channel] = Position(offset, before.epoch)
         self.got.setdefault(channel, []).append(offset)
         self.data.setdefault(channel, []).append(found["data"])
 

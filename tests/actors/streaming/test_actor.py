@@ -8,7 +8,13 @@ import pytest
 from callboard import Actor, Contract, Request, handler, start
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.props import props
-from callboard.actors.streaming.actor import HubParts, QueryConnections, QueryHub, StreamHub
+from callboard.actors.streaming.actor import (
+    HubParts,
+    QueryConnections,
+    QueryHub,
+    StreamHub,
+    SubscribeUser,
+)
 from callboard.actors.streaming.hub import Hub
 from callboard.actors.streaming.messages import EVENT_BYTES_MAX, StreamEvent
 from callboard.actors.streaming.ports import SessionHub
@@ -17,7 +23,7 @@ from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import InvalidMessage, UsageError
 from tests.runtime.delivery.http_server import until
 
-from .clients import Client, Tokens
+from .clients import Client, Tokens, publish
 
 
 class Placed(Contract, name="test.placed"):
@@ -160,3 +166,23 @@ async def test_threads_may_publish() -> None:
             return len(client.data.get("news", ())) == 200
 
         await until(all_here)
+
+
+async def test_an_actor_has_the_clients_of_a_user_subscribed() -> None:
+    HUBS.clear()
+    async with start(engine="inline", hosts=1) as system:
+        hub = await system.spawn(props(StreamHub, parts), host=1, offer=True)
+        one, two = Client(), Client()
+        for client in (one, two):
+            await client.connect(HUBS[0])
+        wanted = SubscribeUser(user="ada", channel="news")
+        assert (await hub.ask(wanted)).clients == 2
+        assert (await hub.ask(wanted)).clients == 0
+        assert (await hub.ask(SubscribeUser(user="eve", channel="news"))).clients == 0
+        publish(HUBS[0], "news", 1)
+        ended = await hub.ask(SubscribeUser(user="ada", channel="news", ends=True))
+        assert ended.clients == 2
+        publish(HUBS[0], "news", 2)
+        for client in (one, two):
+            client.read()
+            assert client.data == {"news": [1]}

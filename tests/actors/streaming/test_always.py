@@ -11,10 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from callboard.actors.streaming.channel import Channel
 from callboard.actors.streaming.core import HubCore
 from callboard.actors.streaming.limits import HubLimits
-from callboard.actors.streaming.messages import ChannelKind, RateLimitConfig, StreamFilter
+from callboard.actors.streaming.messages import ChannelKind, RateLimitConfig
 from callboard.actors.streaming.protocol import Position, Subscribe
 from callboard.actors.streaming.resuming import begin, fresh, go_on, lacks, replay, resumed
 from callboard.actors.streaming.subscription import Subscription
+from callboard.messages.control.filters import StreamFilter
 
 from ...thoroughness import examples
 from .clients import PRINCIPAL, Line, event

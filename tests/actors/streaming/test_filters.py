@@ -11,7 +11,7 @@ from callboard.actors.streaming.filters import (
     compiled,
     compiled_all,
 )
-from callboard.actors.streaming.messages import StreamFilter
+from callboard.messages.control.filters import StreamFilter
 from callboard.messages.core.errors import UsageError
 
 TAGS = {"level": "error", "size": "12.5", "empty": "", "word": "ten"}

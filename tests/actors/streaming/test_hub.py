@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from callboard.actors.streaming.limits import HubLimits
-from callboard.actors.streaming.messages import RateLimitConfig, StreamFilter
+from callboard.actors.streaming.messages import RateLimitConfig
 from callboard.actors.streaming.protocol import (
     Disconnect,
     ErrorCode,
@@ -15,6 +15,7 @@ from callboard.actors.streaming.protocol import (
     Subscribe,
     Unsubscribe,
 )
+from callboard.messages.control.filters import StreamFilter
 
 from .clients import (
     Client,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +101,35 @@ async def test_a_snapshot_that_is_too_large_says_so(make_hub: MakeHub) -> None:
     await client.connect(make_hub(source))
     reply = await client.do(Subscribe("state"))
     assert json.loads(reply["data"]) == {"values": {}, "is_cut": True}
+
+
+@pytest.mark.parametrize(
+    "turns", [20, pytest.param(1_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+async def test_a_million_actors_that_came_and_went_leave_the_hub_flat(
+    make_hub: MakeHub, turns: int
+) -> None:
+    """A dashboard that keeps all actors for ever: ray-project/ray#22027."""
+    state = Changing()
+    source = PolledSource("state", state.read)
+    hub = make_hub(source)
+    source._feed = hub._feeds[id(source)]
+    client, _ = await joined(hub)
+    sizes = []
+    born = 1_000
+    for turn in range(turns):
+        state.state = {f"actor/{turn}/{number}": {"state": "running"} for number in range(born)}
+        await source.poll()
+        client.session.take_now()
+        if turn % (turns // 10) == turns // 10 - 1:
+            state.state = {}
+            await source.poll()
+            while client.session.take_now():
+                pass
+            channel = hub.core.channels["state"]
+            figures = hub.core.figures()
+            sizes.append((figures["history_bytes"], figures["queue_bytes"]))
+            assert len(channel.ring.values) <= hub.core.limits.values_max
+            assert source.snapshot("state") == b'{"values":{}}'
+    assert max(history for history, _ in sizes) <= hub.core.limits.ring_bytes_max
+    assert {queued for _, queued in sizes} == {0}

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from callboard.actors.streaming.limits import HubLimits
-from callboard.actors.streaming.messages import StreamFilter
 from callboard.actors.streaming.protocol import (
     Connect,
     Disconnect,
@@ -21,6 +20,7 @@ from callboard.actors.streaming.protocol import (
     Subscribe,
     Unsubscribe,
 )
+from callboard.messages.control.filters import StreamFilter
 from callboard.messages.control.principals import Principal
 
 from .clients import PRINCIPAL, Client, Line, Tokens, end_of, joined, publish

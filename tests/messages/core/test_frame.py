@@ -22,6 +22,7 @@ from callboard.messages.core.frame import (
     decode_frame,
 )
 from callboard.messages.core.limits import Limits
+from callboard.messages.core.trace_context import TRACE_BYTES
 from tests.thoroughness import examples
 
 HEADER: Final = FrameHeader(1, 2, 3, 4, sequence=5, received=6, granted=7)
@@ -80,6 +81,7 @@ def test_what_the_writer_took_comes_out() -> None:
             st.text(),
             NUMBERS,
             NUMBERS,
+            st.just(b"") | st.binary(min_size=TRACE_BYTES, max_size=TRACE_BYTES),
         ),
         max_size=8,
     ),
@@ -93,9 +95,9 @@ def test_any_frame_comes_back(
 ) -> None:
     writer = FrameWriter()
     numbers = [writer.contract(key) for key in keys]
-    for kind, target, correlation, contract, *others, step, value, window in envelopes:
+    for kind, target, correlation, contract, *others, step, value, window, trace in envelopes:
         chosen = -1 if contract < 0 else numbers[contract % len(numbers)]
-        more = {"step": step, "value": value, "window": window}
+        more = {"step": step, "value": value, "window": window, "trace": trace}
         writer.add(kind, target, correlation, chosen, *others, **more)
     for value, total_bytes, part in parts:
         writer.add_part(value, total_bytes, part)

@@ -3,7 +3,6 @@
 import dataclasses
 import datetime as dt
 import enum
-import itertools
 from collections import Counter, OrderedDict, deque
 from decimal import Decimal
 from fractions import Fraction
@@ -112,15 +111,15 @@ def contract_of(annotation: Any) -> Any:
 
 @pytest.mark.parametrize("first", VALUES, ids=repr)
 def test_value_of_a_union_of_two_types_keeps_its_type(first: Any) -> None:
-    """In both orders, with the values of both, inside a list."""
+    """With the values of both, inside a list. The other order is the case of the other type."""
     tried = 0
-    for second, is_first in itertools.product(VALUES, (True, False)):
+    for second, values in VALUES.items():
         if second == first:
             continue
-        union: Any = Union[first, second] if is_first else Union[second, first]  # noqa: UP007
+        union: Any = Union[first, second]  # noqa: UP007
         one = contract_of(list[union])
-        for value in (*VALUES[first], *VALUES[second]):
+        for value in (*VALUES[first], *values):
             sent = one(x=[value])
             assert not differences(sent, Way().back(sent)), (union, value)
             tried += 1
-    assert tried > 2 * len(VALUES)
+    assert tried > len(VALUES)

@@ -49,6 +49,9 @@ class NoSender:
     def ask(self, address: Address, request: Any, timeout_s: float | None) -> Any:
         raise AssertionError
 
+    def stream(self, address: Address, request: Any, items: Any, timeout_s: float | None) -> Any:
+        raise AssertionError
+
 
 class Way:
     """From a message to bytes and back."""

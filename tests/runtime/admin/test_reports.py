@@ -19,7 +19,7 @@ from callboard.runtime.admin.analysis import Analysis
 from callboard.runtime.admin.execution_index import ExecutionIndex
 from callboard.runtime.admin.paging import page_of
 from callboard.runtime.admin.reports import Live, sub_tasks_of, view_of
-from callboard.runtime.admin.timeline import timeline_of
+from callboard.runtime.admin.timeline import Running, timeline_of
 from callboard.runtime.admin.views import Place, QueryExecutions, QuerySubTasks, QueryTimeline
 from tests.thoroughness import examples
 
@@ -102,6 +102,30 @@ def test_a_timeline_accounts_for_every_attempt(
             assert group.bars_left_off == group.attempts - len(group.bars)
         else:
             assert 1 <= max(group.cells) <= group.attempts
+
+
+@given(histories(), st.data())
+@settings(max_examples=examples(100))
+def test_attempts_under_way_are_bars_until_now_and_no_ended_one_is(
+    history: ExecutionHistory, data: st.DataObject
+) -> None:
+    times = Analysis(history)
+    ended = {(one.number, one.attempt) for one in times.attempts}
+    begun_at = history.at + 1.0
+    picked = data.draw(st.lists(st.sampled_from([*history.ids, "unknown"]), unique=True))
+    attempts = [(name, 7, "1/9", begun_at) for name in picked]
+    attempts += [(history.ids[number], attempt, "1/9", begun_at) for number, attempt in ended]
+    running = Running(begun_at + 2.0, attempts)
+    request = QueryTimeline(execution_id="e")
+    timeline = timeline_of(history, times, request, running)
+    bars = [bar for group in timeline.groups for bar in group.bars if bar.outcome == "running"]
+    known = set() if history.is_over else {name for name in picked if name != "unknown"}
+    assert {bar.id for bar in bars} == known
+    assert timeline.running == len(bars)
+    assert sum(group.attempts for group in timeline.groups) == timeline.attempts + len(bars)
+    for bar in bars:
+        assert bar.ready_at <= bar.began_at == begun_at
+        assert bar.ended_at == timeline.ended_at == running.at
 
 
 @given(histories())

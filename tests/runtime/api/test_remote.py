@@ -1,5 +1,6 @@
 """`callboard.remote`: a client outside of the cluster, over a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,18 @@ import callboard as cb
 from callboard.messages.control.principals import ALL_SCOPES, Scope
 from callboard.messages.core.errors import CallboardError, ClusterUnreachable, UsageError
 from callboard.runtime.api.remote import connect
-from tests.runtime.web.routes.api_world import JOB, Made, Maker, Ordered, World, api_world
+from tests.runtime.web.routes.api_world import (
+    JOB,
+    POEMS,
+    Line,
+    Made,
+    Maker,
+    Ordered,
+    Poet,
+    World,
+    Write,
+    api_world,
+)
 
 
 @pytest_asyncio.fixture
@@ -34,6 +46,31 @@ async def test_a_request_is_submitted_followed_and_gives_its_typed_result(world:
         assert await remote.handle("far").result(10) == [{"number": n} for n in range(3)]
         with pytest.raises(cb.errors.ExecutionIdTaken):
             await remote.submit(JOB, Ordered(steps=4), id="far")
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_partial_results_come_typed_and_none_of_the_last_ones_is_missing(
+    world: World, *, is_held: bool
+) -> None:
+    Poet.held = asyncio.Event() if is_held else None
+    await world.system.pool(Poet, size=1)
+    await world.system.offer(POEMS, Write)
+    async with connect(world.url, token=await world.token(*ALL_SCOPES)) as remote:
+        handle = await remote.submit(POEMS, Write(lines=40), id="poem")
+        found = []
+        async with asyncio.timeout(30):
+            async for partial in handle.partials(Line):
+                found.append((partial.attempt, partial.number, partial.value))
+                if Poet.held is not None and len(found) == 40:
+                    Poet.held.set()
+        assert found == [(1, n + 1, Line(number=n)) for n in range(40)]
+        plain = [partial.value async for partial in handle.partials(after=38)]
+        assert plain == [{"number": 38}, {"number": 39}]
+        with pytest.raises(cb.errors.InvalidMessage, match="a partial result of poem"):
+            await anext(handle.partials(int))
+    async with connect(world.url, token=await world.token(Scope.SUBMIT)) as remote:
+        with pytest.raises(CallboardError, match="may not"):
+            await anext(remote.handle("poem").partials())
 
 
 async def test_a_failure_and_a_cancellation_come_as_errors(world: World) -> None:

@@ -48,7 +48,7 @@ async def test_many_misses_load_once_and_a_cancelled_waiter_affects_no_other() -
 
 
 async def test_without_waiters_the_load_is_cancelled_and_the_next_starts_again() -> None:
-    flights, source = SingleFlight(), Source()
+    flights, source = SingleFlight[bytes | None](), Source()
     waiters = [asyncio.ensure_future(flights.load("k", source)) for _ in range(3)]
     await asyncio.wait_for(source.begun.wait(), 5)
     for waiter in waiters:
@@ -85,7 +85,7 @@ async def test_a_miss_is_not_remembered() -> None:
 
 
 async def test_a_load_that_takes_too_long_ends() -> None:
-    flights, source = SingleFlight(timeout_s=0.01), Source()
+    flights, source = SingleFlight[bytes | None](timeout_s=0.01), Source()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(flights.load("k", source), 5)
 

@@ -1,7 +1,10 @@
 """All sources of a hub in a system on the inline engine: what happens there reaches a client."""
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +13,12 @@ from callboard.actors.alerts.files import AlertFiles
 from callboard.actors.alerts.rules import AlertRule, RuleGroup
 from callboard.actors.kernel.context import Context
 from callboard.actors.kernel.props import props
+from callboard.actors.metrics.aggregation.actor import MetricsAggregator
+from callboard.actors.metrics.aggregation.storage import RemoteStorage
+from callboard.actors.metrics.aggregation.store_actor import MetricsStoreActor
+from callboard.actors.metrics.points import AppendPoints
 from callboard.actors.metrics.ports import Sample
+from callboard.actors.metrics.rows import WindowRows
 from callboard.actors.pipelines.running.actor import PipelineActor
 from callboard.actors.pipelines.running.sinks import TableSink
 from callboard.actors.pipelines.running.sources import MemorySource
@@ -22,10 +30,14 @@ from callboard.actors.streaming.ports import SessionHub
 from callboard.actors.streaming.protocol import ErrorCode
 from callboard.messages.control.spec import Restart
 from callboard.runtime.api.alerts import start_alerts
+from callboard.runtime.api.inside import host_of
+from callboard.runtime.api.metrics import SystemMetrics
 from callboard.runtime.channels.sources import sources_of
 from callboard.runtime.channels.windows import MetricsSource
+from callboard.runtime.stores.choose import metrics_storage
 from callboard.runtime.stores.memory import MemoryReadModelStore
-from tests.actors.streaming.clients import Client, Tokens
+from tests.actors.metrics.aggregation.faulty_storage import SECOND_NS, Clock, batch_of
+from tests.actors.streaming.clients import Client, Tokens, settled
 from tests.runtime.delivery.http_server import until
 
 HUBS: list[Hub] = []
@@ -177,6 +189,54 @@ async def test_windows_of_a_metric_are_a_snapshot_and_then_news() -> None:
         await until(lambda: sums() == [7])
         assert (await client.subscribe("metrics:"))["code"] == ErrorCode.UNKNOWN_CHANNEL
         await hub.stop()
+
+
+async def test_a_window_that_closes_is_published_at_once_and_nobody_follows_in_vain() -> None:
+    """The source's own next turn is in an hour, and the aggregators have a clock of the test."""
+    clock, turns = Clock.start(), 0
+    async with start(engine="inline", hosts=1) as system:
+        store = await system.spawn(
+            props(MetricsStoreActor, partial(metrics_storage, "memory:")), host=1
+        )
+        made = await system.keyed(props(MetricsAggregator, store, clock_ns=clock), idle_s=1e9)
+        parts = (system, store, made)
+        metrics = SystemMetrics(system, host_of(system), "memory:", 1, RemoteStorage(store), parts)
+
+        @contextlib.asynccontextmanager
+        async def follow(subscriber: Callable[[WindowRows], None]) -> AsyncIterator[None]:
+            nonlocal turns
+            turns += 1
+            async with metrics.following(subscriber):
+                yield
+
+        source = MetricsSource(
+            metrics.reader, follow, every_s=3_600, wall_time=lambda: clock() / SECOND_NS
+        )
+        hub = Hub(Tokens(), (source,))
+        hub.start()
+        await settled()
+        assert turns == 0
+        await system.ask(AppendPoints(shard=0, batch=batch_of([1, 2], series=[0, 0])))
+        client = Watcher()
+        await client.connect(hub)
+        await client.watch("metrics:requests", "metrics:others")
+        (series,) = client.snapshots["metrics:requests"]["series"]
+        assert series["open"] == [True]
+        async with asyncio.timeout(20):
+            while not (await metrics.figures())[0].figures["followers"]:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        clock.pass_s(600)
+        await system.ask(AppendPoints(shard=0, batch=batch_of([599], series=[0], sequence=2)))
+        await until(lambda: bool(client.payloads("metrics:requests")))
+        (series,) = client.payloads("metrics:requests")[0]["series"]
+        assert (series["open"][0], series["count"][0]) == (False, 2)
+        assert not client.payloads("metrics:others")
+        assert turns == 1
+        await hub.stop()
+        cells = len(host_of(system).children_of(None).cells)
+        async with metrics.following(lambda _rows: None):
+            pass
+        assert len(host_of(system).children_of(None).cells) == cells
 
 
 async def test_pipelines_show_what_they_have_done() -> None:

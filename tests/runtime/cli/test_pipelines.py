@@ -132,7 +132,7 @@ def test_over_the_cap_a_run_fails_and_resume_lets_it_go_on(callboard: Run, folde
         (("letters", "replay", "{store}", "orders"), "by their numbers"),
         (("letters", "discard", "{store}", "orders", "1", "--all"), "by their numbers"),
         (("letters", "discard", "{store}", "orders", "99"), "has no dead letter 99"),
-        (("pipelines", "show", "{store}", "other"), "The store has: orders"),
+        (("pipelines", "show", "{store}", "other"), "There are: orders"),
         (("pipelines", "resume", "{store}", "other"), "no pipeline 'other'"),
         (("pipelines", "check", "{folder}/none.yaml"), "cannot be read"),
     ],

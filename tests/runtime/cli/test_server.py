@@ -11,9 +11,20 @@ from click.testing import CliRunner, Result
 
 from callboard.messages.control.principals import ALL_SCOPES, Scope
 from callboard.messages.core.errors import CallboardError, ClusterUnreachable
+from callboard.messages.jobs.updates import SubTaskPartial
 from callboard.runtime.admin.errors import AccessDenied
 from callboard.runtime.cli.commands.group import group
-from tests.runtime.web.routes.api_world import JOB, Maker, Ordered, World, api_world
+from tests.runtime.web.routes.api_world import (
+    JOB,
+    POEMS,
+    Maker,
+    Ordered,
+    Poem,
+    Poet,
+    World,
+    Write,
+    api_world,
+)
 
 
 @pytest_asyncio.fixture
@@ -76,6 +87,31 @@ async def test_commands_read_a_system_behind_a_server(world: World, tmp_path: Pa
     assert isinstance(await command.error("fork", "one", "--from", "step-1"), AccessDenied)
 
 
+async def test_tail_shows_live_partial_results_of_a_system_behind_a_server(
+    world: World, tmp_path: Path
+) -> None:
+    Poet.held = asyncio.Event()
+    await world.system.pool(Poet, size=1)
+    command = Command(world.url, await world.token(Scope.READ), tmp_path)
+    running = world.system.submit(POEMS, Write(lines=3), execution_id="poem")
+    seen = 0
+    async for update in running.updates():
+        seen += isinstance(update, SubTaskPartial)
+        if seen == 3:
+            break
+    rows = await command("tail", "poem", "--for", "1", "--json")
+    events = [json.loads(row) for row in rows.output.splitlines()]
+    live = [one for one in events if one["kind"] == "callboard.execution.sub_task_partial"]
+    assert [one["value"] for one in live] == [{"number": number} for number in range(3)]
+    tailing = asyncio.ensure_future(command("tail", "poem"))
+    Poet.held.set()
+    assert await running.result() == [Poem(lines=3)]
+    words = (await tailing).output
+    assert words.count("partial ") == 3
+    assert 'partial 2 of request, attempt 1: {"number": 1}' in words
+    assert words.index("partial 3") < words.index("completed")
+
+
 async def test_commands_steer_a_system_behind_a_server(world: World, tmp_path: Path) -> None:
     await world.run("one")
     command = Command(world.url, await world.token(*ALL_SCOPES), tmp_path)
@@ -91,6 +127,47 @@ async def test_commands_steer_a_system_behind_a_server(world: World, tmp_path: P
     async with world.client() as client:
         view = (await client.get("v1/executions/hangs")).json()
     assert view["transitions"][-1]["by"] == "ada"
+
+
+PIPELINE = """\
+name: orders
+stages: [{name: parse, type: parse}]
+configuration:
+  source: {type: files, pattern: "%s"}
+  sink: {type: table, key: [id]}
+monitoring: {letters_share_max: 0.9}
+"""
+
+
+async def test_pipelines_and_letters_behind_a_server(world: World, tmp_path: Path) -> None:
+    file, store, rows = (tmp_path / name for name in ("p.yaml", "p.db", "in.jsonl"))
+    file.write_text(PIPELINE % rows)
+    rows.write_text("\n".join(['{"id": 1}', "{bad", "{worse", "{" + "x" * 300_000]))
+    run = ["pipelines", "run", str(file), "--store", str(store)]
+    assert (await asyncio.to_thread(CliRunner().invoke, group, run)).exit_code == 0
+    command = Command(world.url, await world.token(*ALL_SCOPES), tmp_path)
+    assert "does not know the stores" in str(await command.error("pipelines", "show"))
+    await world.system.show_pipelines(str(store))
+    (shown,) = (await command.data("pipelines", "show", "orders"))["pipelines"]
+    assert (shown["state"], shown["account"]["letters_pending"]) == ("ended", 3)
+    assert "3 dead letters wait" in (await command("pipelines", "show", "--rate", "0.01")).output
+    listed = (await command.data("letters", "list", "--stage", "parse"))["letters"]
+    assert [(each["number"], each["is_cut"]) for each in listed] == [
+        (1, False),
+        (2, False),
+        (3, True),
+    ]
+    whole = await command.data("letters", "show", "orders", "3")
+    assert len(whole["original"]) == 300_001
+    assert (await command.data("letters", "replay", "orders", "1"))["replayed"] == [1]
+    assert (await command.data("letters", "discard", "orders", "--all"))["discarded"] == [1, 2, 3]
+    assert "was not stopped" in (await command("pipelines", "resume", "orders")).output
+    assert "There are: orders" in str(await command.error("pipelines", "show", str(store)))
+    assert "more words" in str(await command.error("pipelines", "show", str(store), "orders"))
+    assert "no number" in str(await command.error("letters", "show", "orders", "x"))
+    assert "needs a pipeline" in str(await command.error("letters", "list", "--after", "1"))
+    reads = Command(world.url, await world.token(Scope.READ), tmp_path)
+    assert isinstance(await reads.error("letters", "discard", "orders", "1"), AccessDenied)
 
 
 async def test_without_a_token_or_a_server_a_command_says_so(world: World, tmp_path: Path) -> None:

@@ -46,11 +46,12 @@ async def pages(system: System, **options: Any) -> list[ActorRow]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("probes", [10_000, 3])
+@pytest.mark.parametrize(("probes", "part"), [(10_000, 2_000), (3, 2), (3, 1)])
 async def test_actors_that_live_throughout_come_once(
-    seed: int, probes: int, monkeypatch: pytest.MonkeyPatch
+    seed: int, probes: int, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "PROBES_MAX", probes)
+    monkeypatch.setattr(listing, "PART", part)
     chance = random.Random(seed)
     async with cb.start(engine="inline", hosts=3) as system:
         refs = await system.spawn_many(props(Idle) for _ in range(60))

@@ -13,13 +13,13 @@ from callboard.runtime.api.system import System
 
 from . import engine_fixtures as fixtures
 from . import fixture_actors as actors
-from . import isolation_actors
+from . import isolation_actors, stream_actors
 
 
 @pytest.fixture(scope="session", autouse=True)
 def by_value() -> None:
     """Pickle the fixture classes by value, like the classes of a driver script."""
-    for module in (actors, fixtures, isolation_actors):
+    for module in (actors, fixtures, isolation_actors, stream_actors):
         cloudpickle.register_pickle_by_value(module)
 
 

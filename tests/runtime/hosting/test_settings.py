@@ -29,6 +29,7 @@ EVERY = {
     "CALLBOARD_MODULES": os.pathsep.join(("/code/shop", "/code/prices.py")),
     "CALLBOARD_FRAME_PORTS": "11000-11999",
     "CALLBOARD_UI": "8123",
+    "CALLBOARD_TRACING": "yes",
 }
 
 
@@ -42,6 +43,7 @@ def test_the_environment_says_what_the_code_leaves_open() -> None:
     assert settings.recording is not None
     assert settings.page is not None
     assert settings.page.web.port == 8123
+    assert settings.traces is not None
     assert set(EVERY) == set(FROM_ENVIRONMENT.values())
 
 

@@ -16,6 +16,7 @@ from callboard.actors.streaming.limits import HubLimits
 from callboard.actors.streaming.messages import ChannelKind, Outbound
 from callboard.actors.streaming.ports import Feed, Page, Refused
 from callboard.actors.streaming.protocol import ErrorCode, Publication
+from callboard.messages.control.filters import ChannelRule, StreamFilter
 from callboard.messages.control.principals import Principal, Scope
 from callboard.runtime.web.server import WebServer
 from callboard.runtime.web.settings import WebSettings
@@ -32,6 +33,18 @@ EVERYTHING = Principal(
     publishes=("*",),
     token="t1",
 )
+SUBSCRIBING = "a-subscribing-token-0123456789"
+RULED = "a-ruled-token-0123456789"
+SUBSCRIBED = EVERYTHING.model_copy(update={"subscribes": ("events", "room:1"), "token": "t3"})
+SEES_A = SUBSCRIBED.model_copy(
+    update={
+        "subscribes": ("events",),
+        "rules": (
+            ChannelRule(channels="ev*", filter=StreamFilter(key="tenant", cmp="eq", val="a")),
+        ),
+        "token": "t4",
+    }
+)
 LITTLE = Principal(subject="bob", way="http", scopes=(), channels=("room:*",), token="t2")
 
 
@@ -39,7 +52,14 @@ LITTLE = Principal(subject="bob", way="http", scopes=(), channels=("room:*",), t
 class Tokens:
     """The tokens that count."""
 
-    known: dict[str, Principal] = field(default_factory=lambda: {GOOD: EVERYTHING, LIMITED: LITTLE})
+    known: dict[str, Principal] = field(
+        default_factory=lambda: {
+            GOOD: EVERYTHING,
+            LIMITED: LITTLE,
+            SUBSCRIBING: SUBSCRIBED,
+            RULED: SEES_A,
+        }
+    )
     gone: set[str] = field(default_factory=set)
 
     async def authenticate(self, token: str, remote: str) -> Principal:

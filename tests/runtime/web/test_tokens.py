@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from callboard.actors.streaming.ports import Refused
 from callboard.actors.streaming.protocol import ErrorCode
+from callboard.messages.control.filters import ChannelRule, StreamFilter
 from callboard.messages.control.principals import LOCAL, Principal, Scope
 from callboard.messages.core.errors import UsageError
 from callboard.runtime.stores.memory import MemoryReadModelStore
@@ -331,3 +333,74 @@ async def test_a_revocation_survives_the_kill_of_its_process(tmp_path: Path) -> 
     store.close()
     for file in tmp_path.iterdir():
         assert token.encode() not in file.read_bytes()
+
+
+RULE = ChannelRule(channels="a:*", filter=StreamFilter(key="tenant", cmp="eq", val="secret-7"))
+
+
+async def test_a_token_subscribes_by_its_claims() -> None:
+    made = Made()
+    text, _ = await made.tokens.create(
+        "ada", HOUR_S, scopes=[], channels=["a:*"], subscribes=["a:1", "a:2"]
+    )
+    assert (await made.tokens.authenticate(text, HERE)).subscribes == ("a:1", "a:2")
+    assert jwt.decode(text, options={"verify_signature": False})["subs"] == {"a:1": {}, "a:2": {}}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"subscribes": ["b"]}, {"subscribes": ["a:\n"]}, {"subscribes": [f"a:{n}" for n in range(33)]},
+     {"subscribes": ["a:" + "x" * 200] * 6},
+     {"rules": [ChannelRule(channels="*", filter=StreamFilter(key="a", cmp="like"))]}],
+)  # fmt: skip
+async def test_wrong_subscriptions_and_rules_are_refused(wrong: dict[str, Any]) -> None:
+    made = Made()
+    with pytest.raises(UsageError):
+        await made.tokens.create("ada", HOUR_S, scopes=[], channels=["a:*"], **wrong)
+    assert not await made.tokens.list_records()
+
+
+@pytest.mark.parametrize(
+    ("claims", "subscribes"),
+    [({"channels": ["x", "y"]}, ("x", "y")), ({"subs": {"x": {}}, "channels": ["x"]}, ("x",)),
+     ({"subs": 5, "channels": "abc"}, ()), ({"subs": [1, None, "x"]}, ("x",)),
+     ({"channels": [f"c{n}" for n in range(99)]}, tuple(f"c{n}" for n in range(32)))],
+)  # fmt: skip
+async def test_claims_of_a_signed_token_have_the_form_of_the_protocol(
+    claims: dict[str, Any], subscribes: tuple[str, ...]
+) -> None:
+    made = Made()
+    _, record = await made.tokens.create("ada", HOUR_S, scopes=[])
+    signed = made.tokens._signed(record, "access", record.expires_at, **claims)
+    assert (await made.tokens.authenticate(signed, HERE)).subscribes == subscribes
+
+
+async def test_rules_are_in_no_token_and_follow_to_the_page() -> None:
+    made = Made()
+    text, _ = await made.tokens.create("ada", HOUR_S, scopes=[], channels=["a:*"], rules=[RULE])
+    body = text.split(".")[1]
+    assert b"secret-7" not in base64.urlsafe_b64decode(body + "==")
+    principal = await made.tokens.authenticate(text, HERE)
+    assert principal.rules == (RULE,)
+    session, _ = await made.tokens.redeem(await made.tokens.create_code(principal))
+    _, page = await made.tokens.page_token(session)
+    assert page.rules == (RULE,)
+
+
+@pytest.mark.parametrize("scope", [Scope.READ, Scope.ADMIN])
+async def test_rules_with_a_scope_that_they_do_not_limit_are_refused(scope: Scope) -> None:
+    made = Made()
+    with pytest.raises(UsageError, match=f"the scope '{scope}', which no rule limits"):
+        await made.tokens.create("ada", HOUR_S, scopes=[scope], rules=[RULE])
+    assert not await made.tokens.list_records()
+
+
+async def test_a_record_of_an_older_release_has_no_rules() -> None:
+    made = Made()
+    _, record = await made.tokens.create("ada", HOUR_S, scopes=[])
+    fields = {**asdict(record), "id": "older"}
+    del fields["rules"]
+    made.registry._change(lambda: {"token/older": json.dumps(fields).encode()})
+    [found] = made.registry.find(["older"])
+    assert found is not None
+    assert found.rules == ()

@@ -1,6 +1,6 @@
 // Alerts: what fires, is pending or silenced; the rules with their health; silences.
 
-import { badge, button, confirm, copyButton, element, empty, failure, fill, say, soft, wrong } from "../dom.js";
+import { badge, button, code, commandButton, confirm, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "../dom.js";
 import { brief, clipped, command, counted, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { ageOf, Choices, facts, Split, timeOf, View, viewHead } from "../parts.js";
@@ -25,32 +25,32 @@ export class AlertsView extends View {
 		super(page, () => this.read());
 		this.view = null;
 		this.tabs = new Choices({ label: "Which", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div", { class: "fills" });
+		this.body = element("div.fills");
 		this.notice = element("div");
-		this.note = element("p", { class: "note" });
+		this.note = element("p.note");
 		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
 		this.alerts = new VirtualList({
 			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
 			columns: [
-				["State", "120px", (row) => badge(stateOfAlert(row))],
-				["Alert", "minmax(110px, 1.3fr)", (row) => element("strong", { text: clipped(row.name, 60) })],
-				["Severity", "90px", (row) => (row.severity ? badge(row.severity) : ""), "wide"],
-				["Summary", "minmax(100px, 2.5fr)", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
-				["Value", "80px", (row) => brief(row.value), "number wide"],
-				["Since", "120px", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number wide"],
+				["State", "120", (row) => badge(stateOfAlert(row))],
+				["Alert", "110 1.3", (row) => strong(clipped(row.name, 60))],
+				["Severity", "90", (row) => (row.severity ? badge(row.severity) : ""), "wide"],
+				["Summary", "100 2.5", (row) => element("span", { title: row.annotations.summary, text: clipped(row.annotations.summary ?? labelsOf(row), 160) })],
+				["Value", "80", (row) => brief(row.value), "number wide"],
+				["Since", "120", (row) => ageOf(page, row.resolved_at || row.fired_at || row.active_since), "number wide"],
 			],
 		});
 		this.rules = new VirtualList({
 			label: "Rules", keyOf: (row) => `${row.group}/${row.name}`, onOpen: (row) => page.adjust({ id: `rule/${row.group}/${row.name}` }),
 			columns: [
-				["State", "120px", (row) => badge(row.state)],
-				["Rule", "minmax(130px, 1fr)", (row) => [element("strong", { text: row.name }), soft(` ${row.group}`)]],
-				["Expression", "minmax(80px, 2fr)", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
-				["Problem", "minmax(100px, 1fr)", (row) => wrong(clipped(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120)), "wide"],
-				["Since", "120px", (row) => ageOf(page, row.since), "number wide"],
+				["State", "120", (row) => badge(row.state)],
+				["Rule", "130 1", (row) => [strong(row.name), soft(` ${row.group}`)]],
+				["Expression", "80 2", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
+				["Problem", "100 1", (row) => wrong(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120), "wide"],
+				["Since", "120", (row) => ageOf(page, row.since), "number wide"],
 			],
 		});
-		this.element = element("div", { class: "view fills" }, viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),
+		this.element = element("div.view.fills", viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),
 			this.tabs.element, this.notice, this.split.element, this.note);
 		this.owned.push(this.alerts, this.rules);
 	}
@@ -71,7 +71,7 @@ export class AlertsView extends View {
 
 	async read() {
 		try {
-			this.view = await this.page.api.alerts();
+			this.view = await this.page.api.get("alerts");
 			fill(this.notice);
 		} catch (error) {
 			fill(this.notice, failure(error, () => this.refresher.run()));
@@ -95,7 +95,7 @@ export class AlertsView extends View {
 			const rows = sortedAlerts(alerts).filter((alert) => !tab || stateOfAlert(alert) === tab || (tab === "silenced" && stateOfAlert(alert) === "inhibited"));
 			this.alerts.show(rows);
 			if (!rows.length) fill(this.notice, rules.length ? empty(tab ? `No alert is ${tab}` : "Nothing fires, and nothing has lately", `${nouns(rules.length, "rule")} ${rules.length === 1 ? "is" : "are"} watched.`)
-				: empty("There are no rules", ["Start the system with rules: ", element("code", {}, "callboard alerts"), " and the page about alerts in the documentation say how."]));
+				: empty("There are no rules", ["Start the system with rules: ", code("callboard alerts"), " and the page about alerts in the documentation say how."]));
 		} else if (tab === "rules") {
 			this.rules.show([...rules].sort((a, b) => (a.state === "ok") - (b.state === "ok")));
 		}
@@ -118,26 +118,26 @@ export class AlertsView extends View {
 			["state", badge(stateOfAlert(alert))], ["severity", alert.severity], ["value", brief(alert.value)], ["active", timeOf(page, alert.active_since)],
 			["fired", alert.fired_at ? timeOf(page, alert.fired_at) : ""], ["resolved", alert.resolved_at ? timeOf(page, alert.resolved_at) : ""], ["silenced by", alert.silenced_by],
 			["inhibited", alert.is_inhibited ? "another alert keeps it from its receivers" : ""],
-		]), element("h3", {}, "Texts"), facts(Object.entries(alert.annotations)), element("h3", {}, "Labels"), facts(Object.entries(alert.labels)),
-		rule && [element("h3", {}, "Rule"), element("pre", { text: rule.expression })],
-		page.may("alerts") && !alert.silenced_by && element("p", { class: "actions start" }, button({ onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
+		]), heading("Texts"), facts(Object.entries(alert.annotations)), heading("Labels"), facts(Object.entries(alert.labels)),
+		rule && [heading("Rule"), element("pre", { text: rule.expression })],
+		page.may("alerts") && !alert.silenced_by && element("p.actions.start", button({ onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
 	}
 
 	ruleDetail(rule) {
 		const alerts = this.view.alerts.filter((one) => one.name === rule.name && one.group === rule.group);
 		return [facts([["state", badge(rule.state)], ["group", rule.group], ["since", timeOf(this.page, rule.since)], ["alerts now", counted(alerts.filter((one) => one.state !== "resolved").length)]]),
-			element("pre", { text: rule.expression }), rule.problem && element("p", { class: "bad-text", text: rule.problem }),
-			rule.missing.length ? element("p", { class: "soft", text: `These metrics have no points: ${rule.missing.join(", ")}` }) : null,
-			copyButton(command("callboard", "metrics", "query", rule.expression))];
+			element("pre", { text: rule.expression }), rule.problem && element("p.bad-text", { text: rule.problem }),
+			rule.missing.length ? hint(`These metrics have no points: ${rule.missing.join(", ")}`) : null,
+			commandButton("metrics", "query", rule.expression)];
 	}
 
 	silenceTable() {
 		const { silences } = this.view;
 		if (!silences.length) return empty("There are no silences", "A silence keeps alerts from their receivers for a time; the alerts stay visible here.");
-		return element("table", {}, element("thead", {}, element("tr", {}, ["State", "Matches", "From", "To", "By", "Why", ""].map((one) => element("th", { scope: "col" }, one)))),
-			element("tbody", {}, silences.map((one) => element("tr", {}, element("td", {}, badge(one.is_active ? "active" : "ended")), element("td", { class: "mono", text: one.matchers.join(", ") }),
-				element("td", {}, timeOf(this.page, one.begins_at)), element("td", {}, timeOf(this.page, one.ends_at)), element("td", { text: one.author }), element("td", { text: one.comment }),
-				element("td", {}, one.is_active && this.page.may("alerts") && button({ onclick: () => this.endSilence(one) }, "End…"))))));
+		return table(["State", "Matches", "From", "To", "By", "Why", ""], silences.map((one) => [
+			badge(one.is_active ? "active" : "ended"), mono(one.matchers.join(", ")), timeOf(this.page, one.begins_at), timeOf(this.page, one.ends_at), one.author, one.comment,
+			one.is_active && this.page.may("alerts") && button({ onclick: () => this.endSilence(one) }, "End…"),
+		]));
 	}
 
 	async silence(matchers = "") {

@@ -1,6 +1,6 @@
 // Connections: who listens to what, and who is slow. Pipelines, which feed the same hub, as well.
 
-import { badge, element, empty, fill, mono, wrong } from "../dom.js";
+import { badge, code, element, empty, fill, heading, hint, mono, strong, wrong } from "../dom.js";
 import { bytes, clipped, counted, duration, nouns, pretty } from "../format.js";
 import { ageOf, Choices, facts, Listing, Split, View, viewHead } from "../parts.js";
 
@@ -10,31 +10,31 @@ export class ConnectionsView extends View {
 	constructor(page) {
 		super(page, () => this.shown.refresh(), 2_000);
 		this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div", { class: "fills" });
+		this.body = element("div.fills");
 		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
-		this.clients = this.listOf("Clients", (row) => row.client, (query) => page.api.connections(query), () => empty("Nobody listens", "This page is in this list once it is live."), [
-			["State", "100px", (row) => badge(row.queue_age_s > SLOW_S ? "slow" : "connected", row.queue_age_s > SLOW_S ? "slow" : "listens")],
-			["Who", "minmax(110px, 1fr)", (row) => element("strong", { text: clipped(row.user, 40), title: row.client })],
-			["By", "130px", (row) => row.way, "wide"],
-			["From", "130px", (row) => element("span", { class: "mono soft", text: row.address }), "wide"],
-			["Channels", "minmax(120px, 2fr)", (row) => element("span", { class: "mono", title: row.channels.join(", "), text: clipped(row.channels.join(", "), 90) + (row.channels_left_off ? ` +${row.channels_left_off}` : "") })],
-			["Waits", "85px", (row) => (row.queue_bytes ? bytes(row.queue_bytes) : "–"), "number wide"],
-			["For", "75px", (row) => (row.queue_bytes ? duration(row.queue_age_s) : "–"), "number wide"],
-			["Sent", "85px", (row) => counted(row.sent), "number wide"],
-			["Dropped", "85px", (row) => (row.dropped ? wrong(counted(row.dropped)) : "0"), "number wide"],
-			["Since", "110px", (row) => ageOf(page, row.since), "number wide"],
+		this.clients = this.listOf("Clients", (row) => row.client, (query) => page.api.get("connections", query), () => empty("Nobody listens", "This page is in this list once it is live."), [
+			["State", "100", (row) => badge(row.queue_age_s > SLOW_S ? "slow" : "connected", row.queue_age_s > SLOW_S ? "slow" : "listens")],
+			["Who", "110 1", (row) => element("strong", { text: clipped(row.user, 40), title: row.client })],
+			["By", "130", (row) => row.way, "wide"],
+			["From", "130", (row) => element("span.mono.soft", { text: row.address }), "wide"],
+			["Channels", "120 2", (row) => element("span.mono", { title: row.channels.join(", "), text: clipped(row.channels.join(", "), 90) + (row.channels_left_off ? ` +${row.channels_left_off}` : "") })],
+			["Waits", "85", (row) => (row.queue_bytes ? bytes(row.queue_bytes) : "–"), "number wide"],
+			["For", "75", (row) => (row.queue_bytes ? duration(row.queue_age_s) : "–"), "number wide"],
+			["Sent", "85", (row) => counted(row.sent), "number wide"],
+			["Dropped", "85", (row) => (row.dropped ? wrong(counted(row.dropped)) : "0"), "number wide"],
+			["Since", "110", (row) => ageOf(page, row.since), "number wide"],
 		]);
-		this.pipelines = this.listOf("Pipelines", (row) => row.name, (query) => page.api.pipelines(query), () => empty("No pipeline runs", ["A pipeline is built in a driver, or read from a file: see ", element("code", {}, "callboard pipelines"), "."]), [
-			["State", "120px", (row) => badge(row.state)],
-			["Pipeline", "minmax(110px, 1fr)", (row) => element("strong", { text: row.name })],
-			["From", "minmax(90px, 1fr)", (row) => row.source, "wide"],
-			["To", "minmax(90px, 1fr)", (row) => row.sink, "wide"],
-			["Batches", "90px", (row) => counted(row.batches), "number wide"],
-			["Behind", "100px", (row) => (row.behind === null ? "–" : nouns(row.behind, "row")), "number"],
-			["Committed", "120px", (row) => ageOf(page, row.committed_at), "number wide"],
-			["Problem", "minmax(90px, 1.5fr)", (row) => wrong(clipped(row.reason || row.problems.join("; "), 120)), "wide"],
+		this.pipelines = this.listOf("Pipelines", (row) => row.name, (query) => page.api.get("pipelines", query), () => empty("No pipeline runs", ["A pipeline is built in a driver, or read from a file: see ", code("callboard pipelines"), "."]), [
+			["State", "120", (row) => badge(row.state)],
+			["Pipeline", "110 1", (row) => strong(row.name)],
+			["From", "90 1", (row) => row.source, "wide"],
+			["To", "90 1", (row) => row.sink, "wide"],
+			["Batches", "90", (row) => counted(row.batches), "number wide"],
+			["Behind", "100", (row) => (row.behind === null ? "–" : nouns(row.behind, "row")), "number"],
+			["Committed", "120", (row) => ageOf(page, row.committed_at), "number wide"],
+			["Problem", "90 1.5", (row) => wrong(row.reason || row.problems.join("; "), 120), "wide"],
 		]);
-		this.element = element("div", { class: "view fills" }, viewHead("Connections"), this.tabs.element, this.split.element);
+		this.element = element("div.view.fills", viewHead("Connections"), this.tabs.element, this.split.element);
 		const subscriptions = ["connections", "pipelines"].map((channel) => page.stream.subscribe(channel, { onPublication: () => this.refresher.touch() }));
 		this.owned.push(this.clients, this.pipelines, ...subscriptions);
 	}
@@ -70,15 +70,15 @@ export class ConnectionsView extends View {
 
 	showPipeline({ name, state, reason, source, sink, problems, account, position }) {
 		this.split.open(name, facts([["state", badge(state)], ["reason", reason], ["from", source], ["to", sink]]),
-			problems.map((one) => element("p", { class: "bad-text", text: one })),
-			element("h3", {}, "Account"), element("pre", { text: pretty(account) }), element("h3", {}, "Position"), element("pre", { text: pretty(position) }));
+			problems.map((one) => element("p.bad-text", { text: one })),
+			heading("Account"), element("pre", { text: pretty(account) }), heading("Position"), element("pre", { text: pretty(position) }));
 	}
 
 	showClient(row) {
 		this.split.open(row.user, facts([
 			["client", mono(row.client)], ["by", row.way], ["from", row.address], ["sent", counted(row.sent)],
 			["dropped", counted(row.dropped)], ["waits", `${bytes(row.queue_bytes)} for ${duration(row.queue_age_s)}`],
-		]), element("h3", {}, "Channels"), element("ul", { class: "mono" }, row.channels.map((one) => element("li", { text: one }))),
-		row.channels_left_off ? element("p", { class: "soft", text: `and ${counted(row.channels_left_off)} more` }) : null);
+		]), heading("Channels"), element("ul.mono", row.channels.map((one) => element("li", { text: one }))),
+		row.channels_left_off ? hint(`and ${counted(row.channels_left_off)} more`) : null);
 	}
 }

@@ -1,10 +1,10 @@
 // Events as they are written, with a pause; and dead letters.
 
-import { badge, button, card, copyButton, element, empty, failure, fill, mono, say, wrong } from "../dom.js";
-import { clipped, command, counted, nouns, pretty } from "../format.js";
+import { badge, button, card, commandButton, element, empty, failure, fill, heading, hint, mono, say, strong, wrong } from "../dom.js";
+import { clipped, counted, nouns, pretty } from "../format.js";
 import { VirtualList } from "../list.js";
-import { Refresher, Tail } from "../model.js";
-import { Choices, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, viewHead } from "../parts.js";
+import { Tail } from "../model.js";
+import { Choices, exactOf, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, View, viewHead } from "../parts.js";
 
 const ROWS_MAX = 5_000;
 const UNHANDLED_MAX = 50;
@@ -33,7 +33,6 @@ export class OlderEvents {
 		Object.assign(this, { read, onChange, onError, rows: [], lowest: null, isLoading: false });
 	}
 
-	/** Begin at the newest position. */
 	begin(top) {
 		this.turn = {};
 		Object.assign(this, { rows: [], lowest: top + 1, isLoading: false });
@@ -70,10 +69,9 @@ export class OlderEvents {
 	}
 }
 
-export class EventsView {
+export class EventsView extends View {
 	constructor(page) {
-		this.page = page;
-		this.query = {};
+		super(page, () => this.letters.refresh());
 		this.tail = new Tail(ROWS_MAX);
 		this.older = new OlderEvents({
 			read: (offset, limit) => page.stream.history("events", { since: { offset, epoch: this.subscription.epoch }, limit }),
@@ -87,30 +85,30 @@ export class EventsView {
 		this.pause = button({ "aria-pressed": "false", onclick: () => this.setPause(!this.isPaused) }, "Pause");
 		this.search = searchBox({ label: "Stream or kind contains…", onChange: (find) => page.adjust({ find }) });
 		this.notice = element("div");
-		this.note = element("p", { class: "note", role: "status" });
-		this.body = element("div", { class: "fills" });
+		this.note = element("p.note", { role: "status" });
+		this.body = element("div.fills");
 		this.split = new Split([this.body], { onClose: () => this.split.close() });
-		this.element = element("div", { class: "view fills" }, viewHead("Events", this.pause, this.search), this.tabs.element, this.notice, this.split.element, this.note);
+		this.element = element("div.view.fills", viewHead("Events", this.pause, this.search), this.tabs.element, this.notice, this.split.element, this.note);
 		this.list = new VirtualList({
 			label: "Events, the newest first", keyOf: (row) => String(row.position), onOpen: (row) => this.opened(row), onNeed: () => this.query.tab !== "letters" && this.older.more(),
 			columns: [
-				["Position", "90px", (row) => counted(row.position), "number wide"],
-				["Time", "120px", (row) => timeOf(page, row.recorded_at, { isShort: true, decimals: 3 })],
-				["Event", "100px", (row) => element("strong", { text: clipped(row.kind, 40) })],
-				["Stream", "minmax(100px, 1fr)", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
-				["Fields", "minmax(100px, 2fr)", (row) => element("span", { class: "mono soft", text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
+				["Position", "90", (row) => counted(row.position), "number wide"],
+				["Time", "120", (row) => exactOf(page, row.recorded_at)],
+				["Event", "110", (row) => element("strong", { title: row.kind, text: clipped(row.kind.split(".").at(-1), 40) })],
+				["Stream", "100 1", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
+				["Fields", "100 2", (row) => element("span.mono.soft", { text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
 			],
 		});
 		this.letters = new Listing({
-			label: "Dead letters", noun: "dead letters", keyOf: (row) => `${row.pipeline}/${row.number}`, load: (query) => page.api.letters(query),
+			label: "Dead letters", noun: "dead letters", keyOf: (row) => `${row.pipeline}/${row.number}`, load: (query) => page.api.get("letters", query),
 			onOpen: (row) => this.openLetter(row), onDraw: () => this.draw(),
 			nothing: () => empty("No pipeline has dead letters", "What a stage refuses by its error policy is kept here, with the reason."),
 			columns: [
-				["Pipeline", "minmax(100px, 1fr)", (row) => element("strong", { text: row.pipeline })],
-				["#", "80px", (row) => counted(row.number), "number"],
-				["Stage", "minmax(80px, 1fr)", (row) => row.stage, "wide"],
-				["Time", "160px", (row) => timeOf(page, row.at), "wide"],
-				["Reasons", "minmax(140px, 3fr)", (row) => wrong(clipped(row.reasons.join("; "), 200))],
+				["Pipeline", "100 1", (row) => strong(row.pipeline)],
+				["#", "80", (row) => counted(row.number), "number"],
+				["Stage", "80 1", (row) => row.stage, "wide"],
+				["Time", "160", (row) => timeOf(page, row.at), "wide"],
+				["Reasons", "140 3", (row) => wrong(row.reasons.join("; "), 200)],
 			],
 		});
 		this.messages = element("div");
@@ -127,10 +125,10 @@ export class EventsView {
 		this.letterStream = page.stream.subscribe("letters", {
 			onPublication: (event) => {
 				this.unhandled.add([event]);
-				this.letterRefresher.touch();
+				this.refresher.touch();
 			},
 		});
-		this.letterRefresher = new Refresher(() => this.letters.refresh());
+		this.owned.push(this.subscription, this.letterStream, this.list, this.letters, { end: () => cancelAnimationFrame(this.frame) });
 	}
 
 	show(_path, query) {
@@ -139,7 +137,7 @@ export class EventsView {
 		setValue(this.search, query.find);
 		this.pause.hidden = query.tab === "letters";
 		if (isOther) this.split.close();
-		if (query.tab === "letters" && isOther) this.letterRefresher.run();
+		if (query.tab === "letters" && isOther) this.refresher.run();
 		this.draw();
 	}
 
@@ -169,25 +167,14 @@ export class EventsView {
 		});
 	}
 
-	woke() {
-		this.draw();
-	}
+	tick() {} // Events come by themselves.
 
-	settingsChanged() {
+	woke() {
 		this.draw();
 	}
 
 	escape() {
 		this.split.close();
-	}
-
-	end() {
-		cancelAnimationFrame(this.frame);
-		this.subscription.end();
-		this.letterStream.end();
-		this.letterRefresher.end();
-		this.list.end();
-		this.letters.end();
 	}
 
 	draw() {
@@ -227,23 +214,23 @@ export class EventsView {
 		const last = this.unhandled.rows.slice(0, 5);
 		fill(this.messages, entries.length || last.length ? card("Messages that no handler got",
 			facts(entries.map(([reason, count]) => [reason.replaceAll("_", " "), counted(count)])),
-			element("ul", { class: "rows" }, last.map(({ payload, timestamp }) => element("li", {},
+			element("ul.rows", last.map(({ payload, timestamp }) => element("li",
 				badge("failed", payload.reason), mono(payload.contract),
-				element("span", { class: "grow", text: payload.target ?? payload.host }), timeOf(this.page, timestamp, { isShort: true }))))) : null);
+				element("span.grow", { text: payload.target ?? payload.host }), timeOf(this.page, timestamp, { isShort: true }))))) : null);
 	}
 
 	opened(row) {
 		this.split.open(`Event ${counted(row.position)}: ${row.kind}`,
 			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["stream", row.stream], ["version", counted(row.version)], ["size", row.bytes == null ? "" : `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
-			row.fields == null ? element("p", { class: "soft" }, row.is_cut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", { text: pretty(row.fields) }),
-			row.stream.startsWith(EXECUTION) && copyButton(command("callboard", "events", row.stream.slice(EXECUTION.length))));
+			row.fields == null ? hint(row.is_cut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", { text: pretty(row.fields) }),
+			row.stream.startsWith(EXECUTION) && commandButton("events", row.stream.slice(EXECUTION.length)));
 	}
 
 	openLetter(row) {
 		this.split.open(`Letter ${row.number} of ${row.pipeline}`,
 			facts([["stage", row.stage], ["written", timeOf(this.page, row.at)], ["attempt", counted(row.attempt)], ["place", row.place]]),
-			element("h3", {}, "Reasons"), element("ul", {}, row.reasons.map((reason) => element("li", { class: "bad-text", text: reason }))),
-			element("h3", {}, "Original"), row.is_cut ? element("p", { class: "soft" }, "Too large for a list.") : element("pre", { text: pretty(row.original) }),
-			copyButton(command("callboard", "letters", "replay", row.pipeline, row.number)));
+			heading("Reasons"), element("ul", row.reasons.map((reason) => element("li.bad-text", { text: reason }))),
+			heading("Original"), row.is_cut ? hint("Too large for a list.") : element("pre", { text: pretty(row.original) }),
+			commandButton("letters", "replay", row.pipeline, row.number));
 	}
 }

@@ -1,23 +1,25 @@
 // One execution, live: the panel with the API behind it, and what a person may do.
 
 import { button, confirm, copyButton, element, failure } from "../dom.js";
-import { command } from "../format.js";
 import { ExecutionPanel } from "../execution_panel.js";
+import { command, counted } from "../format.js";
 import { Refresher } from "../model.js";
 
-const EVERY_MS = 1_000;
+const EVERY_MS = 500;
+const LINES_MAX = 1_000;
 const WITHOUT_STREAM_MS = 3_000;
 
 export class ExecutionView {
 	constructor(page) {
 		this.page = page;
-		this.element = element("div", { class: "view-place" });
+		this.element = element("div.view-place");
 		this.id = "";
 	}
 
 	show([id], query) {
 		if (id !== this.id) this.begin(id, query);
-		else this.panel.show(query);
+		else if (this.panel.hasBegun) this.panel.show(query);
+		this.query = query;
 	}
 
 	begin(id, query) {
@@ -27,18 +29,17 @@ export class ExecutionView {
 		this.panel = new ExecutionPanel({
 			page: this.page,
 			source: {
-				execution: () => api.execution(id), timeline: (asked) => api.timeline(id, asked),
-				subTasks: (asked) => api.subTasks(id, asked), events: (asked) => api.executionEvents(id, asked),
+				execution: () => api.execution(id), timeline: (asked) => api.execution(id, "timeline", asked),
+				subTasks: (asked) => api.execution(id, "subtasks", asked), events: (asked) => api.execution(id, "events", asked),
+				logs: (after) => this.readLog(id, after), partials: (after) => this.readPartials(id, after),
 			},
 			actions: (view) => this.actions(view),
 			doubtActions: (view, step) => this.doubtActions(view, step),
 		});
 		this.element.replaceChildren(this.panel.element);
-		this.panel.show(query);
 		this.refresher = new Refresher(() => this.panel.read(), { everyMs: EVERY_MS });
-		this.refresher.run();
-		const { panel } = this;
-		api.executions({ id, limit: 1 }).then(({ items }) => items[0]?.id === id && panel.preview(items[0]), () => {});
+		this.query = query;
+		this.beginWithRow(id, this.panel);
 		const touch = () => this.refresher.touch();
 		this.isFollowed = false;
 		this.subscription = stream.subscribe(`execution:${id}`, {
@@ -48,13 +49,38 @@ export class ExecutionView {
 			},
 			onPublication: touch, onReset: touch, onRefused: () => (this.isFollowed = false),
 		});
+		this.partials = stream.subscribe(`partials:${id}`, { onPublication: () => this.panel.partialsCame() });
 		this.readAt = 0;
+	}
+
+	/** The row of the list is there at once. A long history takes time to read, and waits for it. */
+	async beginWithRow(id, panel) {
+		try {
+			const { items } = await this.page.api.get("executions", { id, limit: 1 });
+			if (items[0]?.id === id) panel.preview(items[0]);
+		} catch {
+			// The reading below says what is wrong.
+		}
+		if (panel !== this.panel) return;
+		panel.show(this.query);
+		this.refresher.run();
+	}
+
+	async readLog(id, after) {
+		const { rows, cursor, dropped } = await this.page.api.ask("query_logs", { where: id, after, limit: LINES_MAX });
+		const mine = rows.filter(({ execution }) => execution === id).map((row, number) => ({ ...row, key: `${cursor}/${number}` }));
+		return { rows: mine, cursor, note: dropped ? `${counted(dropped)} lines had no room in the hosts` : "" };
+	}
+
+	async readPartials(id, after) {
+		const { is_known: isKnown, partials, seen } = await this.page.api.ask("query_partials", { execution_id: id, after });
+		return { rows: partials, cursor: isKnown ? seen : after, note: isKnown ? "" : "no process runs it now: what it yields while it runs is shown here" };
 	}
 
 	tick() {
 		const view = this.panel.view;
 		if (!view || view.is_over) return;
-		this.panel.showHead(); // Its duration grows.
+		this.panel.tick();
 		if (!this.isFollowed && performance.now() - this.readAt > WITHOUT_STREAM_MS) {
 			this.readAt = performance.now();
 			this.refresher.touch();
@@ -80,11 +106,10 @@ export class ExecutionView {
 
 	end() {
 		this.subscription?.end();
+		this.partials?.end();
 		this.refresher?.end();
 		this.panel?.end();
 	}
-
-	// --- what a person may do --------------------------------------------------------------------------
 
 	actions(view) {
 		const buttons = [button({ title: "One file of HTML, which needs no network", onclick: () => this.save(view) }, "Export")];

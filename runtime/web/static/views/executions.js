@@ -1,11 +1,11 @@
-// Executions: filters and order in the address, failed ones at a click, columns that stay.
+// Executions: filters and order in the address, failed ones at a click.
 
-import { badge, button, copyButton, element, empty, say } from "../dom.js";
+import { badge, button, code, copyButton, element, empty, say, soft, wrong } from "../dom.js";
 import { clipped, command, counted, duration, moment } from "../format.js";
 import { Choices, executionLink, Listing, searchBox, setValue, timeOf, View, viewHead } from "../parts.js";
 
 const STATUSES = ["running", "pending", "failed", "interrupted", "completed", "cancelled"];
-const ORDERS = { __proto__: null, submitted: "submitted", ended: "ended", duration: "duration", job: "job", status: "status" };
+const ORDERS = ["submitted", "ended", "duration", "job", "status"];
 const SPANS = [["", "any time"], ["3600", "last hour"], ["86400", "last day"], ["604800", "last week"]];
 
 export class ExecutionsView extends View {
@@ -18,24 +18,24 @@ export class ExecutionsView extends View {
 			SPANS.map(([value, label]) => element("option", { value }, label)));
 		this.around = button({ hidden: true, title: "Any time", onclick: () => page.setQuery({ around: "", width: "", said: "" }) });
 		this.list = new Listing({
-			label: "Executions", noun: "executions", keyOf: (row) => row.id, load: (query) => page.api.executions(query),
+			label: "Executions", noun: "executions", keyOf: (row) => row.id, load: (query) => page.api.get("executions", query),
 			onOpen: (row) => page.go(["executions", row.id]), onSort: (sort) => page.setQuery({ sort }),
 			nothing: () => this.nothing(), onDraw: () => this.showCounts(),
 			// The durations of what runs grow: their rows are drawn again.
 			rowsOf: (rows) => rows.map((row) => (row.status === "running" ? { ...row } : row)),
 			more: ({ left_off: left }) => (left ? `; the ${counted(left)} oldest are in no list` : ""),
 			columns: [
-				["Status", "130px", (row) => badge(row.status), "", "status"],
-				["Job", "minmax(110px, 1.2fr)", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
-				["Id", "minmax(130px, 1.4fr)", (row) => [executionLink(row.id), row.fork_of && element("span", { class: "soft", text: " fork", title: `of ${row.fork_of}` })], "wide"],
-				["Submitted", "160px", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
-				["Took", "100px", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
-				["Sub-tasks", "130px", (row) => this.progress(row), "number wide"],
-				["Problem", "minmax(80px, 1fr)", (row) => element("span", { class: "bad-text", text: clipped(row.problem, 120), title: row.problem }), "wide"],
+				["Status", "130", (row) => badge(row.status), "", "status"],
+				["Job", "110 1.2", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
+				["Id", "130 1.4", (row) => [executionLink(row.id), row.fork_of && element("span.soft", { text: " fork", title: `of ${row.fork_of}` })], "wide"],
+				["Submitted", "160", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
+				["Took", "100", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
+				["Sub-tasks", "130", (row) => this.progress(row), "number wide"],
+				["Problem", "80 2", (row) => wrong(row.problem, 120), "wide"],
 			],
 		});
 		this.owned.push(this.list);
-		this.element = element("div", { class: "view fills" }, viewHead("Executions", this.around, this.span, this.job, this.id),
+		this.element = element("div.view.fills", viewHead("Executions", this.around, this.span, this.job, this.id),
 			this.statuses.element, this.list.parts);
 	}
 
@@ -51,7 +51,7 @@ export class ExecutionsView extends View {
 	}
 
 	asked({ status, job, id, within, around, width, sort = "-submitted" }) {
-		const name = ORDERS[sort.replace("-", "")] ?? "submitted";
+		const name = ORDERS.find((one) => one === sort.replace("-", "")) ?? "submitted";
 		// A chart leads here with a moment; otherwise the time ends now, in whole minutes.
 		const from = Number(around) ? Number(around) - Number(width || 60)
 			: Number(within) ? Math.floor(this.page.now() / 60) * 60 - Number(within) : null;
@@ -84,11 +84,11 @@ export class ExecutionsView extends View {
 		const { status, job, id, within, around } = this.query;
 		return status || job || id || within || around
 			? empty("No execution fits", button({ onclick: () => this.page.go(["executions"]) }, "Show all"))
-			: empty("Nothing has been submitted yet", ["A driver submits with ", element("code", {}, "await system.submit(job, request)"), ", the command line with ", copyButton(command("callboard", "run"), "callboard run"), "."]);
+			: empty("Nothing has been submitted yet", ["A driver submits with ", code("await system.submit(job, request)"), ", the command line with ", copyButton(command("callboard", "run"), "callboard run"), "."]);
 	}
 
 	progress({ done, sub_tasks: all, status }) {
-		if (all === null || all === undefined) return element("span", { class: "soft" }, "–");
+		if (all === null || all === undefined) return soft("–");
 		if (done === null || done === undefined || status === "completed") return counted(all);
 		const meter = element("meter", { min: "0", max: String(Math.max(1, all)), value: String(done), title: `${counted(done)} of ${counted(all)} done` });
 		return [meter, ` ${counted(done)} / ${counted(all)}`];

@@ -1,51 +1,43 @@
-// Metrics: charts of the stored windows. Boards of ready questions, or one of your own.
+// Metrics: charts of the stored windows, on boards or by an expression of your own.
 
-import { highest, LineChart, LINES_MAX, numberOf, WORST } from "../charts.js";
-import { button, card, copyButton, element, empty, failure, fill } from "../dom.js";
-import { brief, command, duration, measured, moment } from "../format.js";
-import { formatAddress } from "../address.js";
+import { highest, LineChart, LINES_MAX, seriesOf, timesOf, WORST } from "../charts.js";
+import { button, card, commandButton, element, empty, failure, fill } from "../dom.js";
+import { brief, duration, formatAddress, measured, moment } from "../format.js";
 import { Choices, setValue, View, viewHead } from "../parts.js";
 
-const EVERY_MS = 15_000;
+const EVERY_MS = 2_000;
 const POINTS = 400;
 const NAMES_MAX = 400;
 const SPANS = [["900", "15 min"], ["3600", "1 h"], ["21600", "6 h"], ["86400", "1 d"], ["604800", "7 d"], ["2592000", "30 d"]];
 const quantiles = (of) => [0.5, 0.95, 0.99].map((share) => [`p${share * 100}`, `quantile_over_time(${share}, ${of}[$step])`]);
-/** Boards: a title, and charts of [title, [[label, expression]…], unit]. `$step` is the step. */
+/** Boards: a title, and charts of [title, [[label, expression]…], unit]. See `filled`. */
 const BOARDS = {
 	system: ["System", [
-		["Messages handled, each second", [["", "sum by (instance) (rate(callboard_messages_handled_total[$rate]))"]], ""],
-		["Messages that wait", [["", "sum by (instance) (callboard_mailbox_messages)"]], ""],
-		["Loop delay, worst", [["", "max by (instance) (callboard_loop_lag_seconds_max)"]], "_seconds"],
-		["Asks without an outcome", [["", "sum by (instance) (callboard_pending_asks)"]], ""],
-		["Restarts", [["", "sum by (instance) (increase(callboard_restarts_total[$rate]))"]], ""],
-		["Actors", [["", "sum by (instance) (callboard_actors)"]], ""],
+		["Messages handled, each second", [["", "$hosts (rate(callboard_messages_handled_total[$rate]))"]], ""],
+		["Messages that wait", [["", "$hosts (callboard_mailbox_messages)"]], ""],
+		["Loop delay, worst", [["", "$worst (callboard_loop_lag_seconds_max)"]], "_seconds"],
+		["Asks without an outcome", [["", "$hosts (callboard_pending_asks)"]], ""],
+		["Restarts", [["", "$hosts (increase(callboard_restarts_total[$rate]))"]], ""],
+		["Actors", [["", "$hosts (callboard_actors)"]], ""],
 	]],
 	work: ["Executions", [
 		["Sub-tasks ended, each second", [["", "sum by (job, outcome) (rate(callboard_subtask_attempts_total[$rate]))"]], ""],
 		["Time of a sub-task", quantiles("callboard_subtask_seconds"), "_seconds"],
 		["Time of an execution", quantiles("callboard_execution_seconds"), "_seconds"],
 		["Time of a handler", [["", "avg by (agent) (avg_over_time(callboard_agent_seconds[$step]))"]], "_seconds"],
-		["Durable events, each second", [["", "sum by (instance) (rate(callboard_journal_events_total[$rate]))"]], ""],
+		["Durable events, each second", [["", "$hosts (rate(callboard_journal_events_total[$rate]))"]], ""],
 		["Sub-tasks, by state", [["", "sum by (status) (callboard_subtasks)"]], ""],
 	]],
 	nodes: ["Machines", [
-		["Load for each processor", [["", "max by (instance) (callboard_node_load{over=\"1m\"}) / max by (instance) (callboard_node_cpus)"]], ""],
-		["Memory that is free", [["", "max by (instance) (callboard_node_memory_bytes{state=\"available\"})"]], "_bytes"],
-		["Disk that is free", [["", "max by (instance) (callboard_node_disk_bytes{state=\"available\"})"]], "_bytes"],
+		["Load for each processor", [["", "$worst (callboard_node_load{over=\"1m\"}) / $worst (callboard_node_cpus)"]], ""],
+		["Memory that is free", [["", "$worst (callboard_node_memory_bytes{state=\"available\"})"]], "_bytes"],
+		["Disk that is free", [["", "$worst (callboard_node_disk_bytes{state=\"available\"})"]], "_bytes"],
 	]],
 };
 
-/** The step of a question in seconds: whole windows of a minute or more, and at most `points` of them. Pure. */
+/** The step of a question in seconds: whole windows of a minute or more, and at most `points` of them. */
 export function stepFor(span, points = POINTS) {
 	return [60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 86_400].find((step) => span / step <= points) ?? 86_400;
-}
-
-/** A text of a series: its tags, or its name. Pure. */
-export function labelOf({ metric, tags }) {
-	if (tags.length === 1 && !metric) return tags[0][1];
-	const said = tags.map(([name, value]) => `${name}=${value}`).join(", ");
-	return said ? (metric ? `${metric} {${said}}` : said) : metric || "all";
 }
 
 export class MetricsView extends View {
@@ -55,17 +47,16 @@ export class MetricsView extends View {
 		this.board = new Choices({ label: "Board", onChoose: (board) => page.setQuery({ board, q: "" }) });
 		this.span = new Choices({ label: "Time", onChoose: (span) => page.setQuery({ span: span === "3600" ? "" : span }) });
 		this.names = element("datalist", { id: "metric-names" });
-		this.input = element("input", { type: "search", class: "wide-input mono", list: "metric-names", placeholder: "An expression, such as sum by (instance) (rate(callboard_messages_handled_total[5m]))", "aria-label": "Expression", spellcheck: "false", autocomplete: "off", "data-search": "true" });
-		this.form = element("form", { class: "toolbar" }, this.input, element("button", {}, "Draw"));
+		this.input = element("input.wide-input.mono", { type: "search", list: "metric-names", placeholder: "An expression, such as sum by (instance) (rate(callboard_messages_handled_total[5m]))", "aria-label": "Expression", spellcheck: "false", autocomplete: "off", "data-search": "true" });
+		this.form = element("form.toolbar", this.input, element("button", "Draw"));
 		this.form.addEventListener("submit", (event) => {
 			event.preventDefault();
 			page.setQuery({ q: this.input.value.trim() });
 		});
-		this.place = element("div", { class: "columns charts" });
-		this.element = element("div", { class: "view" }, viewHead("Metrics", this.span.element), this.board.element, this.form, this.names, this.place);
+		this.place = element("div.columns.charts");
+		this.element = element("div.view", viewHead("Metrics", this.span.element), this.board.element, this.form, this.names, this.place);
+		this.followed = new Map(); // name → subscription
 		this.owned.push({ end: () => this.drop() });
-		this.retheme = () => this.charts.forEach(({ chart }) => chart.draw());
-		addEventListener("themechange", this.retheme);
 		this.readNames();
 	}
 
@@ -86,18 +77,22 @@ export class MetricsView extends View {
 		return SPANS.some(([value]) => value === this.query.span) ? this.query.span : "3600";
 	}
 
+	tick() {} // Closed windows come by themselves.
+
 	settingsChanged() {
 		this.refresher.run();
 	}
 
 	drop() {
-		removeEventListener("themechange", this.retheme);
 		for (const { chart } of this.charts) chart.end();
+		for (const subscription of this.followed.values()) subscription.end();
 	}
 
 	async readNames() {
 		try {
-			const { metrics } = await this.page.api.metrics();
+			const { metrics } = await this.page.api.get("metrics");
+			this.known = new Set(metrics.map(([name]) => name));
+			this.follow();
 			fill(this.names, metrics.slice(0, NAMES_MAX).map(([name, kind]) => element("option", { value: name, label: kind })));
 		} catch {
 			// Without names an expression can still be typed.
@@ -111,22 +106,37 @@ export class MetricsView extends View {
 			const chart = new LineChart({ label: title, height: this.query.q ? 320 : 170, format: unit ? (value) => measured(value, unit) : brief, onPick: (at) => this.picked(at) });
 			return { title, questions, chart, place: element("div") };
 		});
+		this.follow();
 		this.place.classList.toggle("one", Boolean(this.query.q));
 		fill(this.place, this.charts.map(({ title, chart, place, questions }) =>
-			card(title, chart.element, place, element("p", { class: "card-foot" }, this.tools(questions)))));
+			card(title, chart.element, place, element("p.card-foot", this.tools(questions)))));
 		this.refresher.run();
+	}
+
+	/** Hear of closed windows of the metrics that the charts show: that is when they are read again. */
+	follow() {
+		const said = this.charts.flatMap(({ questions }) => questions.flatMap(([, expression]) => expression.match(/[a-zA-Z_:][\w:]*/g) ?? []));
+		const wanted = new Set(said.filter((name) => this.known?.has(name)));
+		for (const [name, subscription] of this.followed) {
+			if (wanted.has(name)) continue;
+			subscription.end();
+			this.followed.delete(name);
+		}
+		for (const name of wanted) {
+			if (!this.followed.has(name)) this.followed.set(name, this.page.stream.subscribe(`metrics:${name}`, { onPublication: () => this.refresher.touch(), onReset: () => this.refresher.touch() }));
+		}
 	}
 
 	tools(questions) {
 		const said = this.spanText === "900" ? "15m" : duration(Number(this.spanText)).replace(/ 0 .*$/, "").replaceAll(" ", "").replace("min", "m");
 		const [, first] = questions[0];
-		return [copyButton(command("callboard", "metrics", "query", this.filled(first), "--last", said)),
+		return [commandButton("metrics", "query", this.filled(first), "--last", said),
 			!this.query.q && button({ class: "quiet", onclick: () => this.page.setQuery({ q: this.filled(first) }) }, "Larger")];
 	}
 
 	filled(expression) {
 		const step = stepFor(Number(this.spanText));
-		return expression.replaceAll("$rate", `${Math.max(180, step * 2)}s`).replaceAll("$step", `${Math.max(60, step)}s`);
+		return expression.replaceAll("$hosts", "sum by (instance)").replaceAll("$worst", "max by (instance)").replaceAll("$rate", `${Math.max(180, step * 2)}s`).replaceAll("$step", `${Math.max(60, step)}s`);
 	}
 
 	async read() {
@@ -150,7 +160,7 @@ export class MetricsView extends View {
 	}
 
 	ask(expression, { from, to, step }) {
-		return this.page.api.queryMetrics({ expression, from_at: from, to_at: to, step_s: step });
+		return this.page.api.get("metrics/query", { expression, from_at: from, to_at: to, step_s: step });
 	}
 
 	async readLines({ questions, chart }, range) {
@@ -176,7 +186,6 @@ export class MetricsView extends View {
 		chart.show(times, highest(seriesOf(worst), WORST), { range: [range.from, range.to], isUtc: this.page.utc, bands: named, count: most });
 	}
 
-	/** The executions that were submitted around a moment of a chart. */
 	picked(at) {
 		const step = stepFor(Number(this.spanText));
 		location.hash = formatAddress(["executions"], { around: String(Math.round(at)), width: String(Math.max(60, step)), said: moment(at, this.page.utc) });
@@ -189,11 +198,3 @@ function unitOf(expression) {
 }
 
 const BANDS = { low: "min(", p10: "quantile(0.1, ", p50: "quantile(0.5, ", p90: "quantile(0.9, ", high: "max(" };
-
-function timesOf(answer) {
-	return answer.times_ns.map((at) => at / 1e9);
-}
-
-function seriesOf(answer, prefix = "") {
-	return answer.series.map((one) => ({ label: [prefix, labelOf(one)].filter((part) => part && part !== "all").join(" ") || "all", values: one.values.map(numberOf) }));
-}

@@ -1,11 +1,10 @@
 // Now: is it alive, and does anything need a person?
 
-import { formatAddress } from "../address.js";
-import { LineChart, numberOf, spark } from "../charts.js";
+import { LineChart, seriesOf, spark, timesOf } from "../charts.js";
 import { badge, button, card, confirm, element, empty, failure, fill, kindOf, put, shapeOf, soft } from "../dom.js";
-import { brief, bytes, clipped, clock, command, counted, duration, nouns, pretty } from "../format.js";
-import { Rates, Refresher } from "../model.js";
-import { ageOf, executionLink, viewHead } from "../parts.js";
+import { brief, bytes, clipped, clock, command, counted, duration, formatAddress, nouns, pretty } from "../format.js";
+import { Rate, Refresher } from "../model.js";
+import { ageOf, executionLink, View, viewHead } from "../parts.js";
 
 const HOUR_S = 3600;
 const ROWS_MAX = 8;
@@ -14,48 +13,45 @@ const CHARTS = [
 	["Sub-tasks ended, each second", "sum by (outcome) (rate(callboard_subtask_attempts_total[3m]))", ""],
 ];
 
-export class NowView {
+export class NowView extends View {
 	constructor(page) {
-		this.page = page;
-		this.rates = new Rates();
-		this.verdict = element("p", { class: "verdict", role: "status" });
-		this.tiles = element("div", { class: "tiles" });
-		this.hosts = element("div", { class: "host-grid" });
+		super(page, () => this.readDetails(), 2_000);
+		this.handled = new Rate();
+		this.verdict = element("p.verdict", { role: "status" });
+		this.tiles = element("div.tiles");
+		this.hosts = element("div.host-grid");
 		this.hostsCard = card("Hosts", this.hosts);
 		this.failures = element("div");
-		this.decisions = element("ul", { class: "rows" });
+		this.decisions = element("ul.rows");
 		this.decisionsCard = card("Decisions that wait for a person", this.decisions);
 		this.alerts = element("div");
 		this.charts = CHARTS.map(([title, expression, label]) => ({ title, expression, label, chart: new LineChart({ label: title, height: 150, format: brief }) }));
-		this.chartsCard = element("div", { class: "columns" }, this.charts.map(({ title, chart }) => card(title, chart.element)));
-		this.element = element("div", { class: "view" }, viewHead("Now"), this.verdict, this.tiles, this.decisionsCard, this.hostsCard,
+		this.chartsCard = element("div.columns", this.charts.map(({ title, chart }) => card(title, chart.element)));
+		this.element = element("div.view", viewHead("Now"), this.verdict, this.tiles, this.decisionsCard, this.hostsCard,
 			this.chartsCard,
-			element("div", { class: "columns" }, card("Last failures", this.failures), card("Alerts", this.alerts)));
+			element("div.columns", card("Last failures", this.failures), card("Alerts", this.alerts)));
 		fill(this.verdict, badge("unknown", "reading"));
-		this.details = new Refresher(() => this.readDetails(), { everyMs: 2_000 });
 		this.past = new Refresher(() => this.readPast(), { everyMs: 15_000 });
-		this.off = page.onSystem((system) => this.showSystem(system));
-		this.retheme = () => this.charts.forEach(({ chart }) => chart.draw());
-		addEventListener("themechange", this.retheme);
+		this.owned.push(this.past, { end: page.onSystem((system) => this.showSystem(system)) }, { end: () => cancelAnimationFrame(this.frame) }, ...this.charts.map(({ chart }) => chart));
 	}
 
 	show() {
 		this.showDecisions();
-		this.details.run();
+		this.refresher.run();
 		this.past.run();
 	}
 
 	said(channel) {
 		if (channel === "approvals") this.showDecisions();
 		if (channel === "system" && this.page.model.isKnown) this.hostsSoon();
-		else this.details.touch();
+		else this.refresher.touch();
 	}
 
 	showDecisions() {
 		const { page } = this, open = page.asked, may = page.may("approve");
 		this.decisionsCard.hidden = !open.length;
-		fill(this.decisions, open.slice(0, ROWS_MAX).map((one) => element("li", {}, badge("asked"),
-			element("strong", { class: "grow", title: JSON.stringify(one.details), text: clipped(one.subject, 200) }), soft(`by ${clipped(one.asked_by, 40)}`),
+		fill(this.decisions, open.slice(0, ROWS_MAX).map((one) => element("li", badge("asked"),
+			element("strong.grow", { title: JSON.stringify(one.details), text: clipped(one.subject, 200) }), soft(`by ${clipped(one.asked_by, 40)}`),
 			ageOf(page, one.asked_at), one.ends_at ? soft(`until ${clock(one.ends_at, page.utc)}`) : null,
 			may && button({ onclick: () => this.decide(one, true) }, "Give…"), may && button({ onclick: () => this.decide(one, false) }, "Refuse…"))));
 	}
@@ -86,21 +82,12 @@ export class NowView {
 	}
 
 	woke() {
-		this.details.touch();
+		super.woke();
 		this.past.touch();
 	}
 
 	settingsChanged() {
 		this.past.run();
-	}
-
-	end() {
-		this.off();
-		cancelAnimationFrame(this.frame);
-		this.details.end();
-		this.past.end();
-		removeEventListener("themechange", this.retheme);
-		for (const { chart } of this.charts) chart.end();
 	}
 
 	systemFailed(error) {
@@ -110,13 +97,13 @@ export class NowView {
 	showSystem(system) {
 		const { hosts, executions, alerts } = system;
 		const letters = Object.values(system.dead_letters).reduce((all, count) => all + count, 0);
-		const rate = this.rates.note("handled", system.at, system.handled);
+		const rate = this.handled.note(system.at, system.handled);
 		if (Number.isFinite(rate)) this.rate = rate;
 		this.tell(system);
 		const tile = (name, value, note, href, state = "") => element(href ? "a" : "div",
-			{ class: `tile ${state}`, href }, element("span", { class: "tile-name", text: name }),
-			put(element("span", { class: "tile-value" }), value), element("span", { class: "tile-note" }, note));
-		const line = element("canvas", { class: "tile-spark", "aria-hidden": "true" });
+			{ class: `tile ${state}`, href }, element("span.tile-name", { text: name }),
+			put(element("span.tile-value"), value), element("span.tile-note", note));
+		const line = element("canvas.tile-spark", { "aria-hidden": "true" });
 		const running = executions?.running ?? 0;
 		fill(this.tiles,
 			tile("Hosts up", counted(hosts.up ?? 0), [
@@ -131,9 +118,9 @@ export class NowView {
 			tile("Alerts firing", alerts ? counted(alerts.firing ?? 0) : "–", alerts ? `${counted(alerts.pending ?? 0)} pending` : "there is no alert manager", "#/alerts", alerts?.firing ? "bad" : ""),
 			tile("Dead letters", counted(letters), "since the hosts began", formatAddress(["events"], { tab: "letters" }), ""),
 			tile("Memory", bytes(system.memory_bytes), `up for ${duration(system.uptime_s)}`, ""));
-		spark(line, this.rates.of("handled"), { width: 110, height: 22 });
+		spark(line, this.handled.past, { width: 110, height: 22 });
 		this.showFailures(system.failures);
-		this.details.touch();
+		this.refresher.touch();
 	}
 
 	tell(system) {
@@ -148,26 +135,26 @@ export class NowView {
 		fill(this.verdict, needs.length || problems.length
 			? [needs.map(([count, state, said, href]) => element("a", { href }, badge(state, said(count)))),
 				problems.map((problem) => badge("warning", problem))]
-			: [badge("ok", "All is well"), element("span", { class: "soft" },
+			: [badge("ok", "All is well"), element("span.soft",
 				`${nouns(hosts.up ?? 0, "host")} up, ${nouns(executions?.running ?? 0, "execution")} running, no alert fires`)]);
 	}
 
 	showFailures(rows) {
 		fill(this.failures, rows.length
-			? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((row) => element("li", {},
-				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span", { class: "soft mono", text: clipped(row.id, 12) }),
-				element("span", { class: "grow bad-text", text: clipped(row.problem, 80) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
+			? element("ul.rows", rows.slice(0, ROWS_MAX).map((row) => element("li",
+				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span.soft.mono", { text: clipped(row.id, 12) }),
+				element("span.grow.bad-text", { title: row.problem, text: clipped(row.problem, 160) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
 			: empty("No execution has failed", "Failures appear here by themselves."));
 	}
 
 	async readDetails() {
 		try {
 			const { api, model, system } = this.page;
-			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), !system ? undefined : system.alerts ? api.alerts() : null]);
+			const [hosts, alerts] = await Promise.all([model.isKnown ? model.hosts() : this.page.hosts(), !system ? undefined : system.alerts ? api.get("alerts") : null]);
 			this.showHosts(hosts);
 			this.showAlerts(alerts);
 		} catch (error) {
-			fill(this.hosts, failure(error, () => this.details.run()));
+			fill(this.hosts, failure(error, () => this.refresher.run()));
 		}
 	}
 
@@ -181,7 +168,7 @@ export class NowView {
 			const state = host.state !== "up" ? host.state : host.is_stopping ? "stopping" : host.lag_max_s > 1 ? "slow" : "up";
 			const words = `${host.name}: ${state}${host.problem ? `, ${host.problem}` : ""}; ${nouns(host.actors, "actor")}, on ${host.node}`;
 			return element("a", { class: `host ${kindOf(state)}`, href: formatAddress(["tree"], { open: host.slot }), title: words, "aria-label": words },
-				element("span", { class: "shape", text: shapeOf(state) }), !isMany && [element("span", { text: clipped(host.name, 16) }), soft(counted(host.actors))]);
+				element("span.shape", { text: shapeOf(state) }), !isMany && [element("span", { text: clipped(host.name, 16) }), soft(counted(host.actors))]);
 		}) : empty("No host answers yet", "`callboard top` in a terminal says more."));
 	}
 
@@ -190,10 +177,10 @@ export class NowView {
 		if (view === undefined) return;
 		const rows = view?.alerts.filter((alert) => alert.state !== "resolved") ?? [];
 		fill(this.alerts, !view ? empty("There is no alert manager", "Start the system with alert rules: see the page about alerts in the documentation.")
-			: rows.length ? element("ul", { class: "rows" }, rows.slice(0, ROWS_MAX).map((alert) => element("li", {},
+			: rows.length ? element("ul.rows", rows.slice(0, ROWS_MAX).map((alert) => element("li",
 				badge(alert.silenced_by ? "silenced" : alert.state), element("a", { href: formatAddress(["alerts"], { id: alert.id }), text: clipped(alert.name, 40) }),
 				alert.severity && soft(alert.severity),
-				element("span", { class: "grow", text: clipped(alert.annotations.summary ?? "", 80) }), ageOf(this.page, alert.fired_at || alert.active_since))))
+				element("span.grow", { text: clipped(alert.annotations.summary ?? "", 80) }), ageOf(this.page, alert.fired_at || alert.active_since))))
 			: empty("Nothing fires", `${nouns(view.rules.length, "rule")} ${view.rules.length === 1 ? "is" : "are"} watched.`));
 	}
 
@@ -202,9 +189,9 @@ export class NowView {
 		let isThere = false;
 		await Promise.all(this.charts.map(async ({ expression, label, chart }) => {
 			try {
-				const answer = await this.page.api.queryMetrics({ expression, from_at: now - HOUR_S, to_at: now, step_s: 60 });
-				const series = answer.series.map(({ tags, values }) => ({ label: tags.map(([, value]) => value).join(", ") || label, values: values.map(numberOf) }));
-				chart.show(answer.times_ns.map((at) => at / 1e9), series, { range: [now - HOUR_S, now], isUtc: this.page.utc });
+				const answer = await this.page.api.get("metrics/query", { expression, from_at: now - HOUR_S, to_at: now, step_s: 60 });
+				const series = seriesOf(answer, label);
+				chart.show(timesOf(answer), series, { range: [now - HOUR_S, now], isUtc: this.page.utc });
 				isThere ||= series.length > 0;
 			} catch {
 				// Without stored metrics the tiles say what is known of now.

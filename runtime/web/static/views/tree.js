@@ -1,7 +1,7 @@
 // The tree: hosts, their actors, and what happened to each, also to those that have ended.
 
-import { badge, button, copyButton, element, empty, failure, fill, put, say, soft, wrong } from "../dom.js";
-import { bytes, clipped, command, counted, duration, nouns } from "../format.js";
+import { badge, button, commandButton, element, empty, failure, fill, heading, hint, put, say, soft, strong, wrong } from "../dom.js";
+import { bytes, clipped, counted, duration, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { facts, searchBox, setValue, Split, View, viewHead } from "../parts.js";
 
@@ -52,20 +52,20 @@ export class TreeView extends View {
 		this.list = new VirtualList({
 			label: "Hosts and actors", keyOf: (row) => row.key, onOpen: (row) => this.opened(row),
 			columns: [
-				["Name", "minmax(120px, 3fr)", (row) => this.nameOf(row)],
-				["State", "115px", ({ host, actor }) => badge(host ? stateOfHost(host) : actor.lifecycle)],
-				["What", "minmax(120px, 1.4fr)", ({ host, actor }) => soft(host ? `on ${host.node}` : actor.kind), "wide"],
-				["Waiting", "80px", ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox), "number wide"],
-				["Restarts", "80px", ({ host, actor }) => counted(host ? host.restarts : Math.max(0, actor.incarnation - 1)), "number wide"],
-				["Memory", "90px", ({ host }) => (host ? bytes(host.memory_bytes) : ""), "number wide"],
-				["Failed", "90px", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
+				["Name", "120 3", (row) => this.nameOf(row)],
+				["State", "115", ({ host, actor }) => badge(host ? stateOfHost(host) : actor.lifecycle)],
+				["What", "120 1.4", ({ host, actor }) => soft(host ? `on ${host.node}` : actor.kind), "wide"],
+				["Waiting", "80", ({ host, actor }) => counted(host ? host.mailbox ?? 0 : actor.mailbox), "number wide"],
+				["Restarts", "80", ({ host, actor }) => host ? counted(host.restarts) : "", "number wide"],
+				["Memory", "90", ({ host }) => (host ? bytes(host.memory_bytes) : ""), "number wide"],
+				["Failed", "90", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
 			],
 		});
-		this.note = element("p", { class: "note" });
+		this.note = element("p.note");
 		this.notice = element("div");
 		this.split = new Split([this.list.element], { onClose: () => page.setQuery({ at: "" }) });
-		this.element = element("div", { class: "view fills" },
-			viewHead("Tree", element("label", { class: "check" }, this.failedOnly, "failed first"), this.search),
+		this.element = element("div.view.fills",
+			viewHead("Tree", element("label.check", this.failedOnly, "failed first"), this.search),
 			this.notice, this.split.element, this.note);
 		this.owned.push(this.list, { end: () => cancelAnimationFrame(this.frame) });
 	}
@@ -110,12 +110,12 @@ export class TreeView extends View {
 		const { path, failed } = this.query;
 		try {
 			if (path) {
-				this.found = await this.page.api.actors({ path, failed: failed === "first" && "true", limit: ACTORS_MAX });
+				this.found = await this.page.api.get("actors", { path, failed: failed === "first" && "true", limit: ACTORS_MAX });
 			} else {
 				this.found = null;
 				this.known = await this.page.hosts();
 				const open = [...this.open].slice(0, OPEN_MAX);
-				const pages = await Promise.all(open.map((slot) => this.page.api.actors({ slot, limit: ACTORS_MAX })));
+				const pages = await Promise.all(open.map((slot) => this.page.api.get("actors", { slot, limit: ACTORS_MAX })));
 				this.actors = new Map(open.map((slot, index) => [slot, pages[index].items.filter((actor) => actor.slot === slot)]));
 				this.isMore = pages.some((one) => one.next);
 			}
@@ -141,9 +141,9 @@ export class TreeView extends View {
 	}
 
 	nameOf({ host, actor, depth, isOpen }) {
-		if (host) return [element("span", { class: "twist", text: isOpen ? "▾" : "▸" }), element("strong", { text: host.name }), soft(` ${nouns(host.actors, "actor")}`)];
+		if (host) return [element("span.twist", { text: isOpen ? "▾" : "▸" }), strong(host.name), soft(` ${nouns(host.actors, "actor")}`)];
 		const name = depth ? actor.path.split("/").filter(Boolean).at(-1) : actor.path;
-		const said = element("span", { class: "tree-name", title: actor.path, text: clipped(name, 80) });
+		const said = element("span.tree-name", { title: actor.path, text: clipped(name, 80) });
 		said.style.paddingInlineStart = `${(this.query.path ? 0 : 1 + depth) * 16}px`;
 		return [said, this.query.path && soft(` on ${actor.host}`)];
 	}
@@ -164,10 +164,10 @@ export class TreeView extends View {
 			this.split.close();
 			return;
 		}
-		this.split.open(path, element("p", { class: "soft" }, "reading…"));
+		this.split.open(path, hint("reading…"));
 		try {
 			const found = await this.page.api.story(path);
-			if (this.query.at === path) this.split.open(path, this.history(found, path), copyButton(command("callboard", "why", path)));
+			if (this.query.at === path) this.split.open(path, this.history(found, path), commandButton("why", path));
 		} catch (error) {
 			if (this.query.at === path) this.split.open(path, failure(error, () => this.showHistory(path)));
 		}
@@ -176,15 +176,15 @@ export class TreeView extends View {
 	history({ matches, near, silent, matches_left_off: left }, path) {
 		if (!matches.length) {
 			return [empty(`Nothing is known of ${path}`, near.length ? "Similar paths:" : "Its host may not answer, or it never ran."),
-				near.length ? element("ul", {}, near.map((one) => element("li", {}, button({ class: "link mono", onclick: () => this.page.setQuery({ at: one }) }, one)))) : null,
-				silent.map(([host, why]) => element("p", {}, badge("silent", host), ` ${why}`))];
+				near.length ? element("ul", near.map((one) => element("li", button({ class: "link mono", onclick: () => this.page.setQuery({ at: one }) }, one)))) : null,
+				silent.map(([host, why]) => element("p", badge("silent", host), ` ${why}`))];
 		}
-		return [matches.slice(0, 5).map((one) => this.one(one)), left ? element("p", { class: "soft", text: `${nouns(left, "more match", "more matches")}` }) : null];
+		return [matches.slice(0, 5).map((one) => this.one(one)), left ? hint(`${nouns(left, "more match", "more matches")}`) : null];
 	}
 
 	one(actor) {
 		const isOver = actor.ended_ago_s !== null;
-		return element("div", {},
+		return element("div",
 			facts([
 				["state", badge(isOver ? "ended" : actor.lifecycle)], ["host", actor.host], ["kind", actor.kind],
 				["ended", isOver && `${duration(actor.ended_ago_s)} ago: ${actor.ended}`],
@@ -192,13 +192,13 @@ export class TreeView extends View {
 				["host replaced", actor.host_restarts ? `${actor.host_restarts} ×` : ""], ["waiting", counted(actor.mailbox)],
 				["supervision", actor.supervision], ["note", actor.note],
 			]),
-			element("h3", {}, "What happened"),
-			actor.entries.length ? element("ol", { class: "story" }, [...actor.entries].reverse().map((entry) => element("li", {},
-				element("p", {}, badge("failed", entry.reason || "failed"), ` ${duration(entry.ago_s)} ago, start ${entry.incarnation}`,
+			heading("What happened"),
+			actor.entries.length ? element("ol.story", [...actor.entries].reverse().map((entry) => element("li",
+				element("p", badge("failed", entry.reason || "failed"), ` ${duration(entry.ago_s)} ago, start ${entry.incarnation}`,
 					entry.relation && ` (its ${entry.relation} ${entry.origin})`),
-				element("p", { class: "bad-text", text: entry.message }),
-				entry.decision && element("p", { class: "soft", text: `decision: ${entry.decision}${entry.delay_s ? `, after ${duration(entry.delay_s)}` : ""}` }),
-				entry.traceback && put(element("details"), element("summary", {}, "Traceback"), element("pre", { text: entry.traceback })))))
-				: element("p", { class: "soft" }, "It has not failed."));
+				element("p.bad-text", { text: entry.message }),
+				entry.decision && hint(`decision: ${entry.decision}${entry.delay_s ? `, after ${duration(entry.delay_s)}` : ""}`),
+				entry.traceback && put(element("details"), element("summary", "Traceback"), element("pre", { text: entry.traceback })))))
+				: hint("It has not failed."));
 	}
 }

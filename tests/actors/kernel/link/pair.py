@@ -26,6 +26,7 @@ from callboard.runtime.testing.world import World
 
 LIMITS: Final = Limits(
     link_credit=8,
+    link_control_credit=3,
     link_backlog_max=4,
     link_frames_in_flight=2,
     frame_messages_soft=3,
@@ -64,6 +65,7 @@ class Asked:
         self.slot, self.correlation = slot, correlation
         self.sent = False
         self.step = ""
+        self.trace = b""
         self.partials: list[Contract] = []
         self.result: Contract | None = None
         self.error: CallboardError | None = None

@@ -13,7 +13,7 @@ from callboard.messages.core.frame import FrameHeader
 from callboard.messages.core.limits import Limits
 from tests.thoroughness import examples
 
-LIMITS: Final = Limits(link_credit=12, reorder_frames_max=6)
+LIMITS: Final = Limits(link_credit=12, link_control_credit=5, reorder_frames_max=6)
 
 
 class Packet(NamedTuple):
@@ -85,7 +85,7 @@ class LinkModel(RuleBasedStateMachine):
     def send(self, side: int, count: int) -> None:
         end = self.ends[side]
         if len(end.core.unacknowledged) < LIMITS.reorder_frames_max:
-            self.flying.append(end.send(min(count, end.core.credit)))
+            self.flying.append(end.send(max(0, min(count, end.core.credit))))
 
     @rule(side=st.integers(0, 1))
     def acknowledge(self, side: int) -> None:
@@ -94,6 +94,12 @@ class LinkModel(RuleBasedStateMachine):
     @rule(side=st.integers(0, 1))
     def resend(self, side: int) -> None:
         self.flying += self.ends[side].resend()
+
+    @rule(side=st.integers(0, 1), count=st.integers(1, 9))
+    def send_control(self, side: int, count: int) -> None:
+        end = self.ends[side]
+        if len(end.core.unacknowledged) < LIMITS.reorder_frames_max:
+            self.flying.append(end.send(min(count, end.core.control_credit)))
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data(), kept=st.booleans())
@@ -132,9 +138,10 @@ class LinkModel(RuleBasedStateMachine):
     @invariant()
     def credit_is_never_exceeded(self) -> None:
         for end in self.ends:
-            assert end.core.credit >= 0
-            assert end.waiting - end.core.held <= LIMITS.link_credit
-            assert end.waiting <= 2 * LIMITS.link_credit
+            assert end.core.control_credit >= 0
+            credit, reserve = LIMITS.link_credit, LIMITS.link_control_credit
+            assert end.waiting - end.core.held <= credit + reserve
+            assert end.waiting <= 2 * credit + reserve
 
     @invariant()
     def each_core_is_valid(self) -> None:

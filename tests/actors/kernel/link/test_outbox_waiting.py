@@ -295,6 +295,75 @@ def test_a_lost_link_sends_nothing_that_was_written_for_the_dead(pair: Pair) -> 
     assert pair.here.link.outbox.waiting == 0
 
 
+def saturated(pair: Pair) -> Mailbox:
+    """The control actor of host 2, to which the link has no credit left but the reserve."""
+    control = pair.there.cells[CONTROL_CELL] = Mailbox(CONTROL_CELL)
+    for number in range(LIMITS.link_credit + 2):
+        pair.here.tell(number)
+    pair.step()
+    return control
+
+
+def test_the_control_plane_has_a_reserve_beyond_the_credit_that_data_has_used_up(
+    pair: Pair,
+) -> None:
+    control = saturated(pair)
+    core, reserve = pair.here.link.core, LIMITS.link_control_credit
+    for number in range(reserve + 4):
+        pair.here.tell(100 + number, target=CONTROL_CELL)
+    pair.step()
+    assert core.sent == core.granted + reserve
+    core.validate_state()
+    assert pair.here.link.outbox.waiting == 2 + 4
+    pair.settle()
+    assert control.numbers == list(range(100, 104 + reserve))
+    assert pair.box.numbers == list(range(LIMITS.link_credit + 2))
+    assert pair.here.link.outbox.credit_is_whole
+
+
+def test_data_never_uses_the_reserve_of_the_control_plane(pair: Pair) -> None:
+    saturated(pair)
+    pair.here.tell(100, target=CONTROL_CELL)
+    pair.here.tell(200)
+    pair.step()
+    assert pair.here.link.core.sent == pair.here.link.core.granted + 1
+    assert pair.here.link.outbox.waiting == 3
+
+
+def test_a_control_actor_that_falls_behind_bounds_its_senders(pair: Pair) -> None:
+    control = pair.there.cells[CONTROL_CELL] = Mailbox(CONTROL_CELL, room=2)
+    most = 2 * LIMITS.link_credit + LIMITS.link_control_credit + control.room
+    for sent in range(most + LIMITS.link_backlog_max):
+        pair.here.tell(sent, target=CONTROL_CELL)
+        pair.settle()
+        pair.step(1.0)  # Grants do not always leave at once.
+        pair.settle()
+    with pytest.raises(MailboxFull, match="4 messages wait for host 2"):
+        pair.here.tell(100, target=CONTROL_CELL)
+    assert len(control.items) == most
+    asked = pair.here.ask(100, target=CONTROL_CELL)
+    control.empty()
+    pair.settle()
+    assert len(control.items) == LIMITS.link_backlog_max + 1
+    assert not asked.done()
+
+
+def test_control_messages_that_wait_for_credit_are_lost_with_the_host(pair: Pair) -> None:
+    saturated(pair)
+    for number in range(LIMITS.link_control_credit):
+        pair.here.tell(number, target=CONTROL_CELL)
+    asked = pair.here.ask(1, target=CONTROL_CELL)
+    departure = sending(pair, 2, target=CONTROL_CELL)
+    assert asked.sent
+    assert not departure.done()
+    lose(pair)
+    assert departure.done()
+    come_back(pair)
+    pair.settle()
+    assert pair.there.cells[CONTROL_CELL].numbers == []
+    assert pair.box.numbers == [LIMITS.link_credit, LIMITS.link_credit + 1]
+
+
 def test_control_envelopes_need_a_connection_and_no_credit(pair: Pair) -> None:
     outbox = pair.here.link.outbox
     for number in range(LIMITS.link_credit):

@@ -27,6 +27,7 @@ LIMITS: Final = Limits(
     inline_bytes_max=40,
     part_bytes=16,
     link_credit=3,
+    link_control_credit=2,
     link_backlog_max=30,
     frame_messages_soft=3,
     payload_bytes_max=10_000,
@@ -223,13 +224,14 @@ class OneLink(RuleBasedStateMachine):
         behind = [item for queue in transfers.behind.values() for item in queue]
         under_way = [t.item for t in (*transfers._active, *transfers._waiting) if t.item]
         paused = [item for queue in outbox._paused._queues() for item in queue]
-        return [*outbox._backlog, *behind, *under_way, *paused]
+        return [*outbox._backlog, *outbox._control, *behind, *under_way, *paused]
 
     # --- what holds ---------------------------------------------------------------------
 
     @invariant()
     def it_keeps_its_own_invariants(self) -> None:
         self.outbox._transfers.validate_state()
+        self.core.validate_state()
         assert self.core.sent - self.of_control <= self.core.granted
         assert len(self.joiner) <= LIMITS.values_in_parts_max
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from callboard.runtime.stores.choose import event_store
+from tests.servers.guarded import wait_until
 
 STEPS = 400
 SCRIPT = """
@@ -125,9 +126,22 @@ class Service:
                 return said[what]
         raise AssertionError(f"it has not said {what!r}: {self._errors.read_text()[-3_000:]}")
 
+    def stop(self) -> None:
+        """Suspend it. What a thread of it writes at this moment is written when this returns."""
+        self.process.send_signal(signal.SIGSTOP)
+        threads = pathlib.Path(f"/proc/{self.process.pid}/task")
+        wait_until(lambda: all(map(_is_stopped, threads.glob("*/stat"))), "all threads stop")
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
+
+
+def _is_stopped(status: pathlib.Path) -> bool:
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return True  # This thread has ended.
 
 
 Begin = Callable[[str, str], Service]
@@ -162,7 +176,7 @@ def test_a_replaced_service_that_wakes_up_writes_nothing_and_ends(
 ) -> None:
     old = begin(postgres_url, "submits")
     old.hear("step")
-    old.send(signal.SIGSTOP)
+    old.stop()
     new = begin(postgres_url, "continues")
     new.hear("over")
     written = events_of(postgres_url)
@@ -182,7 +196,7 @@ def test_a_service_on_a_file_waits_for_the_writer_before_it(
     journal = str(tmp_path / "journal.db")
     old = begin(journal, "submits")
     old.hear("step")
-    old.send(signal.SIGSTOP)
+    old.stop()
     written = events_of(journal)
     new = begin(journal, "continues")
     assert f"is written by process {old.process.pid}" in new.hear("log")

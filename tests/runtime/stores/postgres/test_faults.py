@@ -73,9 +73,13 @@ def test_a_server_that_stays_away_is_reported_in_time(
         assert store.commit([append("a", b"1")]) == [Appended(1, 1, 1)]
 
 
+@pytest.mark.parametrize("restarts", [2, pytest.param(8, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-def test_a_restart_during_commits_loses_and_doubles_nothing(
-    end: Callable[[PostgresServer], None], postgres_server: PostgresServer, postgres_url: str
+def test_restarts_during_commits_lose_and_double_nothing(
+    end: Callable[[PostgresServer], None],
+    restarts: int,
+    postgres_server: PostgresServer,
+    postgres_url: str,
 ) -> None:
     acknowledged: list[bytes] = []
     enough = threading.Event()
@@ -97,7 +101,7 @@ def test_a_restart_during_commits_loses_and_doubles_nothing(
     writer.start()
     chance = random.Random(7)
     try:
-        for _ in range(4):
+        for _ in range(restarts):
             _wait(_more(acknowledged, errors))
             threading.Event().wait(chance.uniform(0, 0.02))
             end(postgres_server)

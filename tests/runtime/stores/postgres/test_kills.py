@@ -59,7 +59,7 @@ def check_kills(root: Path, url: str, runs: int, seed: int) -> None:
 
 
 def test_a_killed_writer_loses_and_doubles_nothing(root: Path, postgres_url: str) -> None:
-    check_kills(root, postgres_url, runs=20, seed=1)
+    check_kills(root, postgres_url, runs=8, seed=1)
 
 
 @pytest.mark.soak

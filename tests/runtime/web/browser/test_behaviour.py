@@ -116,7 +116,7 @@ def test_the_page_never_shows_a_model_that_differs(shown: Watched, world: PageWo
             const { digestOf, ValuesModel } = await import(folder + 'model.js');
             const { Api } = await import(folder + 'api.js');
             const api = new Api();
-            const { items } = await api.hosts({ limit: 500 });
+            const { items } = await api.get("hosts", { limit: 500 });
             const model = new ValuesModel();
             model.take({ values: Object.fromEntries(items.map(one => ['host/' + one.slot, one])) });
             return digestOf(items) === digestOf(model.hosts()) && items.length;

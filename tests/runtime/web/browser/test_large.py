@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from bench.page import write_journal
+
 from .conftest import LIVE, OpenPage
-from .made_journal import write_journal
 from .world import PageWorld
 
 pytestmark = pytest.mark.soak

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ ResultT = TypeVar("ResultT")
 PLAN: Final = NotificationPlan(
     receivers=(Receiver("log"),), route=AlertRoute(receiver="log", group_wait_s=0.0)
 )
+LOGGER: Final = logging.getLogger("page")
 HOSTILE: Final = "<script>alert(1)</script>"
 ADA = LOCAL.model_copy(update={"subject": "local:ada"})
 
@@ -58,6 +60,13 @@ class Make(Request[Made], name="page.make"):
 
     fails: bool = False
     hangs: bool = False
+    partials: int = 0
+
+
+class Part(Contract, name="page.part"):
+    """What a step has so far."""
+
+    share: float
 
 
 class Ordered(Contract, name="page.ordered"):
@@ -66,6 +75,8 @@ class Ordered(Contract, name="page.ordered"):
     steps: int = 3
     fails: bool = False
     hangs: bool = False
+    partials: int = 0
+    is_wide: bool = False
 
 
 class Maker(Agent):
@@ -74,12 +85,15 @@ class Maker(Agent):
     gate: ClassVar[asyncio.Event]
 
     @handler
-    async def make(self, request: Make) -> Made:
+    async def make(self, request: Make) -> AsyncIterator[Part | Made]:
+        LOGGER.warning("a step begins")
+        for number in range(request.partials):
+            yield Part(share=(number + 1) / request.partials)
         if request.hangs:
             await Maker.gate.wait()
         if request.fails:
             raise ValueError(f"{HOSTILE} is no file")
-        return Made()
+        yield Made()
 
 
 def _evaluator(_context: Any) -> TableEvaluator:
@@ -97,8 +111,12 @@ def _steps(order: Ordered) -> list[SubTask]:
     return [
         SubTask(
             f"step-{number}",
-            Make(fails=order.fails and number == last, hangs=order.hangs and number == last),
-            needs=(f"step-{number - 1}",) if number else (),
+            Make(
+                fails=order.fails and number == last,
+                hangs=order.hangs and number == last,
+                partials=order.partials,
+            ),
+            needs=(f"step-{number - 1}",) if number and not order.is_wide else (),
         )
         for number in range(order.steps)
     ]

@@ -13,7 +13,7 @@ from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from callboard.actors.streaming.messages import RateLimitConfig, StreamFilter
+from callboard.actors.streaming.messages import RateLimitConfig
 from callboard.actors.streaming.protocol import (
     Client,
     Command,
@@ -45,6 +45,7 @@ from callboard.actors.streaming.protocol import (
     Unsubscribe,
     Unsubscribed,
 )
+from callboard.messages.control.filters import StreamFilter
 from callboard.runtime.web.codecs.centrifugo_json import COMMANDS_MAX, CentrifugoJson
 from callboard.runtime.web.codecs.centrifugo_protobuf import CentrifugoProtobuf
 from callboard.runtime.web.codecs.fields import OVERSIZE

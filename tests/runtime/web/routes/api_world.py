@@ -64,6 +64,41 @@ class Maker(Agent):
         return Made(number=request.number)
 
 
+class Line(Contract, name="api.line"):
+    """A partial result."""
+
+    number: int
+
+
+class Poem(Contract, name="api.poem"):
+    """What a poet has written."""
+
+    lines: int
+
+
+class Write(Request[Poem], name="api.write"):
+    """Write so many lines."""
+
+    lines: int = 3
+
+
+class Poet(Agent):
+    """Yields lines; before the reply it waits while it is held."""
+
+    held: ClassVar[asyncio.Event | None] = None
+
+    @handler
+    async def write(self, request: Write) -> AsyncIterator[Line | Poem]:
+        for number in range(request.lines):
+            yield Line(number=number)
+        if Poet.held is not None:
+            await Poet.held.wait()
+        yield Poem(lines=request.lines)
+
+
+POEMS: Final = Job[Write, list[Poem]](name="poems")
+
+
 def _steps(order: Ordered) -> list[SubTask]:
     return [
         SubTask(

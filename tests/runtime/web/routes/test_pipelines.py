@@ -16,6 +16,7 @@ from callboard.actors.pipelines.running.runner import PipelineRunner
 from callboard.messages.core.errors import UsageError
 from callboard.runtime.api.system import System
 from callboard.runtime.hosting.settings import Settings
+from callboard.runtime.stores.choose import event_store
 from callboard.runtime.stores.sqlite import SqliteReadModelStore
 
 from .api_world import World, api_world
@@ -41,7 +42,9 @@ async def store(tmp_path: Path) -> str:
     spec, url = read_pipeline(str(file)), str(tmp_path / "orders.db")
     opened = SqliteReadModelStore(url)
     opened.open()
-    runner = PipelineRunner(build_pipeline(spec), source_of(spec), sink_of(spec), opened)
+    runner = PipelineRunner(
+        build_pipeline(spec), source_of(spec, event_store), sink_of(spec), opened
+    )
     async with runner:
         await runner.wait(lambda now: now.state in {RunState.ENDED, RunState.STOPPED}, 30)
     opened.close()

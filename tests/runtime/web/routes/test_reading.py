@@ -1,13 +1,19 @@
 """The routes that read: over a real system and a real server."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from callboard import Actor, Job, SubTask
 from callboard.actors.kernel.props import props
+from callboard.messages.control.principals import Scope
+from callboard.messages.core.errors import HostLost
+from callboard.runtime.admin.port import Part
+from callboard.runtime.web.routes import shared_views
 
 from .api_world import Made, Make, Ordered, World, api_world
 
@@ -37,6 +43,45 @@ async def test_the_system_in_one_look(world: World) -> None:
         rest = (await client.get("v1/hosts", params={"after": hosts["next"]})).json()
         assert [host["slot"] for host in rest["items"]] == [1]
         assert not rest["next"]
+
+
+async def test_all_clients_share_one_look_at_the_system_for_a_second(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_views, "EACH_S", 60.0)  # However slow the machine is.
+    asked: list[object] = []
+    ask = world.service._parts[Part.QUERIES]
+    assert ask is not None
+
+    async def counted(request: Any) -> Any:
+        asked.append(request)
+        return await ask(request)
+
+    world.service.serve(Part.QUERIES, counted)
+    async with world.client() as client, world.client(Scope.SUBMIT, subject="eve") as other:
+        answers = await asyncio.gather(*(client.get("v1/system") for _ in range(20)))
+        assert len(asked) == 1
+        await asyncio.gather(*(client.get(f"v1/{each}") for each in ("hosts", "letters", "hosts")))
+        assert len(asked) == 1
+        (tag,) = {each.headers["etag"] for each in answers}
+        known = await client.get("v1/system", headers={"if-none-match": tag})
+        assert (known.status_code, len(asked)) == (304, 1)
+        # What is shared is for those who may read.
+        assert (await other.get("v1/system")).status_code == 403
+        monkeypatch.setattr(shared_views, "EACH_S", 0.0)
+        await world.run("one")
+        newer = await client.get("v1/system", headers={"if-none-match": tag})
+        assert (newer.status_code, newer.json()["executions"]) == (200, {"completed": 1})
+        assert newer.headers["etag"] != tag
+
+        async def fail(_request: Any) -> Any:
+            raise HostLost("the root is away.")
+
+        world.service.serve(Part.QUERIES, fail)
+        lost = await client.get("v1/system")
+        assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
+        world.service.serve(Part.QUERIES, counted)
+        assert (await client.get("v1/system")).status_code == 200
 
 
 async def test_actors_are_listed_by_pages_each_once(world: World) -> None:

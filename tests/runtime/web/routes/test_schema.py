@@ -15,7 +15,7 @@ from callboard.messages.control.principals import ALL_SCOPES
 from .api_world import World, api_world
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance"
-LIMIT_S = 100
+LIMIT_S = 540
 
 
 @pytest_asyncio.fixture

@@ -15,6 +15,11 @@ const client = new Centrifuge(url, {
 client.on("connected", () => say("connected"));
 client.on("connecting", (context) => say("connecting", { code: context.code }));
 client.on("disconnected", (context) => say("disconnected", { code: context.code, reason: context.reason }));
+client.on("subscribed", (context) =>
+  say("server_subscribed", { channel: context.channel, recovered: context.recovered }));
+client.on("unsubscribed", (context) => say("server_unsubscribed", { channel: context.channel }));
+client.on("publication", (context) =>
+  say("server_publication", { channel: context.channel, data: context.data, offset: context.offset ?? 0 }));
 client.on("message", (context) => say("message", { data: context.data }));
 const subscriptions = new Map();
 const commands = {

@@ -28,6 +28,9 @@ class Watched:
         self.connecting: asyncio.Queue[Any] = asyncio.Queue()
         self.disconnected: asyncio.Queue[Any] = asyncio.Queue()
         self.errors: asyncio.Queue[Any] = asyncio.Queue()
+        self.subscribed: asyncio.Queue[Any] = asyncio.Queue()
+        self.unsubscribed: asyncio.Queue[Any] = asyncio.Queue()
+        self.publications: asyncio.Queue[Any] = asyncio.Queue()
         watched = self
 
         class Handler(centrifuge.ClientEventHandler):  # type: ignore[misc]
@@ -42,6 +45,15 @@ class Watched:
 
             async def on_error(self, ctx: Any) -> None:
                 watched.errors.put_nowait(ctx)
+
+            async def on_subscribed(self, ctx: Any) -> None:
+                watched.subscribed.put_nowait(ctx)
+
+            async def on_unsubscribed(self, ctx: Any) -> None:
+                watched.unsubscribed.put_nowait(ctx)
+
+            async def on_publication(self, ctx: Any) -> None:
+                watched.publications.put_nowait(ctx)
 
         self.is_protobuf = is_protobuf
         self.client = centrifuge.Client(
@@ -59,6 +71,12 @@ class Watched:
     def read(self, value: Any) -> Any:
         """A payload as a plain value."""
         return json.loads(value) if isinstance(value, bytes) else value
+
+    async def event(self) -> tuple[str, Any, int]:
+        """The next event of a subscription of the server: channel, payload, offset."""
+        found = await soon(self.publications)
+        plain = self.read(found.pub.data)
+        return found.channel, plain["payload"], found.pub.offset
 
     def subscription(self, channel: str, **options: Any) -> "WatchedSubscription":
         return WatchedSubscription(self, channel, **options)

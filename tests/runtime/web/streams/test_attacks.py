@@ -390,6 +390,26 @@ async def test_old_sockets_that_the_server_still_believes_in_change_nothing(
     sockets[-1].abort()
 
 
+@pytest.mark.parametrize("path", ["/connection/websocket", "/stream"])
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("no\r\nSet-Cookie: a=b", "no Set-Cookie: a=b"),
+        ("x" * 200, "x" * 123),
+        ("é" * 100, "é" * 61),
+        ("\ud800" * 50, "?" * 50),
+    ],
+    ids=["two lines", "too long", "cut within a character", "no text"],
+)
+async def test_13_a_reason_of_a_close_is_one_line_of_at_most_123_bytes(
+    served: Served, path: str, reason: str, said: str
+) -> None:
+    socket = await RawSocket.open(served.port, path)
+    [session] = served.hub._sessions.values()
+    session.refuse(Disconnect.FORCE_RECONNECT, reason)
+    assert await socket.closed() == (Disconnect.FORCE_RECONNECT, said)
+
+
 # --- what stays ----------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from callboard.actors.streaming.protocol import Disconnect
 from callboard.runtime.web.settings import WebSettings
-from tests.runtime.web.edge import EPOCH, GOOD, MemoryJournal, Served, serving
+from tests.runtime.web.edge import EPOCH, GOOD, RULED, SUBSCRIBING, MemoryJournal, Served, serving
 
 MODULES = os.environ.get("CALLBOARD_NODE_MODULES", "")
 NODE = shutil.which("node")
@@ -136,3 +136,37 @@ async def test_a_bad_token_ends_the_javascript_client_for_good() -> None:
         ended = await client.hear("disconnected")
         assert ended["code"] == Disconnect.INVALID_TOKEN
         assert ended["reason"] == "the token does not count"
+
+
+async def test_the_server_subscribes_the_javascript_client_and_a_restart_is_resumed() -> None:
+    journal = MemoryJournal()
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(journal=journal) as served:
+            client = await stack.enter_async_context(node_client(served, token=SUBSCRIBING))
+            client.do("connect")
+            begun = [(await client.hear("server_subscribed"))["channel"] for _ in range(2)]
+            assert sorted(begun) == ["events", "room:1"]
+            journal.append("one")
+            assert (await client.hear("server_publication"))["offset"] == 1
+            [name] = served.hub.clients_of("ada")
+            assert await served.hub.subscribe(name, "room:2")
+            assert (await client.hear("server_subscribed"))["channel"] == "room:2"
+            assert served.hub.unsubscribe(name, "room:2")
+            assert (await client.hear("server_unsubscribed"))["channel"] == "room:2"
+        journal.append("while the hub was away")
+        async with serving(WebSettings(port=served.port), journal=journal):
+            found = [await client.hear("server_subscribed") for _ in range(2)]
+            assert {each["channel"]: each["recovered"] for each in found}["events"]
+            journal.append("after")
+            events = [await client.hear("server_publication") for _ in range(2)]
+            assert [each["offset"] for each in events] == [2, 3]
+
+
+async def test_a_rule_hides_events_and_positions_from_the_javascript_client() -> None:
+    async with serving() as served, node_client(served, token=RULED) as client:
+        client.do("connect")
+        await client.hear("server_subscribed")
+        served.journal.append("another tenant's", tenant="b")
+        served.journal.append("mine", tenant="a")
+        found = await client.hear("server_publication")
+        assert (found["data"]["payload"], found["offset"]) == ("mine", 0)

@@ -17,6 +17,8 @@ from tests.runtime.web.edge import (
     EXPIRED,
     GOOD,
     LIMITED,
+    RULED,
+    SUBSCRIBING,
     MemoryJournal,
     Served,
     Tokens,
@@ -276,3 +278,61 @@ async def test_an_explicit_disconnect_and_connect_brings_all_back(
         for each in subscriptions:
             await soon(each.subscribed)
         assert await subscriptions[0].payload() == "in between"
+
+
+async def test_the_server_subscribes_and_a_restarted_hub_is_resumed(is_protobuf: bool) -> None:
+    journal = MemoryJournal()
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving(journal=journal) as served:
+            watched = await stack.enter_async_context(
+                watching(served, is_protobuf=is_protobuf, token=SUBSCRIBING)
+            )
+            await watched.connect()
+            begun = [await soon(watched.subscribed) for _ in range(2)]
+            assert [each.channel for each in begun] == ["events", "room:1"]
+            assert begun[0].stream_position.epoch == EPOCH
+            journal.append("one")
+            assert await watched.event() == ("events", "one", 1)
+            served.publish("room:1", {"payload": "hello"})
+            assert await watched.event() == ("room:1", "hello", 1)
+        journal.append("while the hub was away")
+        async with serving(WebSettings(port=served.port), journal=journal):
+            again = await soon(watched.subscribed)
+            assert again.channel == "events"
+            assert again.was_recovering
+            assert again.recovered
+            assert not (await soon(watched.subscribed)).recovered  # The room has no journal.
+            journal.append("after")
+            assert await watched.event() == ("events", "while the hub was away", 2)
+            assert await watched.event() == ("events", "after", 3)
+            assert watched.publications.empty()
+            await watched.client.disconnect()
+
+
+async def test_the_server_subscribes_and_unsubscribes_a_connected_client(
+    served: Served, is_protobuf: bool
+) -> None:
+    async with watching(served, is_protobuf=is_protobuf) as watched:
+        await watched.connect()
+        [client] = served.hub.clients_of("ada")
+        assert await served.hub.subscribe(client, "events")
+        assert (await soon(watched.subscribed)).stream_position.epoch == EPOCH
+        served.journal.append("now")
+        assert await watched.event() == ("events", "now", 1)
+        assert served.hub.unsubscribe(client, "events")
+        assert (await soon(watched.unsubscribed)).channel == "events"
+        served.journal.append("later")
+        assert watched.publications.empty()
+
+
+async def test_a_rule_of_the_token_hides_events_and_positions(
+    served: Served, is_protobuf: bool
+) -> None:
+    async with watching(served, is_protobuf=is_protobuf, token=RULED) as watched:
+        await watched.connect()
+        assert not (await soon(watched.subscribed)).recoverable
+        served.journal.append("another tenant's", tenant="b")
+        served.journal.append("mine", tenant="a")
+        assert await watched.event() == ("events", "mine", 0)
+        rooms = watched.subscription("room:2")
+        assert (await rooms.subscribe()).positioned

@@ -18,7 +18,17 @@ from callboard.actors.streaming.protocol import (
     Unsubscribed,
 )
 from callboard.runtime.web.codecs.sse import ServerSentEvents, end
-from tests.runtime.web.edge import EPOCH, GOOD, LIMITED, MemoryJournal, Served, serving
+from tests.runtime.web.edge import (
+    EPOCH,
+    EVERYTHING,
+    GOOD,
+    LIMITED,
+    RULED,
+    SUBSCRIBING,
+    MemoryJournal,
+    Served,
+    serving,
+)
 from tests.runtime.web.raw import ask
 
 BEARER = {"Authorization": f"Bearer {GOOD}"}
@@ -217,3 +227,30 @@ def test_a_resumed_stream_begins_with_its_position_and_its_events() -> None:
     reply = Subscribed(position=at, was_recovering=True, recovered=True, publications=(missed,))
     expected = b"id: e:7\nretry: 2000\n\nid: e:8\nevent: message\ndata: 1\n\n"
     assert codec.reply(1, Subscribe("a"), reply) == expected
+
+
+async def test_a_stream_follows_the_channel_of_its_token(served: Served) -> None:
+    one = EVERYTHING.model_copy(update={"subscribes": ("room:7",)})
+    served.tokens.known["one"] = one
+    async with following(served, headers={"Authorization": "Bearer one"}) as events:
+        served.publish("room:7", {"payload": 1})
+        served.publish("events", {"payload": 2})
+        assert (await events.next())[1] == {"payload": 1}
+        [name] = served.hub.clients_of("ada")
+        assert not await served.hub.subscribe(name, "room:8")
+    several = {"Authorization": f"Bearer {SUBSCRIBING}"}
+    async with httpx.AsyncClient(headers=several, trust_env=False) as client:
+        answer = await client.get(f"{served.url}v1/stream")
+        assert answer.status_code == 400
+    async with following(served, "channel=room:1", headers=several) as events:
+        served.publish("room:1", {"payload": 3})
+        assert (await events.next())[1] == {"payload": 3}
+
+
+async def test_a_rule_of_the_token_hides_events_and_positions(served: Served) -> None:
+    ruled = {"Authorization": f"Bearer {RULED}"}
+    async with following(served, headers=ruled) as events:
+        served.journal.append("another tenant's", tenant="b")
+        served.journal.append("mine", tenant="a")
+        assert (await events.next())[1]["payload"] == "mine"
+        assert events.last_id == ""

@@ -48,6 +48,11 @@ class HubProcess:
         assert port is not None, line
         self.port = port
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     async def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

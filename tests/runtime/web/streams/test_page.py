@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import websockets
 
-from tests.runtime.web.edge import GOOD, serving
+from tests.runtime.web.edge import GOOD, SUBSCRIBING, serving
 
 TRANSCRIPT = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ANYTHING = "…"
@@ -34,7 +34,7 @@ def transcripts(root: Path) -> list[list[str]]:
     return [block.splitlines() for block in TRANSCRIPT.findall(page)]
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, 1, 2])
 async def test_a_transcript_holds(root: Path, index: int) -> None:
     lines = transcripts(root)[index]
     waiting: list[str] = []
@@ -42,7 +42,7 @@ async def test_a_transcript_holds(root: Path, index: int) -> None:
         url = served.plain_url if lines[0] == "/stream" else served.socket_url
         async with websockets.connect(url) as socket, asyncio.timeout(20):
             for line in lines:
-                text = line[2:].replace("TOKEN", GOOD)
+                text = line[2:].replace("ADAS-TOKEN", SUBSCRIBING).replace("TOKEN", GOOD)
                 if line.startswith(">"):
                     await socket.send(text)
                 elif line.startswith("!"):
@@ -56,4 +56,4 @@ async def test_a_transcript_holds(root: Path, index: int) -> None:
 
 
 def test_the_page_has_its_transcripts(root: Path) -> None:
-    assert len(transcripts(root)) == 2
+    assert len(transcripts(root)) == 3

@@ -15,7 +15,7 @@ from callboard.messages.control.principals import Principal
 from callboard.messages.core.errors import StoreFailed
 from callboard.runtime.web.codecs.plain import PlainJson
 from callboard.runtime.web.settings import WebSettings
-from tests.runtime.web.edge import EPOCH, GOOD, LIMITED, Served, serving
+from tests.runtime.web.edge import EPOCH, GOOD, LIMITED, RULED, SUBSCRIBING, Served, serving
 
 BEARER = {"Authorization": f"Bearer {GOOD}"}
 
@@ -173,3 +173,45 @@ def test_a_dropped_notice_has_the_names_of_the_document() -> None:
     }
     event = codec.push(Publication("a", b'{\n"x":1}'))
     assert b"\n" not in event
+
+
+async def test_a_token_subscribes_and_the_first_message_says_where_the_client_was(
+    served: Served,
+) -> None:
+    served.journal.append("one")
+    served.journal.append("two")
+    async with websockets.connect(served.plain_url) as socket:
+        await say(socket, "authenticate", token=SUBSCRIBING, after={"events": f"{EPOCH}:1"})
+        assert (await said(socket))["type"] == "connection_established"
+        begun = await said(socket)
+        assert (begun["subscriptionId"], begun["byServer"], begun["recovered"]) == (
+            "events",
+            True,
+            True,
+        )
+        assert (await said(socket))["position"] == f"{EPOCH}:2"
+        assert (await said(socket))["subscriptionId"] == "room:1"
+        served.publish("room:1", {"payload": "hello"})
+        assert (await said(socket))["event"] == {"payload": "hello"}
+        await say(socket, "unsubscribe", subscriptionId="room:1")
+        assert (await said(socket))["type"] == "unsubscribed"
+
+
+@pytest.mark.parametrize("after", [5, "x", {"events": 5}, {"events": "x"}, {"events": "a:-1"}])
+async def test_wrong_positions_end_the_connection(served: Served, after: Any) -> None:
+    async with websockets.connect(served.plain_url) as socket:
+        await say(socket, "authenticate", token=SUBSCRIBING, after=after)
+        with pytest.raises(ConnectionClosed):
+            await said(socket)
+
+
+async def test_a_rule_of_the_token_hides_events_and_positions(served: Served) -> None:
+    headers = {"Authorization": f"Bearer {RULED}"}
+    async with websockets.connect(served.plain_url, additional_headers=headers) as socket:
+        await said(socket)
+        assert "position" not in await said(socket)
+        served.journal.append("another tenant's", tenant="b")
+        served.journal.append("mine", tenant="a")
+        found = await said(socket)
+        assert found["event"]["payload"] == "mine"
+        assert "position" not in found

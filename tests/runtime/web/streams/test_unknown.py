@@ -42,6 +42,17 @@ async def test_who_waits_is_served_in_turn_and_nothing_stays() -> None:
     assert sockets._count == 0
 
 
+async def test_9_one_address_leaves_room_in_the_line_for_others() -> None:
+    sockets = UnknownSockets(PATIENT)
+    waiting = [asyncio.create_task(sockets.enter("192.0.2.1")) for _ in range(6_000)]
+    await asyncio.sleep(0)
+    assert sum(each.done() and each.result() is None for each in waiting) == 6_000 - 1_002
+    assert await sockets.enter("192.0.2.2") is not None
+    for each in waiting:
+        each.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
 async def test_a_cancelled_wait_gives_its_place_back() -> None:
     sockets = UnknownSockets(PATIENT)
     leaves = [await sockets.enter("192.0.2.1") for _ in range(2)]

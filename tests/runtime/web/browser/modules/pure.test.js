@@ -3,17 +3,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { codeOf, formatAddress, parseAddress } from "../static/address.js";
+import { codeOf, formatAddress, parseAddress } from "../static/format.js";
 import { queryOf } from "../static/api.js";
-import { highest, niceTicks, timeTicks } from "../static/charts.js";
+import { highest, labelOf, niceTicks, timeTicks } from "../static/charts.js";
 import { ago, brief, bytes, clipped, clock, command, duration, moment, plain, pretty } from "../static/format.js";
 import { nodesOfEach, nodesOfKinds, placesOf } from "../static/graph.js";
 import { rowsInSight, scrollFor } from "../static/list.js";
-import { Paging, Rates, Refresher, Tail } from "../static/model.js";
+import { Paging, Rate, Refresher, Tail } from "../static/model.js";
 import { firstAfter, layoutOf } from "../static/timeline.js";
 import { sortedAlerts, stateOfAlert } from "../static/views/alerts.js";
 import { fits, OlderEvents, rowOfEvent } from "../static/views/events.js";
-import { labelOf, stepFor } from "../static/views/metrics.js";
+import { stepFor } from "../static/views/metrics.js";
 import { actorRows, treeRows } from "../static/views/tree.js";
 
 test("figures are short", () => {
@@ -219,12 +219,12 @@ test("a tail is bounded, and counts what fell off", () => {
 });
 
 test("a count that begins again gives no rate", () => {
-  const rates = new Rates();
-  assert.ok(Number.isNaN(rates.note("a", 1, 100)));
-  assert.equal(rates.note("a", 3, 140), 20);
-  assert.ok(Number.isNaN(rates.note("a", 3, 150)));
-  assert.ok(Number.isNaN(rates.note("a", 5, 10)));
-  assert.deepEqual(rates.of("a"), [20]);
+  const rate = new Rate();
+  assert.ok(Number.isNaN(rate.note(1, 100)));
+  assert.equal(rate.note(3, 140), 20);
+  assert.ok(Number.isNaN(rate.note(3, 150)));
+  assert.ok(Number.isNaN(rate.note(5, 10)));
+  assert.deepEqual(rate.past, [20]);
 });
 
 test("actors come below their hosts, by path; failed ones first where asked", () => {
