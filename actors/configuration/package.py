@@ -1,0 +1,316 @@
+"""Packages of configuration: what is validated, rolled out and rolled back as one.
+
+A package is immutable, and its name is the SHA-256 of its canonical content: the same components
+have the same name wherever they were read. Version, commit, author and reason are metadata, which
+change nothing of the name.
+"""
+
+import enum
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Final, Self
+
+from callboard.messages.core.contract import Contract
+from callboard.messages.core.errors import CallboardError, UsageError
+
+__all__ = [
+    "ChangeType",
+    "ComponentType",
+    "ConfigurationChange",
+    "ConfigurationComponent",
+    "ConfigurationDependency",
+    "ConfigurationDeploymentError",
+    "ConfigurationMetadata",
+    "ConfigurationPackage",
+    "ConfigurationValidationError",
+    "DeploymentTarget",
+    "Finding",
+    "RollbackData",
+    "Severity",
+    "ValidationResult",
+    "canonical",
+    "digest_of",
+    "plain",
+]
+
+FINDINGS_SHOWN_MAX: Final = 20
+DEPTH_MAX: Final = 60
+
+
+@enum.unique
+class ComponentType(enum.StrEnum):
+    """What a component is."""
+
+    AGENT = "agent"
+    COMMAND = "command"
+    SKILL = "skill"
+    HOOK = "hook"
+    MCP_SERVER = "mcp_server"
+    PERMISSIONS = "permissions"
+    SETTING = "setting"
+    SERVICE = "service"
+    INSTRUCTION = "instruction"
+    """A `CLAUDE.md`, or a rule."""
+    PLUGIN = "plugin"
+    """A plugin, or a marketplace of plugins."""
+    PIPELINE = "pipeline"
+    ALERTS = "alerts"
+
+
+@enum.unique
+class Severity(enum.StrEnum):
+    """What a finding means for its component."""
+
+    ERROR = "error"
+    """The component is rejected."""
+    WARNING = "warning"
+    """The component is accepted; somebody should read this."""
+    FACT = "fact"
+    """The component is accepted; a policy may ask for more."""
+
+
+@enum.unique
+class ChangeType(enum.StrEnum):
+    """What a change does to a component."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+class Finding(Contract):
+    """One thing that a gate has found."""
+
+    rule: str
+    """The id of the rule, such as `unknown-tool`."""
+    severity: Severity
+    path: str
+    """The file, from the root of the package."""
+    line: int
+    """From 1 on; 1 for a whole file."""
+    message: str
+    subject: str = ""
+    """What exactly is meant, such as the name of the tool."""
+    component: str = ""
+    """The type and name of the component, such as `agent reviewer`."""
+    suggestion: str = ""
+
+    @property
+    def code(self) -> str:
+        """The rule with its subject: `unknown-tool:LS`."""
+        return f"{self.rule}:{self.subject}" if self.subject else self.rule
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}: {self.severity} {self.rule}: {self.message}"
+        return f"{place} {self.suggestion}" if self.suggestion else place
+
+
+class ValidationResult(Contract):
+    """All findings of a component or a package, and what follows from them."""
+
+    findings: tuple[Finding, ...] = ()
+    refusals: tuple[str, ...] = ()
+    """Why the whole package is refused: leaving these parts out would permit more."""
+    files: dict[str, str] = {}
+    """Of a package: what became of each file. `accepted`, `findings`, `rejected` or `ignored`."""
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """The findings that reject a component."""
+        return tuple(found for found in self.findings if found.severity is Severity.ERROR)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether nothing is rejected and nothing refused."""
+        return not self.errors and not self.refusals
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether no part of the package may be used."""
+        return bool(self.refusals)
+
+
+class DeploymentTarget(Contract):
+    """Where a component goes: actors and pools that are bound to it by this name."""
+
+    name: str
+    kind: str = "actor"
+
+
+class ConfigurationDependency(Contract):
+    """What a component needs besides itself."""
+
+    needed_by: str
+    """The component, as findings name it."""
+    type: ComponentType
+    name: str
+    version: str = ""
+    """A range of versions of a plugin; empty: any."""
+    is_inside: bool = False
+    """Whether a component of the same package answers it."""
+
+
+class ConfigurationMetadata(Contract):
+    """Who made a package of what, and why."""
+
+    version: str = ""
+    """A label, best as `major.minor.patch`. The name of a package is its digest."""
+    source: str = ""
+    commit: str = ""
+    author: str = ""
+    reason: str = ""
+
+
+class ConfigurationComponent(Contract):
+    """One agent, command, rule set, service configuration and so on."""
+
+    type: ComponentType
+    name: str
+    """Its name; with its plugin, as in `plugin:name`."""
+    content: dict[str, Any]
+    """Plain values. Of a text with fields: `fields` and `body`."""
+    content_schema: dict[str, Any] = {}
+    """The JSON Schema of the content, where the package has one."""
+    validation: ValidationResult = ValidationResult()
+    targets: tuple[DeploymentTarget, ...] = ()
+    path: str = ""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The SHA-256 of what the component says."""
+        return digest_of([self.type, self.name, self.content, self.content_schema, self.targets])
+
+
+class ConfigurationPackage(Contract):
+    """The components that are accepted together, under one name."""
+
+    package_id: str
+    version: str
+    timestamp: datetime
+    """When it was read."""
+    components: tuple[ConfigurationComponent, ...]
+    dependencies: tuple[ConfigurationDependency, ...] = ()
+    metadata: ConfigurationMetadata = ConfigurationMetadata()
+
+    @classmethod
+    def of(
+        cls,
+        components: Iterable[ConfigurationComponent],
+        *,
+        timestamp: datetime,
+        dependencies: Sequence[ConfigurationDependency] = (),
+        metadata: ConfigurationMetadata | None = None,
+    ) -> Self:
+        """The package of these components, in an order of its own."""
+        held = tuple(sorted(components, key=lambda one: (one.type, one.name, one.digest)))
+        metadata = metadata or ConfigurationMetadata()
+        return cls(
+            package_id=package_digest(held),
+            version=metadata.version,
+            timestamp=timestamp,
+            components=held,
+            dependencies=tuple(dependencies),
+            metadata=metadata,
+        )
+
+    def check(self) -> None:
+        """Raise `ConfigurationValidationError` unless the name is that of the content."""
+        if self.package_id != package_digest(self.components):
+            raise ConfigurationValidationError(
+                f"the package {self.package_id:.12} has other content than its name says.",
+                advice="Read it again from its source.",
+            )
+
+
+class RollbackData(Contract):
+    """What a change is taken back with."""
+
+    package_id: str = ""
+    """The package before; empty: there was none."""
+    component: ConfigurationComponent | None = None
+
+
+class ConfigurationChange(Contract):
+    """What changes with a component from one package to the next."""
+
+    change_id: str
+    package_id: str
+    change_type: ChangeType
+    component: str
+    old_value: dict[str, Any] | None = None
+    new_value: dict[str, Any] | None = None
+    applied_at: datetime | None = None
+    """None while it is only planned."""
+    applied_by: str = ""
+    rollback_data: RollbackData = RollbackData()
+
+
+class ConfigurationValidationError(UsageError):
+    """A package is refused, or a part of it is rejected. `details["findings"]` has all of it."""
+
+    code: ClassVar[str] = "configuration_validation"
+
+    @classmethod
+    def of(cls, result: ValidationResult) -> "ConfigurationValidationError":
+        """The error for a result that is not valid."""
+        lines = [*result.refusals, *map(str, result.errors)]
+        more = len(lines) - FINDINGS_SHOWN_MAX
+        shown = lines[:FINDINGS_SHOWN_MAX] + ([f"and {more:,} more"] if more > 0 else [])
+        return cls(
+            "the configuration is not valid:\n" + "\n".join(shown),
+            advice="Correct these files, or validate without --strict to leave them out.",
+            findings=[found.model_dump(mode="json") for found in result.findings],
+        )
+
+
+class ConfigurationDeploymentError(CallboardError):
+    """A package could not be brought to its targets."""
+
+    code: ClassVar[str] = "configuration_deployment"
+
+
+def package_digest(components: Iterable[ConfigurationComponent]) -> str:
+    return digest_of(sorted(component.digest for component in components))
+
+
+def digest_of(value: Any) -> str:
+    """The SHA-256, in hexadecimal digits, of plain values in their canonical form."""
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """Plain values as JSON with sorted keys and no spaces, in UTF-8."""
+    return json.dumps(
+        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode("utf-8", "surrogatepass")
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """The same as JSON has it: YAML's dates, bytes and keys of other types become texts."""
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            return str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case _ if depth > DEPTH_MAX:
+            raise UsageError(
+                f"a configuration nests deeper than {DEPTH_MAX} levels.", advice="Make it flatter."
+            )
+        case Contract():
+            return plain(value.model_dump(mode="json"), depth)
+        case Mapping():
+            return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
+        case list() | tuple():
+            return [plain(inner, depth + 1) for inner in value]
+        case bytes():
+            return value.hex()
+        case set() | frozenset():
+            return sorted((plain(inner, depth + 1) for inner in value), key=str)
+        case _:
+            return str(value)
