@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Final, Self
 
+from pydantic import Field
+
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError, UsageError
 
@@ -115,7 +117,7 @@ class ValidationResult(Contract):
     findings: tuple[Finding, ...] = ()
     refusals: tuple[str, ...] = ()
     """Why the whole package is refused: leaving these parts out would permit more."""
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     """Of a package: what became of each file. `accepted`, `findings`, `rejected` or `ignored`."""
 
     @property
@@ -173,7 +175,7 @@ class ConfigurationComponent(Contract):
     """Its name; with its plugin, as in `plugin:name`."""
     content: dict[str, Any]
     """Plain values. Of a text with fields: `fields` and `body`."""
-    content_schema: dict[str, Any] = {}
+    content_schema: dict[str, Any] = Field(default_factory=dict)
     """The JSON Schema of the content, where the package has one."""
     validation: ValidationResult = ValidationResult()
     targets: tuple[DeploymentTarget, ...] = ()

@@ -136,8 +136,7 @@ def decide(
     arguments: Mapping[str, Any],
     places: Places | None = None,
 ) -> Decision:
-    """Whether a tool may be called with these arguments. The order of the rules has no meaning
-    beyond their effects."""
+    """Whether a tool may be called with these arguments. Only the effects order the rules."""
     held = tuple(rules)
     tool = RENAMED.get(tool, tool)
     places = places or Places()
@@ -188,7 +187,9 @@ def _matches(rule: PermissionRule, tool: str, arguments: Mapping[str, Any], plac
         parts = (command, *command_parts(command, within=True))
         return any(_shell_matches(specifier, part) for part in parts)
     if tool == "WebFetch" and specifier.startswith("domain:"):
-        return _domain_matches(specifier.removeprefix("domain:"), arguments.get("url"), allows)
+        return _domain_matches(
+            specifier.removeprefix("domain:"), arguments.get("url"), allows=allows
+        )
     if tool in SUBJECTS:
         value = arguments.get(SUBJECTS[tool])
         return _shell_matches(specifier, value) if isinstance(value, str) else not allows
@@ -221,7 +222,7 @@ def _shell_matches(pattern: str, command: str) -> bool:
     return glob(pattern, command)
 
 
-def _domain_matches(pattern: str, url: Any, allows: bool) -> bool:
+def _domain_matches(pattern: str, url: Any, *, allows: bool) -> bool:
     try:
         host = urlsplit(url).hostname if isinstance(url, str) else None
     except ValueError:
@@ -244,7 +245,7 @@ def _path_matches(
         return not allows
     path = _absolute(value, places)
     root, inner = _rooted(pattern, places)
-    if root != "/" and path != root and not path.startswith(root.rstrip("/") + "/"):
+    if root not in ("/", path) and not path.startswith(root.rstrip("/") + "/"):
         return False
     return gitignore(inner, path.removeprefix(root).strip("/"))
 

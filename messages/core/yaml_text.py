@@ -51,7 +51,7 @@ class _Loader(_SafeLoader):
 
     def compose_node(self, parent: "yaml.Node | None", index: Any) -> "yaml.Node | None":
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event = self.peek_event()
             raise yaml.composer.ComposerError(
                 None, None, "aliases are not supported", event.start_mark
             )

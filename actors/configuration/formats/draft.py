@@ -62,6 +62,8 @@ class Draft:
     fails_closed: bool = False
     """Whether leaving it out would permit more."""
     refusals: list[str] = field(default_factory=list)
+    spares: set[str] = field(default_factory=set)
+    """The codes of findings that removed one part only, such as one rule that allows."""
 
     @property
     def title(self) -> str:
@@ -98,7 +100,10 @@ class Draft:
     @property
     def is_rejected(self) -> bool:
         """Whether the component cannot be used."""
-        return any(found.severity is Severity.ERROR for found in self.findings)
+        return any(
+            found.severity is Severity.ERROR and found.code not in self.spares
+            for found in self.findings
+        )
 
 
 @dataclass(slots=True)

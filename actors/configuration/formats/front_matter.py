@@ -6,7 +6,7 @@ with a colon in it. So it never changes a file that can be read strictly.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from callboard.messages.core.yaml_text import YamlRefused, YamlValues, yaml_values
@@ -35,6 +35,7 @@ class FrontMatter:
     """The rule that the strict reading breaks; empty: none."""
     problem: str = ""
     line: int = 1
+    _: KW_ONLY
     is_repaired: bool = False
     """Whether the second try has read all fields. Otherwise, after a problem, `fields` has those
     one-line values that are plain."""
@@ -64,7 +65,7 @@ def front_matter(text: str) -> FrontMatter:
         if not again and read is not None:
             return FrontMatter(
                 read.value or {}, _moved(read.lines), written, body, body_line, rule, problem,
-                line, True,
+                line, is_repaired=True,
             )  # fmt: skip
     fields = {name: value for name, value in written.items() if _is_plain(value)}
     at = {n: next(i for i, s in enumerate(inner, 2) if s.startswith(n)) for n in fields}
@@ -108,6 +109,8 @@ def _rule_of(error: YamlRefused, inner: list[str], found: "re.Match[str] | None"
                 return "yaml-flow-mapping"
             case "*" | "&":
                 return "yaml-alias"
+            case _:
+                pass
         if ": " in value or value.endswith(":"):
             return "yaml-unquoted-colon"
     if "mapping values are not allowed" in error.problem:

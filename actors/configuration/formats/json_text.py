@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -39,8 +40,8 @@ def json_values(text: str) -> JsonValues:
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(found)
         if len(made) < len(found) and len(repeated) < REPEATED_MAX:
-            seen: set[str] = set()
-            repeated.extend(key for key, _ in found if key in seen or seen.add(key))
+            counts = Counter(key for key, _ in found)
+            repeated.extend(key for key, count in counts.items() if count > 1)
         return made
 
     def refuse(constant: str) -> Any:

@@ -19,13 +19,14 @@ from .shapes import (
     opened,
     tagged,
     whole,
+    words,
 )
 
 __all__ = [
     "BLOCKING_EVENTS",
     "EVENTS",
-    "HOOKS",
     "HOOK_GROUP",
+    "LOOSE_GROUP",
     "MARKETPLACE",
     "PLUGIN",
     "PLUGIN_NAMES",
@@ -35,17 +36,17 @@ __all__ = [
 ]
 
 EVENTS: Final = tuple(
-    """
+    words("""
     ConfigChange CwdChanged DirectoryAdded Elicitation ElicitationResult FileChanged
     InstructionsLoaded MessageDisplay Notification PermissionDenied PermissionRequest
     PostCompact PostToolBatch PostToolUse PostToolUseFailure PreCompact PreToolUse
     SessionEnd SessionStart Setup Stop StopFailure SubagentStart SubagentStop TaskCompleted
     TaskCreated TeammateIdle UserPromptExpansion UserPromptSubmit WorktreeCreate
     WorktreeRemove
-    """.split()
+    """)
 )
 BLOCKING_EVENTS: Final = frozenset(
-    "ConfigChange PermissionRequest PreToolUse UserPromptExpansion UserPromptSubmit".split()
+    words("ConfigChange PermissionRequest PreToolUse UserPromptExpansion UserPromptSubmit")
 )
 """Events whose hooks can forbid what follows: without a hook, more is permitted."""
 
@@ -77,10 +78,6 @@ HOOK: Final = tagged(
 )
 HOOK_GROUP: Final = closed({"matcher": TEXT, "hooks": listed(HOOK)}, "hooks")
 LOOSE_GROUP: Final = opened({"matcher": TEXT, "hooks": listed(HOOK)}, "hooks")
-HOOKS: Final[dict[str, Any]] = opened(
-    {"hooks": closed(dict.fromkeys(EVENTS, listed(LOOSE_GROUP))), "description": TEXT}, "hooks"
-)
-
 OAUTH: Final = opened(
     {
         "clientId": TEXT,
@@ -187,7 +184,7 @@ MONITOR: Final = closed(
 )
 PERSON: Final = opened({"name": SOME, "email": TEXT, "url": TEXT}, "name")
 MANIFEST: Final = {
-    **dict.fromkeys("$schema version description displayName repository license".split(), TEXT),
+    **dict.fromkeys(words("$schema version description displayName repository license"), TEXT),
     "name": SOME,
     "author": PERSON,
     "homepage": like("^[A-Za-z][A-Za-z0-9+.-]*:"),
@@ -237,11 +234,11 @@ PLUGIN_SOURCE: Final = tagged(
 )
 MARKETPLACE: Final[dict[str, Any]] = opened(
     {
-        **dict.fromkeys("$schema version description".split(), TEXT),
+        **dict.fromkeys(words("$schema version description"), TEXT),
         "name": SOME,
         "owner": PERSON,
         "forceRemoveDeletedPlugins": TRUTH,
-        "metadata": opened(dict.fromkeys("pluginRoot version description".split(), TEXT)),
+        "metadata": opened(dict.fromkeys(words("pluginRoot version description"), TEXT)),
         "allowCrossMarketplaceDependenciesOn": TEXTS,
         "plugins": listed(
             opened(

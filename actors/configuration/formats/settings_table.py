@@ -24,6 +24,7 @@ from .shapes import (
     opened,
     tagged,
     whole,
+    words,
 )
 
 __all__ = ["DEFAULT_MODES", "SETTINGS", "SETTING_NAMES"]
@@ -229,26 +230,30 @@ def _marketplaces(git: Shape) -> Shape:
 SANDBOX: Final = closed(
     {
         **dict.fromkeys(
-            "autoAllowBashIfSandboxed enableWeakerNetworkIsolation enableWeakerNestedSandbox "
-            "allowUnsandboxedCommands enabled failIfUnavailable allowAppleEvents".split(),
+            words(
+                "autoAllowBashIfSandboxed enableWeakerNetworkIsolation enableWeakerNestedSandbox "
+                "allowUnsandboxedCommands enabled failIfUnavailable allowAppleEvents"
+            ),
             TRUTH,
         ),
         "network": closed(
             {
                 **dict.fromkeys(
-                    "allowLocalBinding allowAllUnixSockets allowManagedDomainsOnly "
-                    "strictAllowlist".split(),
+                    words(
+                        "allowLocalBinding allowAllUnixSockets allowManagedDomainsOnly "
+                        "strictAllowlist"
+                    ),
                     TRUTH,
                 ),
-                **dict.fromkeys("allowedDomains deniedDomains allowMachLookup".split(), SOMES),
-                **dict.fromkeys("httpProxyPort socksProxyPort".split(), whole(1, 65_535)),
+                **dict.fromkeys(words("allowedDomains deniedDomains allowMachLookup"), SOMES),
+                **dict.fromkeys(words("httpProxyPort socksProxyPort"), whole(1, 65_535)),
                 "allowUnixSockets": TEXTS,
                 "tlsTerminate": closed({"caCertPath": TEXT, "caKeyPath": TEXT}),
             }
         ),
         "filesystem": closed(
             {
-                **dict.fromkeys("allowWrite denyWrite denyRead allowRead".split(), SOMES),
+                **dict.fromkeys(words("allowWrite denyWrite denyRead allowRead"), SOMES),
                 "allowManagedReadPathsOnly": TRUTH,
                 "disabled": TRUTH,
             }
@@ -302,7 +307,7 @@ SETTINGS: Final[dict[str, Any]] = opened(
         "attribution": closed({"commit": TEXT, "pr": TEXT, "sessionUrl": TRUTH}),
         "autoMode": closed(
             {
-                **dict.fromkeys("allow soft_deny environment hard_deny".split(), TEXTS),
+                **dict.fromkeys(words("allow soft_deny environment hard_deny"), TEXTS),
                 "classifyAllShell": TRUTH,
             }
         ),
@@ -362,7 +367,7 @@ SETTINGS: Final[dict[str, Any]] = opened(
         "sshConfigs": listed(
             closed(
                 {
-                    **dict.fromkeys("id name sshHost sshIdentityFile startDirectory".split(), TEXT),
+                    **dict.fromkeys(words("id name sshHost sshIdentityFile startDirectory"), TEXT),
                     "sshPort": whole(),
                 },
                 "id",

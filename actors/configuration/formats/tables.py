@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from .shapes import words
+
 __all__ = [
     "AGENT_FIELDS",
     "COLOURS",
@@ -41,15 +43,15 @@ TRUTHS: Final[Mapping[str, bool]] = {
     "false": False, "no": False, "off": False, "0": False,
 }  # fmt: skip
 KEBAB: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-COLOURS: Final = frozenset("red blue green yellow purple orange pink cyan".split())
-MODELS: Final = frozenset("sonnet opus haiku fable inherit default best opusplan".split())
+COLOURS: Final = frozenset(words("red blue green yellow purple orange pink cyan"))
+MODELS: Final = frozenset(words("sonnet opus haiku fable inherit default best opusplan"))
 IS_MODEL: Final = re.compile(
     r"(?:claude-[a-z0-9.@-]+|(?:[a-z]{2,6}\.)?anthropic\.claude-[a-z0-9.:-]+|arn:aws[a-z-]*:bedrock"
     r"[A-Za-z0-9:/._-]+|sonnet|opus|haiku|fable)(?:\[1m\])?"
 )
-EFFORTS: Final = frozenset("low medium high xhigh max".split())
+EFFORTS: Final = frozenset(words("low medium high xhigh max"))
 MODES: Final = frozenset(
-    "default manual acceptEdits auto dontAsk bypassPermissions plan delegate".split()
+    words("default manual acceptEdits auto dontAsk bypassPermissions plan delegate")
 )
 TEXT: Final = Field("text")
 TRUTH: Final = Field("truth")
@@ -97,19 +99,19 @@ SKILL_FIELDS: Final[Mapping[str, Field]] = {
 }
 COMMAND_FIELDS: Final = SKILL_FIELDS
 PORTABLE_FIELDS: Final = frozenset(
-    "name description license compatibility metadata allowed-tools".split()
+    words("name description license compatibility metadata allowed-tools")
 )
 IGNORED_IN_PLUGINS: Final = frozenset({"hooks", "mcpServers", "permissionMode"})
 
 TOOLS: Final = frozenset(
-    """
+    words("""
     Agent Artifact AskUserQuestion Bash Cd CronCreate CronDelete CronList Edit EndConversation
     EnterPlanMode EnterWorktree ExitPlanMode ExitWorktree Glob Grep LSP ListMcpResourcesTool Monitor
     NotebookEdit PowerShell PushNotification Read ReadMcpResourceTool RemoteTrigger ReportFindings
     ScheduleWakeup SendMessage SendUserFile ShareOnboardingGuide Skill TaskCreate TaskGet TaskList
     TaskOutput TaskStop TaskUpdate TodoWrite ToolSearch WaitForMcpServers WebFetch WebSearch
     Workflow Write
-    """.split()
+    """)
 )
 RETIRED_TOOLS: Final[Mapping[str, str]] = {
     "AgentOutputTool": "TaskOutput",
@@ -126,8 +128,8 @@ RETIRED_TOOLS: Final[Mapping[str, str]] = {
 }
 """Tools that are gone, and what to use."""
 NEVER_IN_AGENTS: Final = frozenset(
-    """
+    words("""
     AskUserQuestion EndConversation EnterPlanMode ScheduleWakeup TaskOutput WaitForMcpServers
     Workflow
-    """.split()
+    """)
 )

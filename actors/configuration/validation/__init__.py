@@ -1,0 +1,1 @@
+"""The four gates: schema, semantics, security, compatibility."""
