@@ -10,8 +10,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from ..formats.draft import Draft
 from ..package import ComponentType
 
-__all__ = ["SecretFound", "SecretScanner", "check_secrets", "check_security"]
+__all__ = ["INCOMPLETE", "SecretFound", "SecretScanner", "check_secrets", "check_security"]
 
+INCOMPLETE: Final = "secret-scan-incomplete"
+"""The rule of a `SecretFound` that says that a scan has not ended."""
 TEXT_FINDINGS_MAX: Final = 20
 """Of one rule in one file."""
 BIDIRECTIONAL: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -83,7 +85,8 @@ def check_secrets(draft: Draft, scanner: SecretScanner) -> None:
     for number, found in enumerate(scanner.scan(draft.text) if draft.text else ()):
         if number == TEXT_FINDINGS_MAX:
             return
-        draft.note("secret", f"{found.shown}.", subject=found.rule, line=found.line)
+        rule = "secret" if found.rule != INCOMPLETE else INCOMPLETE
+        draft.note(rule, f"{found.shown}.", subject=found.rule, line=found.line)
 
 
 def _of_prompt(draft: Draft) -> None:
