@@ -17,6 +17,7 @@ __all__ = ["YamlRefused", "YamlValues", "inner_path", "yaml_values"]
 
 CHARACTERS_MAX: Final = 4_000_000
 DEPTH_MAX: Final = 50
+COLLECTION_TAGS: Final = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
 TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 
@@ -98,6 +99,8 @@ class _Reading:
         self.lines.setdefault(path, line)
         if depth > DEPTH_MAX:
             self.problems.append((line, f"it nests deeper than {DEPTH_MAX} levels"))
+        elif not isinstance(node, yaml.ScalarNode) and node.tag not in COLLECTION_TAGS:
+            self.problems.append((line, f"there is no value of the type {shown(node.tag)}"))
         elif isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         elif isinstance(node, yaml.SequenceNode):

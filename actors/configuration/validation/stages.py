@@ -25,14 +25,15 @@ class _Gates:
         self._terms = terms
 
     def process(self, batch: DataBatch, effects: StageEffects) -> DataBatch:
-        passed = []
-        for number, row in enumerate(batch.values):
-            made, reasons = self._judged(row)
+        made, passed = list[dict[str, Any]](), list[int]()
+        for place in range(batch.rows):
+            row, reasons = self._judged(batch.row(place))
             if reasons:
-                effects.refuse(number, *reasons)
+                effects.refuse(place, *reasons)
             else:
-                passed.append(made)
-        return DataBatch.of_rows(passed)
+                made.append(row)
+                passed.append(place)
+        return batch.take(passed).with_data(tuple(made))
 
     def _judged(self, row: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
         files = row.get("files") if isinstance(row, Mapping) else None

@@ -30,6 +30,7 @@ def group() -> None:
 
 for declared in (
     run, tree, top, why, logs, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork,
-    events, store, metrics, alerts, approvals, pipelines, letters, prometheus, token, ui, up, config,
+    events, store, metrics, alerts, approvals, pipelines, letters, prometheus, token, ui, up,
+    config,
 ):  # fmt: skip
     group.add_command(declared)
