@@ -35,7 +35,8 @@ SETTINGS: Final = (
     "protocol.allow=never", "protocol.https.allow=always", "protocol.ssh.allow=always",
     "protocol.file.allow=always", "core.hooksPath=/dev/null", "core.fsmonitor=false",
     "core.symlinks=false", "core.attributesFile=/dev/null", "submodule.recurse=false",
-    "credential.helper=", "core.askPass=", "gc.auto=0", "maintenance.auto=false",  "core.sshCommand=ssh -oBatchMode=yes",
+    "credential.helper=", "core.askPass=", "gc.auto=0", "maintenance.auto=false",
+    "core.sshCommand=ssh -oBatchMode=yes",
     "uploadpack.packObjectsHook=", "core.alternateRefsCommand=", "safe.bareRepository=all",
     "safe.directory=*",
 )  # fmt: skip
@@ -166,6 +167,8 @@ def _files(repository: Path, listing: bytes) -> Iterator[SourceFile]:
             yield SourceFile(path)  # A link is a file of the tree; what it names is there itself.
         elif Path(path).suffix.lower() not in READ:
             yield SourceFile(path)
+        elif not size.isdigit():
+            yield SourceFile(path, rule="file-unreadable", problem="its object is missing.")
         elif int(size) > FILE_BYTES_MAX:
             yield SourceFile(path, rule="file-too-large", problem=f"the file has {size} bytes.")
         else:

@@ -25,12 +25,11 @@ JOINERS: Final = re.compile("(?<=[\\x00-\\x7f])[\u200c\u200d](?=[\\x00-\\x7f])")
 FETCH: Final = r"(?:curl|wget|iwr|irm|Invoke-WebRequest|Invoke-RestMethod)\b"
 SHELL: Final = (
     r"(?:sudo\s+(?:-\S+\s+)*)?(?:/\S*/)?(?:env\s+)?"
-    r"(?:ba|z|k|da|fi)?sh\b|python[\d.]*\b|node\b|perl\b|ruby\b|iex\b|Invoke-Expression\b"
+    r"(?:ba|z|k|da|fi)?sh\b|python[\d.]*\b|node\b|perl\b|ruby\b|iex\b|IEX\b|Invoke-Expression\b"
 )
-PIPED: Final = re.compile(rf"{FETCH}[^\n|]{{0,400}}\|\s*(?:{SHELL})", re.IGNORECASE)
+PIPED: Final = re.compile(rf"{FETCH}[^\n|]{{0,400}}\|\s*(?:{SHELL})")
 WRAPPED: Final = re.compile(
-    rf"(?:(?:ba|z|da)?sh\s+(?:-c\s+[\"']?\$\(|<\()|source\s+<\(|eval\s+[\"']?\$\(|iex\s*\()\s*{FETCH}",
-    re.IGNORECASE,
+    rf"(?:(?:ba|z|da)?sh\s+(?:-c\s+[\"']?\$\(|<\()|source\s+<\(|eval\s+[\"']?\$\(|(?:iex|IEX)\s*\()\s*{FETCH}",
 )
 HOME: Final = re.compile(r"(?:/(?:Users|home)/|[A-Za-z]:\\{1,2}Users\\{1,2})([A-Za-z0-9._-]{2,40})")
 NOBODY: Final = frozenset(

@@ -205,7 +205,8 @@ def test_the_table_of_schema_changes(
 
 leaves = st.sampled_from(
     [{}, TEXT, WHOLE, {"type": "number"}, {"type": "boolean"}, {"enum": ["a", 1]}, {"const": "a"},
-     {"type": "integer", "minimum": 2}, {"type": "string", "maxLength": 2}, {"type": ["string", "null"]}]
+     {"type": "integer", "minimum": 2}, {"type": "string", "maxLength": 2},
+     {"type": ["string", "null"]}]
 )  # fmt: skip
 schemas = st.recursive(
     leaves,
@@ -324,7 +325,9 @@ def test_a_policy_replaces_severities_and_adds_conditions() -> None:
 def test_a_package_makes_no_rule_weaker() -> None:
     files = {
         "agents/a.md": agent("a", "permissionMode: bypassPermissions\ntools: Bash\n"),
-        "callboard/policy.yaml": "severities: {bypass-permissions: fact, unrestricted-bash: error}\n",
+        "callboard/policy.yaml": (
+            "severities: {bypass-permissions: fact, unrestricted-bash: error}\n"
+        ),
     }
     found = {one.code: one.severity for one in judged(files)[1].findings}
     assert set(found.values()) == {Severity.ERROR}

@@ -21,14 +21,18 @@ def synthetic(agents: int = 12) -> Iterator[tuple[str, str]]:
         colon = "Use it: always. " if number % 6 == 5 else ""
         yield (
             f"agents/reviewer-{number}.md",
-            f"---\nname: reviewer-{number}\ndescription: {colon}{SENTENCE * 3}\n"
-            f"tools: Read, Grep, Bash(git diff *), mcp__files__read\nmodel: sonnet\n---\n"
-            f"# Reviewer\n\n{SENTENCE * 60}\n",
+            (
+                f"---\nname: reviewer-{number}\ndescription: {colon}{SENTENCE * 3}\n"
+                f"tools: Read, Grep, Bash(git diff *), mcp__files__read\nmodel: sonnet\n---\n"
+                f"# Reviewer\n\n{SENTENCE * 60}\n"
+            ),
         )
         yield (
             f"commands/mend-{number}.md",
-            f"---\ndescription: {SENTENCE}\nargument-hint: [issue] | --now\n"
-            f"allowed-tools: Read, Edit\n---\nMend $ARGUMENTS.\n\n{SENTENCE * 40}\n",
+            (
+                f"---\ndescription: {SENTENCE}\nargument-hint: [issue] | --now\n"
+                f"allowed-tools: Read, Edit\n---\nMend $ARGUMENTS.\n\n{SENTENCE * 40}\n"
+            ),
         )
         yield (
             f"skills/writing-{number}/SKILL.md",

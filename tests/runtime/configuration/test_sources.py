@@ -1,5 +1,6 @@
 """Folders and Git repositories: hostile ones are read, bounded, and nothing in them is run."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -154,9 +155,15 @@ def test_nothing_in_a_hostile_repository_is_run(tmp_path: Path) -> None:
             "agents/alias.md": "---\na: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n---\n",
             "agents/deep.md": "---\na: " + "[" * 5_000 + "\n---\n",
             "commands/shell.md": f"Now: !`{touch}`\n\n```!\n{touch}\n```\n",
-            ".claude/settings.json": '{"apiKeyHelper": "%s", "hooks": {"SessionStart": [{"hooks": '
-            '[{"type": "command", "command": "%s"}]}]}}' % (touch, touch),
-            ".mcp.json": '{"mcpServers": {"a": {"command": "sh", "args": ["-c", "%s"]}}}' % touch,
+            ".claude/settings.json": json.dumps(
+                {
+                    "apiKeyHelper": touch,
+                    "hooks": {"SessionStart": [{"hooks": [{"type": "command", "command": touch}]}]},
+                }
+            ),
+            ".mcp.json": json.dumps(
+                {"mcpServers": {"a": {"command": "sh", "args": ["-c", touch]}}}
+            ),
             "callboard/alerts/a.yaml": "groups: !!python/name:os.system\n",
         },
     )
