@@ -9,6 +9,7 @@ A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new pee
 """
 
 from bench import windows, workload
+from bench.configuration import expected_config
 from bench.hub import expected_hub
 from bench.large import expected_large
 from bench.nodes import expected_nodes
@@ -290,6 +291,14 @@ OBSERVE = Bench(
     ours=_ours({"calls": 1_000_000, "columns": 200}, {"calls": 1_000, "columns": 2}),
     peers=(_peer("prometheus", PROMETHEUS_CLIENT, {"calls": 1_000_000}, {"calls": 1_000}),),
     expected_check=expected_observe,
+)
+
+CONFIG = Bench(
+    name="config",
+    question="How long do all gates take for the configuration of fifteen repositories?",
+    ours=_ours({"files": 5_174}, {"files": 60}),
+    peers=(),
+    expected_check=expected_config,
 )
 
 HUB = Bench(
@@ -582,6 +591,7 @@ BENCHES: tuple[Bench, ...] = (
     OBSERVE,
     INGEST,
     HUB,
+    CONFIG,
 )
 
 

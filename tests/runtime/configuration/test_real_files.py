@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from bench.configuration import synthetic
 from callboard.actors.configuration.formats.draft import SourceFile
 from callboard.actors.configuration.formats.front_matter import front_matter
 from callboard.actors.configuration.formats.plugin_tables import MARKETPLACE, PLUGIN
@@ -22,7 +23,7 @@ from callboard.actors.configuration.validation.gates import Terms, validate
 from callboard.actors.configuration.validation.secrets import KeywordScanner
 from callboard.runtime.configuration.folder import read_folder
 
-from .synthetic import mutated, synthetic
+from .mutations import mutated
 
 VARIABLE = "CALLBOARD_CONFIGURATION_DATA"
 DATA = Path(os.environ.get(VARIABLE, "nowhere"))

@@ -1,21 +1,22 @@
-"""Made-up files of all formats, and mutations of them."""
+"""The files of `config`: made-up ones of all formats, as many as 15 public repositories have."""
 
 import json
-import random
 from collections.abc import Iterator
+from itertools import cycle, islice
+from typing import Final
 
-__all__ = ["mutated", "synthetic"]
+from bench.outcome import Params, check_of
 
-SENTENCE = "Reads the change, names what is wrong with its place, and proposes the smallest mend. "
-PIECES = (
-    b"---\n", b": ", b"*x", b"&x ", b"[", b"]", b"{", b"}", b'"', b"'", b"\\", b"\x00", b"\xff",
-    b"\n", b"\t", b"!!python/name:os.system ", b"!!binary x", b"$1", b"!`ls`", b"null", b"1e999",
-    b"\xe2\x80\xae", b"true", b"-", b"|\n", b"<<: ", b"? ", b"name: ", b"hooks", b"permissions",
-    b"(((((((((", b"Bash(", b"2020-13-45", b"0x", b".inf", b"99999999999999999999", b"\xed\xa0\x80",
-)  # fmt: skip
+__all__ = ["config_check", "expected_config", "files_of", "synthetic"]
+
+SENTENCE: Final = (
+    "Reads the change, names what is wrong with its place, and proposes the smallest mend. "
+)
+FORMS: Final = 12
+"""Different agents, commands and skills; further ones repeat them in other folders."""
 
 
-def synthetic(agents: int = 12) -> Iterator[tuple[str, str]]:
+def synthetic(agents: int = FORMS) -> Iterator[tuple[str, str]]:
     """Paths and texts: agents, commands, skills, settings, hooks, servers, plugins, our own."""
     for number in range(agents):
         colon = "Use it: always. " if number % 6 == 5 else ""
@@ -63,23 +64,21 @@ def synthetic(agents: int = 12) -> Iterator[tuple[str, str]]:
     yield "callboard/pipelines/p.yaml", "name: p\nstages:\n  - {name: a, type: filter}\n"
 
 
-def mutated(data: bytes, choose: random.Random) -> bytes:
-    """The bytes with one to six changes."""
-    changed = bytearray(data)
-    for _ in range(choose.randint(1, 6)):
-        # The fields stand at the beginning, so that is where most changes go.
-        end = len(changed) if choose.random() < 0.3 else min(len(changed), 400)
-        at = choose.randint(0, end)
-        match choose.randrange(5):
-            case 0:
-                changed[at : at + choose.randint(1, 20)] = b""
-            case 1:
-                changed[at:at] = choose.choice(PIECES) * choose.choice((1, 1, 1, 40))
-            case 2 if changed:
-                changed[min(at, len(changed) - 1)] = choose.randrange(256)
-            case 3:
-                piece = bytes(changed[at : at + choose.randint(1, 60)])
-                changed[at:at] = piece * choose.choice((1, 2, 30))
-            case _:
-                del changed[at:]
-    return bytes(changed)
+def files_of(count: int) -> list[tuple[str, str]]:
+    """So many files: copies of the made-up ones, each set in a folder of its own."""
+    forms = list(synthetic())
+    return [
+        (f"copy{number // len(forms)}/{path}", text)
+        for number, (path, text) in enumerate(islice(cycle(forms), count))
+    ]
+
+
+def config_check(files: int, bytes_read: int) -> str:
+    """The check of a run: what was read."""
+    return check_of({"files": float(files), "bytes": float(bytes_read)})
+
+
+def expected_config(params: Params) -> str:
+    """The check that a run must reach."""
+    files = files_of(params["files"])
+    return config_check(len(files), sum(len(text.encode()) for _, text in files))
