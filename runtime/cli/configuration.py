@@ -15,12 +15,14 @@ from callboard.actors.configuration.package import (
 )
 from callboard.actors.configuration.validation.compatibility import changes_between
 from callboard.actors.configuration.validation.policy import Policy
+from callboard.messages.core.errors import UsageError
 
 from ..api.configuration import load_configuration, policy_of
+from ..configuration.signing import make_key, read_public_key, sign_package, verify_package
 from .figures import counted, echo
 from .outcome import ExitCode
 
-__all__ = ["diff", "show", "validate"]
+__all__ = ["diff", "key", "show", "sign", "validate", "verify"]
 
 LINES_MAX: Final = 2_000
 DIGITS: Final = 12
@@ -128,3 +130,54 @@ def diff(*, old: str, new: str, policy: Path | None, as_json: bool, **options: A
         echo(f"{counted(len(changes), 'change')}.")
     if changes:
         raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+def key(*, file: Path) -> None:
+    """Perform the command; `commands/` declares it."""
+    echo(f"The key {make_key(file).key_id}: keep {file}, and give {file}.pub away.")
+
+
+def sign(
+    *, path: str, key: Path, counter: int, envelope: Path, policy: Path | None, **options: Any
+) -> None:
+    """Perform the command; `commands/` declares it."""
+    package, result = _load(path, policy, **options)
+    if result.is_refused:
+        raise UsageError("the package is refused.", advice="See `callboard config validate`.")
+    before = _envelope(envelope) if envelope.exists() else None
+    envelope.write_bytes(sign_package(package, key, counter=counter, envelope=before))
+    echo(f"The package {package.package_id[:DIGITS]} is signed in {envelope}.")
+
+
+def verify(
+    *,
+    path: str,
+    keys: tuple[Path, ...],
+    threshold: int,
+    least_counter: int,
+    envelope: Path,
+    policy: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Perform the command; `commands/` declares it."""
+    package, _ = _load(path, policy, **options)
+    signed = verify_package(
+        package,
+        _envelope(envelope),
+        map(read_public_key, keys),
+        threshold=threshold,
+        least_counter=least_counter,
+    )
+    if as_json:
+        click.echo(json.dumps(signed._asdict()))
+    else:
+        shown = ", ".join(signed.key_ids)
+        echo(f"The package {signed.package_id[:DIGITS]}, counter {signed.counter}, by {shown}.")
+
+
+def _envelope(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error}.", advice="Check the path.") from None

@@ -1,4 +1,4 @@
-"""The commands about configuration: `config validate`, `config show`, `config diff`."""
+"""The commands about configuration: `config validate`, `show`, `diff`, `key`, `sign`, `verify`."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +14,7 @@ POLICY: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def config() -> None:
-    """Check, show and compare packages of configuration."""
+    """Check, show, compare and sign packages of configuration."""
 
 
 def source_options(command: Any) -> Any:
@@ -86,5 +86,50 @@ def diff(**options: Any) -> None:
     perform(**options)
 
 
-for declared in (validate, show, diff):
+FILE: Final = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=FILE)
+def key(**options: Any) -> None:
+    """Make a key: FILE is private, and FILE.pub is for those who verify."""
+    from ..configuration import key as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("path", metavar="PATH")
+@click.option("--key", type=FILE, required=True, help="The private key.")
+@click.option("--counter", type=click.IntRange(0), required=True, help="Higher than ever before.")
+@click.option(
+    "--envelope", type=FILE, required=True, help="The file of signatures: one is added."
+)
+@source_options
+def sign(**options: Any) -> None:
+    """Sign the package in PATH."""
+    from ..configuration import sign as perform
+
+    perform(**options)
+
+
+@click.command()
+@click.argument("path", metavar="PATH")
+@click.option("--key", "keys", type=FILE, multiple=True, required=True, help="A public key.")
+@click.option("--threshold", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--least-counter", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--envelope", type=FILE, required=True, help="The file of signatures.")
+@source_options
+@json_option
+def verify(**options: Any) -> None:
+    """Check that as many keys as the threshold says have signed the package in PATH.
+
+    Exits with 2 when they have not.
+    """
+    from ..configuration import verify as perform
+
+    perform(**options)
+
+
+for declared in (validate, show, diff, key, sign, verify):
     config.add_command(declared)
