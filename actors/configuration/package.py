@@ -90,16 +90,19 @@ class Finding(Contract):
     rule: str
     """The id of the rule, such as `unknown-tool`."""
     severity: Severity
+    """What it means for the component."""
     path: str
     """The file, from the root of the package."""
     line: int
     """From 1 on; 1 for a whole file."""
     message: str
+    """What is wrong."""
     subject: str = ""
     """What exactly is meant, such as the name of the tool."""
     component: str = ""
     """The type and name of the component, such as `agent reviewer`."""
     suggestion: str = ""
+    """What to do about it."""
 
     @property
     def code(self) -> str:
@@ -115,6 +118,7 @@ class ValidationResult(Contract):
     """All findings of a component or a package, and what follows from them."""
 
     findings: tuple[Finding, ...] = ()
+    """Everything that was found, by file and line."""
     refusals: tuple[str, ...] = ()
     """Why the whole package is refused: leaving these parts out would permit more."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -140,7 +144,9 @@ class DeploymentTarget(Contract):
     """Where a component goes: actors and pools that are bound to it by this name."""
 
     name: str
+    """The name that they are bound by."""
     kind: str = "actor"
+    """`actor` or `pool`."""
 
 
 class ConfigurationDependency(Contract):
@@ -149,7 +155,9 @@ class ConfigurationDependency(Contract):
     needed_by: str
     """The component, as findings name it."""
     type: ComponentType
+    """What it needs."""
     name: str
+    """Its name."""
     version: str = ""
     """A range of versions of a plugin; empty: any."""
     is_inside: bool = False
@@ -162,15 +170,20 @@ class ConfigurationMetadata(Contract):
     version: str = ""
     """A label, best as `major.minor.patch`. The name of a package is its digest."""
     source: str = ""
+    """The folder, or the address of the repository."""
     commit: str = ""
+    """The id of the commit; empty for a folder."""
     author: str = ""
+    """Who made the commit."""
     reason: str = ""
+    """Why: the first line of its message."""
 
 
 class ConfigurationComponent(Contract):
     """One agent, command, rule set, service configuration and so on."""
 
     type: ComponentType
+    """What it is."""
     name: str
     """Its name; with its plugin, as in `plugin:name`."""
     content: dict[str, Any]
@@ -178,8 +191,11 @@ class ConfigurationComponent(Contract):
     content_schema: dict[str, Any] = Field(default_factory=dict)
     """The JSON Schema of the content, where the package has one."""
     validation: ValidationResult = ValidationResult()
+    """What was found in it."""
     targets: tuple[DeploymentTarget, ...] = ()
+    """Where it goes; empty: to all that are bound to its name."""
     path: str = ""
+    """Its file, from the root of the source."""
 
     @functools.cached_property
     def digest(self) -> str:
@@ -191,12 +207,17 @@ class ConfigurationPackage(Contract):
     """The components that are accepted together, under one name."""
 
     package_id: str
+    """The SHA-256 of the content."""
     version: str
+    """The label of its metadata."""
     timestamp: datetime
     """When it was read."""
     components: tuple[ConfigurationComponent, ...]
+    """What was accepted, in an order of its own."""
     dependencies: tuple[ConfigurationDependency, ...] = ()
+    """What the components need."""
     metadata: ConfigurationMetadata = ConfigurationMetadata()
+    """Who made it of what, and why."""
 
     @classmethod
     def of(
@@ -234,21 +255,30 @@ class RollbackData(Contract):
     package_id: str = ""
     """The package before; empty: there was none."""
     component: ConfigurationComponent | None = None
+    """The component as it was; None: it was not there."""
 
 
 class ConfigurationChange(Contract):
     """What changes with a component from one package to the next."""
 
     change_id: str
+    """The same for the same change between the same packages."""
     package_id: str
+    """The new package."""
     change_type: ChangeType
+    """Whether the component is added, changed or removed."""
     component: str
+    """Its type and name."""
     old_value: dict[str, Any] | None = None
+    """Its content before; None: it was not there."""
     new_value: dict[str, Any] | None = None
+    """Its content now; None: it is gone."""
     applied_at: datetime | None = None
     """None while it is only planned."""
     applied_by: str = ""
+    """Who has brought it to the targets."""
     rollback_data: RollbackData = RollbackData()
+    """What takes it back."""
 
 
 class ConfigurationValidationError(UsageError):

@@ -3,7 +3,7 @@
 Deny rules come first, then ask, then allow; the first that matches decides, however specific it
 is. What nothing matches is asked. The grammar is that of the Claude ecosystem of 2026-08-22.
 
-Everything here fails closed: a deny or ask rule also matches what cannot be told apart, an allow
+Everything here fails closed: a deny or ask rule also matches what is uncertain, an allow
 rule never does.
 """
 
@@ -24,8 +24,8 @@ from .shell import command_parts, runs_more_than_shown
 __all__ = [
     "EDITS",
     "READS",
-    "Decision",
     "Effect",
+    "PermissionDecision",
     "PermissionRule",
     "Places",
     "decide",
@@ -61,7 +61,9 @@ class PermissionRule:
     """One rule."""
 
     effect: Effect
+    """What it says of the calls that it matches."""
     tool: str
+    """The tool; with `*`, several tools of one server."""
     specifier: str | None = None
     """None: any use of the tool."""
 
@@ -69,7 +71,7 @@ class PermissionRule:
         return self.tool if self.specifier is None else f"{self.tool}({self.specifier})"
 
 
-class Decision(NamedTuple):
+class PermissionDecision(NamedTuple):
     """What may be done, and which rule says so."""
 
     outcome: Literal["allow", "ask", "deny"]
@@ -81,7 +83,9 @@ class Places:
     """What paths in rules and arguments are relative to."""
 
     current: str = "/"
+    """The folder of the process."""
     home: str = "/nonexistent"
+    """What `~` means."""
     settings: str = "/"
     """The folder of the settings that have the rules."""
 
@@ -135,7 +139,7 @@ def decide(
     tool: str,
     arguments: Mapping[str, Any],
     places: Places | None = None,
-) -> Decision:
+) -> PermissionDecision:
     """Whether a tool may be called with these arguments. Only the effects order the rules."""
     held = tuple(rules)
     tool = RENAMED.get(tool, tool)
@@ -143,31 +147,33 @@ def decide(
     for effect, outcome in ((Effect.DENY, "deny"), (Effect.ASK, "ask")):
         for rule in held:
             if rule.effect is effect and _matches(rule, tool, arguments, places):
-                return Decision("deny" if outcome == "deny" else "ask", rule)
+                return PermissionDecision("deny" if outcome == "deny" else "ask", rule)
     allowing = [rule for rule in held if rule.effect is Effect.ALLOW]
     if tool in SHELLS:
         return _of_shell(allowing, tool, arguments)
     for rule in allowing:
         if _matches(rule, tool, arguments, places):
-            return Decision("allow", rule)
-    return Decision("ask", None)
+            return PermissionDecision("allow", rule)
+    return PermissionDecision("ask", None)
 
 
-def _of_shell(rules: Sequence[PermissionRule], tool: str, arguments: Mapping[str, Any]) -> Decision:
+def _of_shell(
+    rules: Sequence[PermissionRule], tool: str, arguments: Mapping[str, Any]
+) -> PermissionDecision:
     """Each part of a compound command needs a rule that allows it."""
     ours = [rule for rule in rules if rule.tool == tool]
     for rule in ours:
         if rule.specifier is None:
-            return Decision("allow", rule)
+            return PermissionDecision("allow", rule)
     command = arguments.get("command")
     if not isinstance(command, str) or runs_more_than_shown(command):
-        return Decision("ask", None)
+        return PermissionDecision("ask", None)
     last: PermissionRule | None = None
     for part in command_parts(command):
         last = next((rule for rule in ours if _shell_matches(rule.specifier or "", part)), None)
         if last is None:
-            return Decision("ask", None)
-    return Decision("allow" if last else "ask", last)
+            return PermissionDecision("ask", None)
+    return PermissionDecision("allow" if last else "ask", last)
 
 
 def _matches(rule: PermissionRule, tool: str, arguments: Mapping[str, Any], places: Places) -> bool:

@@ -17,8 +17,8 @@ from callboard.actors.configuration.package import (
     ValidationResult,
 )
 from callboard.actors.configuration.permissions import (
-    Decision,
     Effect,
+    PermissionDecision,
     PermissionRule,
     Places,
     decide,
@@ -29,12 +29,11 @@ from callboard.actors.configuration.validation.json_schemas import SchemaBreak, 
 from callboard.actors.configuration.validation.policy import Condition, Policy
 from callboard.actors.configuration.validation.secrets import KeywordScanner
 from callboard.actors.configuration.validation.security import SecretFound, SecretScanner
-from callboard.actors.configuration.validation.stages import GATE_STAGE
+from callboard.actors.configuration.validation.stages import gates_stage
 from callboard.runtime.api.configuration import load_configuration, policy_of, require_valid
 from callboard.runtime.configuration.git import SourceVanished
 
 __all__ = [
-    "GATE_STAGE",
     "ChangeType",
     "ComponentType",
     "Condition",
@@ -45,11 +44,11 @@ __all__ = [
     "ConfigurationMetadata",
     "ConfigurationPackage",
     "ConfigurationValidationError",
-    "Decision",
     "DeploymentTarget",
     "Effect",
     "Finding",
     "KeywordScanner",
+    "PermissionDecision",
     "PermissionRule",
     "Places",
     "Policy",
@@ -62,6 +61,7 @@ __all__ = [
     "ValidationResult",
     "changes_between",
     "decide",
+    "gates_stage",
     "load_configuration",
     "parse_rule",
     "policy_of",

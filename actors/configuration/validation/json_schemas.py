@@ -32,7 +32,9 @@ class SchemaBreak(NamedTuple):
     mode: str
     """`BACKWARD`: new readers refuse old documents. `FORWARD`: old readers refuse new ones."""
     path: str
+    """The place in a document."""
     problem: str
+    """What the reader does with it."""
 
 
 def schema_breaks(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[SchemaBreak]:

@@ -33,10 +33,15 @@ class Condition:
     """What must hold for each component of some kinds."""
 
     name: str
+    """Its name, which findings have as their subject."""
     kinds: frozenset[ComponentType]
+    """The types of components that it is for; empty: all."""
     require: Expression
+    """What must hold."""
     message: str = ""
+    """What a finding says."""
     severity: Severity = Severity.ERROR
+    """The severity of a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,11 @@ class Policy:
     """What a deployer decides about findings."""
 
     severities: Mapping[str, Severity] = field(default_factory=dict)
+    """Severities that replace those of the rules."""
     conditions: tuple[Condition, ...] = ()
+    """What must hold besides the rules."""
     compatibility: Mapping[ComponentType, CompatibilityMode] = field(default_factory=dict)
+    """The mode of each type; `BACKWARD` where none is given."""
 
     def severity_of(self, rule: str) -> Severity:
         """How severe a rule is under this policy."""

@@ -32,7 +32,7 @@ class SecretRule(NamedTuple):
     pattern: "re.Pattern[str]"
     """The group `secret`, or all of it."""
     is_guess: bool = False
-    """Whether only the name beside it says that it is a secret: then it must look random."""
+    """Whether only the name before it says that it is a secret: then it must look random."""
 
 
 def _rule(rule: str, words: str, pattern: str, *, is_guess: bool = False) -> SecretRule:
@@ -100,7 +100,7 @@ def _of_line(rules: list[SecretRule], line: str, number: int) -> Iterator[Secret
             continue
         for found in rule.pattern.finditer(line):
             secret = found["secret"] if rule.is_guess else found[0]
-            if PLACEHOLDERS.search(secret) or (rule.is_guess and not _looks_random(secret)):
+            if PLACEHOLDERS.search(secret) or (rule.is_guess and not _is_random(secret)):
                 continue
             yield SecretFound(
                 rule.rule, number, f"{rule.rule}: {secret[:SHOWN_CHARACTERS]}… ({len(secret)})"
@@ -108,7 +108,7 @@ def _of_line(rules: list[SecretRule], line: str, number: int) -> Iterator[Secret
             return
 
 
-def _looks_random(text: str) -> bool:
+def _is_random(text: str) -> bool:
     counts = Counter(text)
     bits = -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values())
     return bits >= ENTROPY_LEAST_BITS and any(character.isdigit() for character in text)

@@ -50,7 +50,9 @@ class SecretFound(NamedTuple):
     """One secret in a text. The secret itself is nowhere."""
 
     rule: str
+    """The form of the secret."""
     line: int
+    """From 1 on."""
     shown: str
     """What it is, with all but its first characters left out."""
 

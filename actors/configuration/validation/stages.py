@@ -6,7 +6,7 @@ A row is one source: `files` maps paths to texts. The stage adds `package`, `fin
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.registry import Processor, StageEffects, StageSettings, StageType
@@ -17,7 +17,7 @@ from ..formats.read import Profile
 from .gates import Terms, validate
 from .secrets import KeywordScanner
 
-__all__ = ["GATE_STAGE"]
+__all__ = ["gates_stage"]
 
 
 class _Gates:
@@ -69,4 +69,6 @@ def _make(stage: PipelineStage, settings: StageSettings) -> Processor:
     )
 
 
-GATE_STAGE: Final = StageType("configuration_gates", _make)
+def gates_stage() -> StageType:
+    """The stage type `configuration_gates`, to register it."""
+    return StageType("configuration_gates", _make)

@@ -102,9 +102,7 @@ def key(**options: Any) -> None:
 @click.argument("path", metavar="PATH")
 @click.option("--key", type=FILE, required=True, help="The private key.")
 @click.option("--counter", type=click.IntRange(0), required=True, help="Higher than ever before.")
-@click.option(
-    "--envelope", type=FILE, required=True, help="The file of signatures: one is added."
-)
+@click.option("--envelope", type=FILE, required=True, help="The file of signatures: one is added.")
 @source_options
 def sign(**options: Any) -> None:
     """Sign the package in PATH."""

@@ -19,7 +19,7 @@ from callboard.actors.configuration.validation.compatibility import changes_betw
 from callboard.actors.configuration.validation.json_schemas import schema_breaks
 from callboard.actors.configuration.validation.policy import Policy, read_policy
 from callboard.actors.configuration.validation.secrets import KeywordScanner
-from callboard.actors.configuration.validation.stages import GATE_STAGE
+from callboard.actors.configuration.validation.stages import gates_stage
 from callboard.actors.pipelines.batch import DataBatch
 from callboard.actors.pipelines.registry import StageEffects, StageSettings
 from callboard.actors.pipelines.spec import PipelineStage
@@ -398,7 +398,7 @@ def test_the_canonical_form_has_one_order(values: dict[str, object]) -> None:
 
 def test_the_gates_are_a_type_of_stages() -> None:
     stage = PipelineStage("gates", "configuration_gates")
-    gates = GATE_STAGE.make(stage, StageSettings({}))
+    gates = gates_stage().make(stage, StageSettings({}))
     effects = StageEffects()
     rows = [
         {"files": {"agents/a.md": AGENT.format(name="a")}},

@@ -1,4 +1,4 @@
-"""Permission rules: deny, then ask, then allow; and what cannot be told apart is never allowed."""
+"""Permission rules: deny, then ask, then allow; and what is uncertain is never allowed."""
 
 import pytest
 from hypothesis import given, settings
