@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any, Final, Literal
 
-from callboard.actors.pipelines.errors import PipelineRefused
-from callboard.actors.pipelines.files import pipeline_from_data
 from callboard.messages.core.errors import CallboardError
 from callboard.messages.core.yaml_text import YamlRefused, yaml_values
 
+from ...pipelines.errors import PipelineRefused
+from ...pipelines.files import pipeline_from_data
 from ..package import ComponentType
 from .draft import Check, Draft, FileReading, SourceFile
 from .json_text import json_lines

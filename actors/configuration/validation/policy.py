@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from callboard.actors.pipelines.expressions import Expression
 from callboard.messages.core.errors import UsageError
 from callboard.messages.core.names import shown
 from callboard.messages.core.yaml_fields import Fields, Problems, document
 
+from ...pipelines.expressions import Expression
 from ..formats.draft import Draft
 from ..package import ComponentType, Severity
 from ..rules import RULES

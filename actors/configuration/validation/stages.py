@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from callboard.actors.pipelines.batch import DataBatch
-from callboard.actors.pipelines.registry import Processor, StageEffects, StageSettings, StageType
-from callboard.actors.pipelines.spec import PipelineStage
-
+from ...pipelines.batch import DataBatch
+from ...pipelines.registry import Processor, StageEffects, StageSettings, StageType
+from ...pipelines.spec import PipelineStage
 from ..formats.draft import SourceFile
 from ..formats.read import Profile
 from .gates import Terms, validate

@@ -16,7 +16,7 @@ from callboard.actors.configuration.permissions import (
 from callboard.messages.core.errors import UsageError
 from tests.thoroughness import examples
 
-PLACES = Places(current="/project/src", home="/home/user", settings="/project")
+PLACES = Places(current="/project/src", home="/persons/ann", settings="/project")
 
 
 def rules(*, allow: str = "", ask: str = "", deny: str = "") -> list[PermissionRule]:
@@ -84,7 +84,7 @@ def test_the_first_effect_decides_however_specific_the_rules_are() -> None:
     [
         ("Read(//etc/**)", "/etc/passwd", True),
         ("Read(//etc/**)", "/project/src/../../etc/passwd", True),
-        ("Read(~/.ssh/**)", "/home/user/.ssh/key", True),
+        ("Read(~/.ssh/**)", "/persons/ann/.ssh/key", True),
         ("Read(~/.ssh/**)", "~/.ssh/key", True),
         ("Read(/docs/*.md)", "/project/docs/a.md", True),
         ("Read(/docs/*.md)", "/project/docs/b/a.md", False),
