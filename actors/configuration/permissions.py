@@ -11,7 +11,7 @@ import enum
 import functools
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -218,13 +218,11 @@ def _names(named: str, tool: str) -> bool:
 
 def _shell_matches(pattern: str, command: str) -> bool:
     """`*` is anything; ` *` and `:*` at the end need a boundary of words."""
-    command = " ".join(command.split(" ")).strip()
+    command = " ".join(command.split())
     for ending in (":*", " *"):
         if pattern.endswith(ending):
             pattern = pattern.removesuffix(ending)
-            return glob(pattern, command) or any(
-                glob(f"{pattern}{space}*", command) for space in (" ", "\t")
-            )
+            return glob(pattern, command) or glob(f"{pattern} *", command)
     return glob(pattern, command)
 
 
@@ -315,8 +313,4 @@ def glob(pattern: str, text: str) -> bool:
             place, position = star + 1, at
         else:
             return False
-    return all(character == "*" for character in _rest(pattern, place))
-
-
-def _rest(pattern: str, place: int) -> Iterator[str]:
-    yield from pattern[place:]
+    return not pattern[place:].strip("*")

@@ -13,6 +13,7 @@ __all__ = ["command_parts", "runs_more_than_shown"]
 OPERATORS: Final = ("&&", "||", ";;", "|&", "&>>", "&>", ">&", "<&", ";", "|", "&", "\n")
 REDIRECTIONS: Final = frozenset({"&>>", "&>", ">&", "<&"})
 HIDDEN: Final = ("$(", "`", "<(", ">(", "<<", "${")
+QUOTES: Final = str.maketrans("", "", "'\"\\")
 PARTS_MAX: Final = 200
 INNER: Final = re.compile(r"[$<>]\(([^()]{1,2000})\)|`([^`]{1,2000})`")
 ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"]*)\s+")
@@ -35,6 +36,10 @@ def command_parts(command: str, *, within: bool = False) -> Iterator[str]:
         if within:
             yield part
             yield from _without_assignments(bare)
+            # A shell runs `r\m` and `"rm"` as rm.
+            unquoted = _unwrapped(part.translate(QUOTES))
+            yield unquoted
+            yield from _without_assignments(unquoted)
     if within:
         for number, found in enumerate(INNER.finditer(command)):
             if number == PARTS_MAX:

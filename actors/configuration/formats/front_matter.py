@@ -14,7 +14,7 @@ from callboard.messages.core.yaml_text import YamlRefused, YamlValues, yaml_valu
 __all__ = ["FrontMatter", "front_matter"]
 
 FENCE: Final = "---"
-ONE_LINE: Final = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*:[ \t]+(\S.*?)[ \t]*")
+ONE_LINE: Final = re.compile(r"([A-Za-z_][\w.-]*)[ \t]*:[ \t]+(\S(?:.*\S)?)[ \t]*")
 BLOCK_CHARACTERS_MAX: Final = 200_000
 LINES_MAX: Final = 5_000
 NO_FENCE: Final = "no-front-matter"

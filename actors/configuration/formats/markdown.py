@@ -32,7 +32,6 @@ COMPATIBILITY_CHARACTERS: Final = 500
 PORTABLE_NAME_CHARACTERS: Final = 64
 POSITIONAL: Final = re.compile(r"(?<!\\)\$(?:ARGUMENTS\[)?(\d+)")
 MCP_TOOL: Final = re.compile(r"mcp__[\w.-]+(?:__(?:[\w.-]+|\*)?)?|mcp__\*")
-REFERENCES: Final = re.compile(r"^\s*@(\S+)", re.MULTILINE)
 TOOLS_MAX: Final = 500
 
 

@@ -258,3 +258,8 @@ def test_json_reads_as_json_does_and_knows_the_line_of_all_keys(value: object) -
         for key in value:
             written = text.split("\n")[lines[str(key).removeprefix(".")] - 1] if key else ""
             assert not key or json.dumps(key) in written or "." in key or "[" in key
+
+
+def test_a_long_line_of_spaces_takes_no_time() -> None:
+    line = "description: a" + " " * 150_000 + "b: c"
+    assert front_matter(f"---\nname: one\n{line}\n---\n").is_repaired

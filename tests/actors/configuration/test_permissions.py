@@ -64,7 +64,8 @@ def test_allowing_a_command(pattern: str, command: str, outcome: str) -> None:
     "command",
     [
         "rm -rf x", "true && rm x", "true; rm x", "true | rm x", "true & rm x", "timeout 5 rm x",
-        "X=1 rm x", "A=b C=d nohup rm x", "echo $(rm x)", "echo `rm x`", "(rm x)", "true\nrm x",
+        "r\\m x", "'rm' x", "rm   x", "rm\tx", "X=1 rm x", "A=b C=d nohup rm x",
+        "echo $(rm x)", "echo `rm x`", "(rm x)", "true\nrm x",
     ],
 )  # fmt: skip
 def test_a_denied_command_is_denied_wherever_it_stands(command: str) -> None:
