@@ -77,7 +77,14 @@ HOOK: Final = tagged(
     },
 )
 HOOK_GROUP: Final = closed({"matcher": TEXT, "hooks": listed(HOOK)}, "hooks")
-LOOSE_GROUP: Final = opened({"matcher": TEXT, "hooks": listed(HOOK)}, "hooks")
+LOOSE_HOOK: Final = {
+    **HOOK,
+    "allOf": [
+        {**case, "then": {**case["then"], "additionalProperties": True}} for case in HOOK["allOf"]
+    ],
+}
+LOOSE_GROUP: Final = opened({"matcher": TEXT, "hooks": listed(LOOSE_HOOK)}, "hooks")
+"""Of plugins: other keys are allowed there."""
 OAUTH: Final = opened(
     {
         "clientId": TEXT,

@@ -18,6 +18,7 @@ from ..package import ComponentType
 from .draft import Check, Draft, FileReading, SourceFile
 from .json_text import json_lines
 from .markdown import read_agent, read_command, read_instruction, read_skill
+from .settings_table import SETTING_NAMES
 from .shapes import words
 from .structured import (
     read_hooks,
@@ -45,6 +46,15 @@ PROSE: Final = frozenset(
     words("readme changelog contributing license code_of_conduct security install authors todo")
 )
 FOLDERS: Final[Mapping[str, str]] = {"agents": "agent", "commands": "command", "rules": "rule"}
+NAMED_SCHEMAS: Final[Mapping[str, str]] = {
+    "claude-code-settings": "settings",
+    "claude-code-plugin-manifest": "plugin",
+    "claude-code-marketplace": "marketplace",
+}
+GENERIC_KEYS: Final = frozenset(
+    {"agent", "env", "language", "model", "theme", "tui", "verbose", "viewMode", "voice"}
+)
+"""Keys of settings that files of other kinds have as well."""
 FIELDS: Final = re.compile(r"^(name|description|tools|model)[ \t]*:", re.MULTILINE)
 HEAD_CHARACTERS: Final = 4_000
 AGENT_FIELDS_LEAST: Final = 2
@@ -177,9 +187,7 @@ def _markdown_kind(path: PurePosixPath, text: str) -> str:
 
 def _read_json(reading: FileReading, path: PurePosixPath, text: str, plugin: str) -> None:
     kind = _json_kind(path)
-    if kind == "unknown" and not any(
-        sign in text for sign in ('"mcpServers"', '"permissions"', '"hooks"')
-    ):
+    if kind == "unknown" and not text.lstrip().startswith("{"):
         reading.is_configuration = False
         return
     value = read_json(reading, text)
@@ -193,7 +201,7 @@ def _read_json(reading: FileReading, path: PurePosixPath, text: str, plugin: str
     if fails_closed and any(found.rule == "json-repeated-key" for found in reading.findings):
         reading.refusals.append(f"{path}: a repeated key hides what its first value forbids.")
     name = plugin or str(path.with_suffix(""))
-    match kind if kind != "unknown" else _json_kind_of(value):
+    match kind if kind != "unknown" else _json_kind_of(value, path):
         case "plugin":
             read_plugin(reading, text, value)
         case "marketplace":
@@ -220,7 +228,12 @@ def _json_kind(path: PurePosixPath) -> str:
     return "servers" if name in (".mcp.json", "dot-mcp.json") else "unknown"
 
 
-def _json_kind_of(value: Mapping[str, Any]) -> str:
+def _json_kind_of(value: Mapping[str, Any], path: PurePosixPath) -> str:
+    """The kind by the schema that is named, in the file or by its folder, or by the keys."""
+    places = f"{value.get('$schema', '')!s:.300} {path.parent.name}"
+    for sign, kind in NAMED_SCHEMAS.items():
+        if sign in places:
+            return kind
     if isinstance(value.get("mcpServers"), dict):
         return "servers"
     rules = value.get("permissions")
@@ -228,7 +241,9 @@ def _json_kind_of(value: Mapping[str, Any]) -> str:
         return "settings"
     hooks = value.get("hooks")
     is_hooks = isinstance(hooks, dict) and any(isinstance(one, list) for one in hooks.values())
-    return "settings" if is_hooks else ""
+    keys = {key for key in value if key != "$schema"}
+    is_all_known = keys <= SETTING_NAMES and bool(keys - GENERIC_KEYS)
+    return "settings" if is_hooks or is_all_known else ""
 
 
 # --- Callboard's own -----------------------------------------------------------------------
@@ -316,11 +331,12 @@ def _check_service(draft: Draft, value: Mapping[str, Any], schema: bytes | None)
         return
     try:
         held = json.loads(schema)
-        draft.schema = held if isinstance(held, dict) else {}
     except (ValueError, RecursionError):
-        return  # The schema's own reading says so.
-    if any(True for _ in _schema_problems(draft.schema)):
+        held = None
+    if not isinstance(held, dict) or _schema_problems(held):
+        draft.note("own-invalid", f"{draft.name}.schema.json cannot be used.")
         return
+    draft.schema = held
     for path, found, problem in schema_errors(draft.schema, value):
         shown = f"{path}={found}" if isinstance(found, str | int | float | bool) else path
         draft.note("schema-invalid", f"{path or 'it'}: {problem}.", subject=shown, name=path)

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from ..package import ComponentType
@@ -43,10 +44,10 @@ CLOSED_KEYS: Final = ("permissions.deny", "permissions.ask", "sandbox", "permiss
 MILLISECONDS: Final = 1_000
 SLOW_HOOK_S: Final = 3_600
 MODE: Final = "permissions.defaultMode"
-DANGEROUS_MODES: Final = frozenset({"bypassPermissions"})
+BYPASS: Final = "bypassPermissions"
 SETTING_TOOLS: Final = TOOLS | {"MultiEdit", "KillShell"}
 MCP: Final = re.compile(r"mcp__.*", re.DOTALL)
-GIT_SOURCES: Final = frozenset({"github", "url", "git-subdir", "git"})
+GIT_SOURCES: Final = ("github", "url", "git-subdir", "git")
 
 
 def read_json(reading: FileReading, text: str) -> Any:
@@ -77,8 +78,9 @@ def _draft(
 
 def schema_errors(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, Any, str]]:
     """The path, the value and the problem of each error, at most 200."""
-    for number, error in enumerate(_validator(id(schema), _Held(schema)).iter_errors(value)):
-        if number == ERRORS_MAX:
+    for error in _errors(schema, value):
+        if isinstance(error, str):
+            yield "", None, error
             return
         deepest = error
         while deepest.context:
@@ -90,6 +92,14 @@ def schema_errors(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, 
         for part in deepest.absolute_path:
             path += f"[{part}]" if isinstance(part, int) else f".{part}"
         yield path.removeprefix("."), deepest.instance, f"{deepest.message:.300}"
+
+
+def _errors(schema: Mapping[str, Any], value: Any) -> list[Any]:
+    """The errors of jsonschema; a text when the schema cannot be used."""
+    try:
+        return list(islice(_validator(id(schema), _Held(schema)).iter_errors(value), ERRORS_MAX))
+    except Exception as error:  # noqa: BLE001 - references of a foreign schema raise anything
+        return [f"the schema cannot be used: {type(error).__name__}"]
 
 
 class _Held:
@@ -192,7 +202,7 @@ def _read_permissions(reading: FileReading, settings: Draft, value: Any, name: s
     if not isinstance(value, dict):
         draft.refuse("permissions are wrong, and leaving them out would permit more.")
         return
-    if value.get("defaultMode") in DANGEROUS_MODES:
+    if value.get("defaultMode") == BYPASS:
         draft.note("bypass-permissions", "nothing is asked in this mode.", name=MODE)
     kept = dict(value)
     for effect in Effect:

@@ -94,7 +94,7 @@ def _types(schema: Mapping[str, Any]) -> frozenset[str]:
     if found is None and "const" in schema:
         return ALL_TYPES
     names = [found] if isinstance(found, str) else found if isinstance(found, list) else ALL_TYPES
-    types = frozenset(names)
+    types = frozenset(map(str, names))
     return types | {"integer"} if "number" in types else types
 
 

@@ -191,6 +191,7 @@ def test_a_bad_rule_that_allows_is_left_out_alone() -> None:
         '{"permissions": {"defaultMode": "allowEdits"}}',
         '{"permissions": {"deny": ["Read"], "deny": []}}',
         '{"permissions": []}',
+        '{"permissions": {"defaultMode": ["plan"]}}',
         '{"sandbox": {"enabled": "yes"}}',
         '{"hooks": {"PreToolUse": [{"matcher": ["Bash"], "hooks": []}]}}',
         '{"hooks": {"PreToolUse": {}}}',
@@ -236,6 +237,9 @@ def test_service_configurations_are_held_against_their_schema() -> None:
     assert (one.code, one.line) == ("schema-invalid:port=high", 2)
     files["callboard/services/web.schema.json"] = '{"pattern": "(a+)+$"}'
     assert "schema-invalid" in codes(files)
+    for hostile in ('{"$ref": "#"}', '{"$ref": "#/nothing"}', '{"type": 3}', "[]", "{"):
+        files["callboard/services/web.schema.json"] = hostile
+        assert {one.path for one in judged(files)[1].errors} >= {"callboard/services/web.yaml"}
     assert "own-invalid" in codes({"callboard/pipelines/p.yaml": "name: p\nstages: 3\n"})
 
 

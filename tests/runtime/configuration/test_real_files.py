@@ -96,6 +96,10 @@ def test_published_examples_are_valid_and_counter_examples_are_not() -> None:
             errors = list(Draft7Validator(TABLES[path.parent.name]).iter_errors(value))
             if bool(errors) is is_right:
                 wrong.append((path.name, [error.message for error in errors]))
+            place = str(path.relative_to(DATA))
+            found = [one for one in findings()[place] if one.rule == "schema-invalid"]
+            if bool(found) is is_right:
+                wrong.append((path.name, [str(one) for one in found]))
     assert wrong == []
 
 
