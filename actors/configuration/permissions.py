@@ -75,7 +75,9 @@ class PermissionDecision(NamedTuple):
     """What may be done, and which rule says so."""
 
     outcome: Literal["allow", "ask", "deny"]
+    """`ask` also where no rule matches."""
     rule: PermissionRule | None
+    """The rule that decides; of a compound command the last one; None: no rule matches."""
 
 
 @dataclass(frozen=True, slots=True)
