@@ -9,6 +9,7 @@ A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new pee
 """
 
 from bench import windows, workload
+from bench.configuration import expected_config
 from bench.hub import HUB_FULL, HUB_OURS, HUB_OURS_SMOKE, HUB_SMOKE, expected_hub
 from bench.large import expected_large
 from bench.nodes import expected_nodes
@@ -305,6 +306,14 @@ OBSERVE = Bench(
     expected_check=expected_observe,
 )
 
+CONFIG = Bench(
+    name="config",
+    question="How long do all gates take for the configuration of fifteen repositories?",
+    ours=_ours({"files": 5_174}, {"files": 60}),
+    peers=(),
+    expected_check=expected_config,
+)
+
 HUB = Bench(
     name="hub",
     question="How many events a second get to clients in another process, and what do they cost?",
@@ -585,6 +594,7 @@ BENCHES: tuple[Bench, ...] = (
     INGEST,
     HUB,
     PAGE,
+    CONFIG,
 )
 
 

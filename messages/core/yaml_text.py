@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import yaml
+from yaml.composer import Composer
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
 
 from .names import shown
 
 __all__ = ["YamlRefused", "YamlValues", "inner_path", "yaml_values"]
 
+CHARACTERS_MAX: Final = 4_000_000
 DEPTH_MAX: Final = 50
+COLLECTION_TAGS: Final = frozenset({"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"})
+TEXT_TAG: Final = "tag:yaml.org,2002:str"
 
 
 class YamlRefused(Exception):
@@ -25,12 +31,28 @@ class YamlRefused(Exception):
         self.problem = problem
 
 
-class _Loader(yaml.SafeLoader):
+if yaml.__with_libyaml__:
+    from yaml import cyaml
+
+    class _SafeLoader(Composer, cyaml.CParser, SafeConstructor, Resolver):  # type: ignore[misc, name-defined]
+        """Reads 25 times as fast as PyYAML's own, and lets `compose_node` be replaced."""
+
+        def __init__(self, text: str) -> None:
+            cyaml.CParser.__init__(self, text)  # type: ignore[attr-defined]
+            Composer.__init__(self)
+            SafeConstructor.__init__(self)
+            Resolver.__init__(self)
+
+else:
+    _SafeLoader = yaml.SafeLoader  # type: ignore[misc, assignment]
+
+
+class _Loader(_SafeLoader):
     """A loader without aliases."""
 
     def compose_node(self, parent: "yaml.Node | None", index: Any) -> "yaml.Node | None":
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event = self.peek_event()
             raise yaml.composer.ComposerError(
                 None, None, "aliases are not supported", event.start_mark
             )
@@ -77,6 +99,8 @@ class _Reading:
         self.lines.setdefault(path, line)
         if depth > DEPTH_MAX:
             self.problems.append((line, f"it nests deeper than {DEPTH_MAX} levels"))
+        elif not isinstance(node, yaml.ScalarNode) and node.tag not in COLLECTION_TAGS:
+            self.problems.append((line, f"there is no value of the type {shown(node.tag)}"))
         elif isinstance(node, yaml.MappingNode):
             return self._mapping(node, path, depth)
         elif isinstance(node, yaml.SequenceNode):
@@ -103,7 +127,7 @@ class _Reading:
         return found
 
     def _scalar(self, node: "yaml.Node") -> Any:
-        if self._only_texts:
+        if self._only_texts or node.tag == TEXT_TAG:
             return str(node.value)
         try:
             return yaml.SafeLoader("").construct_object(node)
@@ -118,12 +142,16 @@ class _Reading:
 
 def _node(text: str) -> "yaml.Node | None":
     """The node of the one document in a text; None for an empty text. Raises `YamlRefused`."""
+    if len(text) > CHARACTERS_MAX:
+        raise YamlRefused(1, f"the text has more than {CHARACTERS_MAX:,} characters")
     loader = None
     try:
         loader = _Loader(text)
         return loader.get_single_node()
     except yaml.MarkedYAMLError as error:
+        # libyaml names the line after the last one for what is missing at the end.
         line = 1 if error.problem_mark is None else error.problem_mark.line + 1
+        line = min(line, text.rstrip().count("\n") + 1)
         raise YamlRefused(line, str(error.problem)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise YamlRefused(1, f"{str(error).splitlines()[0]:.200}") from None

@@ -50,6 +50,7 @@ __all__ = [
     "MakeEvaluator",
     "alert_files",
     "alert_texts",
+    "check_expression",
     "reload_alerts",
     "reload_request",
     "start_alerts",
@@ -84,7 +85,7 @@ def alert_files(paths: Sequence[str | os.PathLike[str]]) -> AlertFiles:
 
     Raises `FilesRefused` with every problem, and `UsageError` for a file that cannot be read.
     """
-    return read_files(alert_texts(paths), _check)
+    return read_files(alert_texts(paths), check_expression)
 
 
 def alert_texts(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]]:
@@ -92,7 +93,8 @@ def alert_texts(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[str, str]
     return [(os.fspath(path), _text_of(Path(path))) for path in paths]
 
 
-def _check(expression: str) -> None:
+def check_expression(expression: str) -> None:
+    """Raise `UsageError` for an expression that is wrong, or outside the query language."""
     parse(expression)
 
 
@@ -178,7 +180,7 @@ async def start_alerts(
     files = AlertFiles() if files is None else files
     own = default_groups() if defaults else ()
     groups = (*own, *files.groups)
-    check_groups(groups, _check)
+    check_groups(groups, check_expression)
     make_targets(files.plan.receivers)
     url = system.metrics.url if store is None else store
     make_store = functools.partial(read_model_store, url, durability=system.settings.durability)

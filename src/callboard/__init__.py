@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from callboard.runtime.web.settings import WebSettings
 
     from . import alerts as alerts
+    from . import configuration as configuration
     from . import errors as errors
     from . import events as events
     from . import jobs as jobs
@@ -105,6 +106,7 @@ __version__: Final = "0.1.0"
 
 TOPICS: Final = (
     "alerts",
+    "configuration",
     "errors",
     "events",
     "jobs",

@@ -20,7 +20,7 @@ from ..runtime.detached.cluster import Cluster, running_cluster
 ONE_PROCESS_IS_ENOUGH = frozenset(
     {"fanout", "flap", "million", "savina", "scale", "spawn", "state", "durable", "resume"}
     | {"append", "metrics_query", "observe", "pipeline", "project", "tell_local", "tiers"}
-    | {"api", "windows", "hub"}
+    | {"api", "windows", "hub", "config"}
 )
 """Of ours, what needs no process to be killed and no second one to talk to: it runs without
 Ray, whose start takes longer than all the rest."""

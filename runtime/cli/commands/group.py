@@ -6,6 +6,7 @@ import callboard
 
 from .alerts import alerts
 from .approvals import approvals
+from .configuration import config
 from .executions import approve, cancel, fork, ls, resume, show, tail
 from .journals import events, store
 from .metrics import metrics
@@ -30,5 +31,6 @@ def group() -> None:
 for declared in (
     run, tree, top, why, logs, doctor, down, sim, ls, show, tail, cancel, approve, resume, fork,
     events, store, metrics, alerts, approvals, pipelines, letters, prometheus, token, ui, up,
+    config,
 ):  # fmt: skip
     group.add_command(declared)

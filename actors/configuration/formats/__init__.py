@@ -1,0 +1,3 @@
+"""Pure readers: bytes become components and findings."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""The four gates: schema, semantics, security, compatibility."""
+
+__all__: list[str] = []
