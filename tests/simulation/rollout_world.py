@@ -5,15 +5,24 @@ targets crash and join late, the controller dies before or after what it appends
 all that it keeps. The checker looks at the journal and at the targets, not at the core's state.
 """
 
+import contextlib
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from callboard.actors.configuration.rollout.book import RolloutBook
-from callboard.actors.configuration.rollout.core import Answers, RolloutCore, SendOffers, Validate
-from callboard.actors.configuration.rollout.core import AskAgreement, BackUp
+from callboard.actors.configuration.rollout.core import (
+    Answers,
+    AskAgreement,
+    BackUp,
+    Effect,
+    RolloutCore,
+    SendOffers,
+    Validate,
+)
 from callboard.actors.configuration.rollout.events import (
     OffersAnswered,
     OffersMade,
@@ -23,6 +32,7 @@ from callboard.actors.configuration.rollout.events import (
     TargetsJoined,
     TargetsLost,
 )
+from callboard.actors.configuration.rollout.judging import Judges
 from callboard.actors.configuration.rollout.plan import ApprovalPolicy, Check, RolloutPlan
 from callboard.actors.configuration.rollout.states import ENDED, RolloutState
 from callboard.messages.core.contract import Contract
@@ -36,7 +46,7 @@ POLICY: Final = ApprovalPolicy()
 PLAN: Final = RolloutPlan(
     checks=(Check(name="errors", expected=0.02, detectable=0.3),),
     offer_s=0.5, offer_tries_max=3, settle_s=0.1, judge_s=1.0, bake_s=0.1, final_bake_s=0.5,
-    pause_s=3.0, rolling_s=60.0, rollback_s=10.0, unreachable_share_max=0.6,
+    pause_s=3.0, rolling_s=60.0, rollback_s=10.0, queue_s=60.0, unreachable_share_max=0.6,
 )  # fmt: skip
 FAULTS: Final = (
     "nack", "crash", "silent", "unhealthy", "errors", "slow_errors", "invalid", "stuck",
@@ -118,15 +128,13 @@ class RolloutWorld:
             action()
         self.now = until_s
 
-    def tell(self, what: Callable[[RolloutCore], None]) -> None:
+    def tell(self, what: Callable[[RolloutCore], object]) -> None:
         """Let the controller do something; it may die of it, and it is deaf while it is down."""
         core = self.core
         if core is None:
             return
-        try:
+        with contextlib.suppress(CallboardError):
             what(core)
-        except CallboardError:
-            pass
         self._commit(core)
 
     def _commit(self, core: RolloutCore) -> None:
@@ -166,7 +174,7 @@ class RolloutWorld:
 
     # --- effects ------------------------------------------------------------------------------
 
-    def _perform(self, effect: object) -> None:
+    def _perform(self, effect: Effect) -> None:
         match effect:
             case Validate(rollout):
                 version = self._version_of(rollout)
@@ -199,10 +207,8 @@ class RolloutWorld:
         for name in batch.open:
             hosts.setdefault(self.core.book.targets[name].host, []).append(name)
         for host, names in hosts.items():
-            self.later(
-                0.001 + 0.01 * self.draw(),
-                lambda host=host, names=names: self._arrive(host, names, batch.version, nonce),
-            )
+            arrive = partial(self._arrive, host, names, batch.version, nonce)
+            self.later(0.001 + 0.01 * self.draw(), arrive)
 
     def _arrive(self, host: int, names: list[str], version: str, nonce: int) -> None:
         if host in self.cut:
@@ -325,7 +331,7 @@ class RolloutWorld:
         self._complain(invariant, f"{seen}, at {self.now:.3f} s")
 
 
-def _report(judges, reports) -> None:  # type: ignore[no-untyped-def]
+def _report(judges: Judges, reports: Iterable[tuple[str, bool, int]]) -> None:
     for name, is_healthy, bad in reports:
         judges.health(name, is_healthy=is_healthy)
         judges.observed("errors", name, bad=bad, total=CALLS)
@@ -399,9 +405,9 @@ class Checker:
         complain = self._world.complain
         rolling = None
         for rollout, moved in self._state.items():
-            if self._versions[rollout].get(event.component) == event.version:
-                if moved.state in {RolloutState.ROLLING, RolloutState.PAUSED}:
-                    rolling = moved
+            is_here = self._versions[rollout].get(event.component) == event.version
+            if is_here and moved.state in {RolloutState.ROLLING, RolloutState.PAUSED}:
+                rolling = moved
         for name in event.targets:
             if name in self._open:
                 complain("one_offer", f"{name} has offer {self._open[name]} and {event.nonce}")
@@ -460,13 +466,19 @@ class Checker:
                 world.complain(
                     "all_end", f"{rollout} is {moved.state} {moved.step}: {moved.reason}"
                 )
+        kept = {
+            version
+            for rollout, moved in self._state.items()
+            if moved.state is RolloutState.ROLLBACK_FAILED
+            for version in self._versions[rollout].values()
+        }
         for target in world.targets.values():
             wanted = self._settled.get(target.component, "")
             is_reachable = target.alive and target.host not in world.dead | world.cut
             harms = world.packages[wanted].harms(target.kind) or world.packages[
                 target.active
             ].harms(target.kind)
-            if is_reachable and target.active != wanted and not harms:
+            if is_reachable and target.active not in {wanted, *kept} and not harms:
                 world.complain(
                     "all_new_or_old", f"{target.name} has {target.active!r}, not {wanted!r}"
                 )

@@ -31,6 +31,7 @@ from .waves import waves_of
 
 __all__ = ["Batch", "Rollout", "RolloutBook", "Target"]
 
+BACK: Final = frozenset({RolloutState.ROLLING_BACK, RolloutState.ROLLBACK_FAILED})
 ENDED_KEPT: Final = 1_000
 """The oldest roll-outs that have ended are forgotten; the journal has them."""
 NEVER_S: Final = float("inf")
@@ -153,7 +154,7 @@ class RolloutBook:
         rollout = self.active.get(target.component)
         if rollout is not None and rollout.holds(target.name):
             version = rollout.components[target.component]
-            goes_back = rollout.state is RolloutState.ROLLING_BACK
+            goes_back = rollout.state in BACK
             if version not in target.refused and not (goes_back and target.active != version):
                 return version
         return target.settled
@@ -163,7 +164,7 @@ class RolloutBook:
         if target.state is TargetState.UNREACHABLE and target.retry_at == NEVER_S:
             return False
         version = rollout.components.get(target.component)
-        if rollout.state is RolloutState.ROLLING_BACK:
+        if rollout.state in BACK:
             if rollout.holds(target.name):
                 return False
             return target.active != target.settled and target.settled not in target.refused
@@ -222,7 +223,7 @@ class RolloutBook:
                 raise AssertionError(f"{event.contract_name} is no event of roll-outs")
 
     def _proposed(self, event: PackageProposed) -> None:
-        ended = [each.id for each in self.rollouts.values() if each.state in ENDED]
+        ended = [each.id for each in self.rollouts.values() if each.state in ENDED - ACTIVE]
         for rollout in ended[: max(0, len(ended) - ENDED_KEPT)]:
             del self.rollouts[rollout]
         fields = event.model_dump(exclude={"at", "plan", "rollout"})
@@ -247,8 +248,8 @@ class RolloutBook:
             self._begin(rollout)
         if before in ACTIVE and event.state not in ACTIVE:
             self._release(rollout)
-        elif event.state is RolloutState.ROLLING_BACK and before not in ACTIVE:
-            self._hold(rollout)
+        if before is RolloutState.ROLLBACK_FAILED:
+            rollout.failed_back.clear()
         if event.state is RolloutState.SUCCEEDED:
             self._settle(rollout)
         self._reopen(rollout)

@@ -265,9 +265,10 @@ class RolloutCore:
             if step is WaveStep.BAKING:
                 step = WaveStep.JUDGING  # What it saw before the pause may not hold any more.
             self._move(found, S.ROLLING, self._time(now), step=step, by=by)
-        elif found.state is S.ROLLBACK_FAILED and not self._holders(found):
+        elif found.state is S.ROLLBACK_FAILED:
             self._retry_back(found)
             self._move(found, S.ROLLING_BACK, self._time(now), wave=-1, by=by)
+            self._reconcile(self.book.members(found))
         else:
             raise self._wrong_state(found, "be resumed")
         self.advance(now)
@@ -314,6 +315,16 @@ class RolloutCore:
                 f"there is no roll-out {rollout!r}.", advice="`callboard config status` lists them."
             )
         return found
+
+    def components_of(self, package: str, version: str) -> Mapping[str, str]:
+        """The components of a version that was rolled out before. Raises `UsageError`."""
+        for each in reversed(self.book.rollouts.values()):
+            if (each.package, each.version) == (package, version):
+                return each.components
+        raise UsageError(
+            f"there was no roll-out of {package} {version}.",
+            advice="Give its contents, or the versions of its components.",
+        )
 
     def _wrong_state(self, rollout: Rollout, what: str) -> UsageError:
         return UsageError(
@@ -473,7 +484,7 @@ class RolloutCore:
     def next_deadline(self) -> float | None:
         """When `advance` has something to do, at the latest; None for never."""
         book = self.book
-        times = [each.at + self._offer_s(each.component) for each in book.batches.values()]
+        times = [each.at + self.offer_s(each.component) for each in book.batches.values()]
         times += [book.targets[name].retry_at for name in self._retries if name in book.targets]
         times += [
             self.judges.deadline(rollout)
@@ -482,7 +493,8 @@ class RolloutCore:
         ]
         return min((each for each in times if each != float("inf")), default=None)
 
-    def _offer_s(self, component: str) -> float:
+    def offer_s(self, component: str) -> float:
+        """How long the answer to one offer of a component may take, in seconds."""
         rollout = self.book.active.get(component)
         return (RolloutPlan() if rollout is None else rollout.plan).offer_s
 
@@ -500,7 +512,7 @@ class RolloutCore:
 
     def _expire_offers(self, at: float) -> None:
         for nonce, batch in list(self.book.batches.items()):
-            if batch.at + self._offer_s(batch.component) <= at and nonce in self.book.batches:
+            if batch.at + self.offer_s(batch.component) <= at and nonce in self.book.batches:
                 event = OffersAnswered(at=at, version=batch.version, unreachable=tuple(batch.open))
                 self._take_answers(event)
 
@@ -592,9 +604,11 @@ class RolloutCore:
             reason = f"{len(rollout.failed_back)} targets refuse the version from before"
             self._move(rollout, S.ROLLBACK_FAILED, at, reason=f"{reason}; {name}: {why}")
         elif not rollout.open and rollout.wave < 0:
-            self._move(rollout, S.ROLLED_BACK, at, wave=-1)
+            note, verdict = rollout.note, rollout.verdict
+            self._move(rollout, S.ROLLED_BACK, at, wave=-1, reason=note, verdict=verdict)
         elif not rollout.open:
-            self._move(rollout, S.ROLLING_BACK, at, wave=rollout.wave - 1, reason=rollout.note)
+            note, verdict, wave = rollout.note, rollout.verdict, rollout.wave - 1
+            self._move(rollout, S.ROLLING_BACK, at, wave=wave, reason=note, verdict=verdict)
             self._reconcile(self.book.members(rollout))
         elif self.judges.deadline(rollout) <= at:
             reason = f"{len(rollout.open)} targets did not take the version from before in time"

@@ -17,10 +17,12 @@
 | rolling back | a target refuses the version from before, or time is up | roll-back failed |
 | roll-back failed | somebody resumes | rolling back |
 | draft, validated, approved, backed up | a deadline has passed, somebody aborts | rejected |
-| any before succeeded | a newer version of the package begins | superseded |
+| any before succeeded, roll-back failed | a newer version of the package begins | superseded |
 
-Each state but the last ones has a deadline. Checks count in each step of rolling and while it is
-paused. `STEPS` and `WAVE_STEPS` are this table as data; a step that is not in them is a defect.
+Each state but the last ones has a deadline. Where a roll-back has failed, targets keep what they
+have until somebody resumes it, takes another version back at once, or rolls out a newer one. Checks
+count in each step of rolling and while it is paused. `STEPS` and `WAVE_STEPS` are this table as
+data; a step that is not in them is a defect.
 """
 
 import enum
@@ -91,7 +93,7 @@ STEPS: Final[Mapping[RolloutState, frozenset[RolloutState]]] = {
     _S.ROLLING_BACK: frozenset(
         {_S.ROLLING_BACK, _S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.SUPERSEDED}
     ),
-    _S.ROLLBACK_FAILED: frozenset({_S.ROLLING_BACK}),
+    _S.ROLLBACK_FAILED: frozenset({_S.ROLLING_BACK, _S.SUPERSEDED}),
     _S.REJECTED: frozenset(),
     _S.SUCCEEDED: frozenset(),
     _S.ROLLED_BACK: frozenset(),
@@ -108,8 +110,8 @@ WAVE_STEPS: Final[Mapping[WaveStep, frozenset[WaveStep]]] = {
 }
 """The steps of waves while rolling. After a restart of the controller, judging begins again."""
 
-ACTIVE: Final = frozenset({_S.ROLLING, _S.PAUSED, _S.ROLLING_BACK})
-"""The states in which a roll-out has its components for itself."""
+ACTIVE: Final = frozenset({_S.ROLLING, _S.PAUSED, _S.ROLLING_BACK, _S.ROLLBACK_FAILED})
+"""The states in which a roll-out has its components for itself: nothing else may change them."""
 ENDED: Final = frozenset(
     {_S.REJECTED, _S.SUCCEEDED, _S.ROLLED_BACK, _S.ROLLBACK_FAILED, _S.SUPERSEDED}
 )
