@@ -8,7 +8,7 @@ all that it keeps. The checker looks at the journal and at the targets, not at t
 import contextlib
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -34,7 +34,7 @@ from callboard.actors.configuration.rollout.events import (
 )
 from callboard.actors.configuration.rollout.judging import Judges
 from callboard.actors.configuration.rollout.plan import ApprovalPolicy, Check, RolloutPlan
-from callboard.actors.configuration.rollout.states import ENDED, RolloutState
+from callboard.actors.configuration.rollout.states import ENDED, RolloutState, WaveStep
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 
@@ -42,6 +42,8 @@ __all__ = ["FAULTS", "Package", "RolloutWorld", "WorldTarget"]
 
 HEALTH_S: Final = 0.2
 CALLS: Final = 12
+LOST: Final = 0.02
+"""The share of answers that get lost."""
 POLICY: Final = ApprovalPolicy()
 PLAN: Final = RolloutPlan(
     checks=(Check(name="errors", expected=0.02, detectable=0.3),),
@@ -108,6 +110,8 @@ class RolloutWorld:
         self.cut: set[int] = set()
         self.core: RolloutCore | None = RolloutCore(policy=POLICY)
         self.kills = 0
+        self.calls: Counter[str] = Counter()
+        """For each version the calls that were reported."""
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._quiet = not faulty
@@ -133,8 +137,12 @@ class RolloutWorld:
         core = self.core
         if core is None:
             return
-        with contextlib.suppress(CallboardError):
-            what(core)
+        try:
+            with contextlib.suppress(CallboardError):
+                what(core)
+        except AssertionError as error:
+            self.complain("table_holds", str(error))
+            return
         self._commit(core)
 
     def _commit(self, core: RolloutCore) -> None:
@@ -248,7 +256,8 @@ class RolloutWorld:
         return self.packages[target.active].harms(target.kind) == "stuck"
 
     def _answer(self, host: int, version: str, nonce: int, said: Answers) -> None:
-        if host in self.cut:
+        is_lost = self._faulty and not self._quiet and self.draw() < LOST
+        if host in self.cut or is_lost:
             return
         delay_s = 0.001 + 0.02 * self.draw()
         self.later(
@@ -304,6 +313,9 @@ class RolloutWorld:
                 rate = {"errors": 0.9, "slow_errors": 0.6, "stuck": 0.9}.get(fault, 0.0)
                 bad = sum(self.draw() < rate for _ in range(CALLS)) if rate else 0
                 reports.append((target.name, fault != "unhealthy", bad))
+        if self.core is not None:
+            for name, _, _ in reports:
+                self.calls[self.targets[name].active] += CALLS
         self.tell(lambda core: core.observe(self.now, lambda judges: _report(judges, reports)))
 
     def settle(self) -> None:
@@ -353,6 +365,8 @@ class Checker:
         self._size: dict[str, int] = {}
         self._bound: dict[str, str] = {}
         self._at_once: set[str] = set()
+        self._seen: dict[str, int] = {}
+        """The calls under its version when the window of a roll-out began."""
         self._stopped: set[str] = set()
         """Roll-outs that a refusal of the version from before has stopped."""
 
@@ -434,10 +448,14 @@ class Checker:
         before = self._state.get(event.rollout)
         self._state[event.rollout] = event
         parts = self._versions[event.rollout]
+        self._check_data(event, parts)
         if event.state is RolloutState.ROLLING_BACK and event.rollout in self._stopped:
             if before is not None and before.state is RolloutState.ROLLING_BACK:
                 self._world.complain("no_fewer_healthy", f"{event.rollout} goes back further")
             self._stopped.discard(event.rollout)
+        if before is not None and before.state is RolloutState.ROLLBACK_FAILED:
+            for refused in self._refused.values():
+                refused -= {self._settled.get(part, "") for part in parts}
         if event.state is RolloutState.ROLLING and before is not None:
             if before.state is RolloutState.BACKED_UP:
                 self._size[event.rollout] = sum(
@@ -452,6 +470,15 @@ class Checker:
                 self._world.complain("pass_before_next", f"{before} and then {event}")
         if event.state is RolloutState.SUCCEEDED:
             self._settled.update(parts)
+
+    def _check_data(self, event: RolloutMoved, parts: Mapping[str, str]) -> None:
+        seen = sum(self._world.calls[version] for version in set(parts.values()))
+        if event.step is WaveStep.JUDGING:
+            self._seen[event.rollout] = seen
+        elif event.step is WaveStep.BAKING and event.rollout not in self._at_once:
+            seen -= self._seen[event.rollout]
+            if seen < PLAN.checks[0].observations_min:
+                self._world.complain("pass_needs_data", f"{event.rollout} passes in {event.wave}")
 
     def _refold(self) -> None:
         core = self._world.core

@@ -250,6 +250,8 @@ class RolloutBook:
             self._release(rollout)
         if before is RolloutState.ROLLBACK_FAILED:
             rollout.failed_back.clear()
+            for target in self.members(rollout):  # They are asked once more.
+                target.refused.pop(target.settled, None)
         if event.state is RolloutState.SUCCEEDED:
             self._settle(rollout)
         self._reopen(rollout)

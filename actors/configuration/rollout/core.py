@@ -266,24 +266,11 @@ class RolloutCore:
                 step = WaveStep.JUDGING  # What it saw before the pause may not hold any more.
             self._move(found, S.ROLLING, self._time(now), step=step, by=by)
         elif found.state is S.ROLLBACK_FAILED:
-            self._retry_back(found)
             self._move(found, S.ROLLING_BACK, self._time(now), wave=-1, by=by)
             self._reconcile(self.book.members(found))
         else:
             raise self._wrong_state(found, "be resumed")
         self.advance(now)
-
-    def _retry_back(self, rollout: Rollout) -> None:
-        # Targets that refused the version from before are asked once more.
-        rejoined: dict[int, list[Joined]] = {}
-        for target in self.book.members(rollout):
-            if target.settled in target.refused:
-                entry = (target.name, target.kind, target.component, target.active or "")
-                rejoined.setdefault(target.host, []).append(entry)
-        for host, entries in rejoined.items():
-            names = tuple(name for name, *_ in entries)
-            self._emit(TargetsGone(at=self.book.now, targets=names))
-            self._emit(TargetsJoined(at=self.book.now, host=host, targets=tuple(entries)))
 
     def abort(self, rollout: str, by: str, now: float, reason: str = "") -> None:
         """End a roll-out in whatever state it is; what it has changed goes back."""
@@ -413,7 +400,8 @@ class RolloutCore:
             version = book.wanted(target)
             if version == target.active or version in target.refused:
                 continue
-            if target.offered == version and target.tries >= book.tries_max(target):
+            is_silent = target.offered == version and target.tries >= book.tries_max(target)
+            if is_silent and version != target.settled:  # What has settled is never given up.
                 why = f"{target.tries} offers were not answered"
                 silent.setdefault(version, []).append((target.name, why, None))
                 continue
