@@ -141,6 +141,8 @@ class RolloutBook:
         self.stable: Final[dict[str, str]] = {}
         """The version of each component that the last success has left."""
         self.batches: Final[dict[int, Batch]] = {}
+        self._planned: tuple[str, list[list[str]]] | None = None
+        """The waves that were planned last, until another event comes."""
         self.nonce = 0
         self.now = 0.0
         """The time of the newest event: time never goes back."""
@@ -189,17 +191,23 @@ class RolloutBook:
 
     def planned(self, rollout: Rollout) -> list[list[str]]:
         """The waves that a roll-out would have: of targets that it changes. Raises `UsageError`."""
+        if self._planned is not None and self._planned[0] == rollout.id:
+            return self._planned[1]
         named = [
             (each.name, each.kind)
             for each in self.members(rollout)
             if each.settled != rollout.components[each.component]
         ]
-        return waves_of(rollout.id, named, AT_ONCE if rollout.at_once else rollout.plan.waves)
+        waves = waves_of(rollout.id, named, AT_ONCE if rollout.at_once else rollout.plan.waves)
+        self._planned = rollout.id, waves
+        return waves
 
     # --- the fold -------------------------------------------------------------------------------
 
     def apply(self, event: Contract) -> None:
         """Take an event that has happened."""
+        if not isinstance(event, RolloutMoved):
+            self._planned = None
         at: float = event.at  # type: ignore[attr-defined] # all events have it
         self.now = max(self.now, at)
         match event:
@@ -254,12 +262,16 @@ class RolloutBook:
                 target.refused.pop(target.settled, None)
         if event.state is RolloutState.SUCCEEDED:
             self._settle(rollout)
-        self._reopen(rollout)
+        if event.state in ENDED:
+            rollout.open.clear()
+        elif event.state is RolloutState.ROLLING_BACK or event.step is WaveStep.OFFERING:
+            self._reopen(rollout)
 
     def _begin(self, rollout: Rollout) -> None:
         """The components are its own now, and each refusal of its versions is forgotten."""
         rollout.began_at = rollout.since
         rollout.waves = self.planned(rollout)
+        self._planned = None
         rollout.wave_of = {
             name: number for number, wave in enumerate(rollout.waves) for name in wave
         }
@@ -287,13 +299,9 @@ class RolloutBook:
 
     def _reopen(self, rollout: Rollout) -> None:
         """Find out whom the present step waits for."""
-        rollout.open.clear()
-        if rollout.state in ACTIVE:
-            rollout.open.update(
-                (target.name, None)
-                for target in self.members(rollout)
-                if self.is_open(rollout, target)
-            )
+        rollout.open = {
+            target.name: None for target in self.members(rollout) if self.is_open(rollout, target)
+        }
 
     def _joined(self, event: TargetsJoined) -> None:
         for name, kind, component, active in event.targets:

@@ -58,12 +58,17 @@ ANSWER_S: Final = 1.0
 ANNOUNCE_S: Final = 5.0
 DELAY_S_MIN: Final = 0.001
 DELAY_S_MAX: Final = 10.0
+Change: TypeAlias = Callable[[RolloutCore], object]
 Validator: TypeAlias = Callable[[Mapping[str, bytes]], Sequence[str]]
 """The problems of a package, given the contents of its components; it runs in a thread."""
 
 
 class AdvanceRollouts(Contract, name="callboard.configuration.advance"):
     """A deadline may have come."""
+
+
+class PerformChanges(Contract, name="callboard.configuration.perform_changes"):
+    """Changes wait."""
 
 
 class SendOffer(Contract, name="callboard.configuration.send_offer"):
@@ -119,7 +124,8 @@ class RolloutController(Actor):
         self._policy = policy
         self._validate = validate
         self._wall_time = wall_time
-        self._turn = asyncio.Lock()
+        self._changes: list[tuple[Change, asyncio.Future[RolloutCore]]] = []
+        self._is_changing = False
         self._threads = ThreadRunner("configuration")
         self._watched: set[int] = set()
         self._calling: set[int] = set()
@@ -143,7 +149,8 @@ class RolloutController(Actor):
         # Between restarts the wall clock counts; from now on it may jump.
         self._began_s = self._wall_time() - asyncio.get_running_loop().time()
         self._core = core
-        await self._do(lambda each: each.recover(self._now()))
+        core.recover(self._now())
+        await self._perform_group()
         for host in core.book.on_host:
             self._call_host(host)
 
@@ -158,34 +165,65 @@ class RolloutController(Actor):
     def _now(self) -> float:
         return self._began_s + asyncio.get_running_loop().time()
 
-    async def _do(self, change: Callable[[RolloutCore], object]) -> RolloutCore:
-        """Change the core, store what follows, and perform the effects."""
-        async with self._turn:
-            core = self._core
-            if core is None:
-                raise ActorStopped("the controller of roll-outs has ended.", may_have_run=False)
+    async def _do(self, change: Change) -> RolloutCore:
+        """Change the core, and wait until what follows is stored. Raises what `change` raises."""
+        done: asyncio.Future[RolloutCore] = asyncio.get_running_loop().create_future()
+        self._changes.append((change, done))
+        if not self._is_changing:
+            self._is_changing = True
+            self._ctx.self_ref.tell(PerformChanges())
+        return await done
+
+    @handler
+    async def perform_changes(self, message: PerformChanges) -> None:
+        """Perform all changes that wait: one append for those that came during the one before.
+
+        A handler of its own does it: one whose asker gives up must not leave half of a change.
+        """
+        try:
+            while self._changes:
+                await self._perform_group()
+        finally:
+            self._is_changing = False
+
+    async def _perform_group(self) -> None:
+        core, group, self._changes = self._core, self._changes, []
+        outcomes: list[tuple[asyncio.Future[RolloutCore], Exception | None]] = []
+        if core is None:
+            self._fail(group)
+            return
+        for change, done in group:
             try:
                 change(core)
-            finally:
-                await self._store(core)
-            effects = core.take_effects()
-        for effect in effects:
-            self._perform(core, effect)
-        self._set_timer(core)
-        return core
-
-    async def _store(self, core: RolloutCore) -> None:
-        events = core.take_events()
-        if not events:
-            return
+            except CallboardError as error:
+                outcomes.append((done, error))
+            else:
+                outcomes.append((done, None))
         try:
-            await self._records.append(events)
+            if events := core.take_events():
+                await self._records.append(events)
         except BaseException as error:
             # The core is ahead of what is stored: only the journal knows what counts.
             self._core = None
+            self._fail(group)
             if isinstance(error, CallboardError):
                 self._broken(error)
             raise
+        for effect in core.take_effects():
+            self._perform(core, effect)
+        for done, failure in outcomes:
+            if not done.done():
+                if failure is None:
+                    done.set_result(core)
+                else:
+                    done.set_exception(failure)
+        self._set_timer(core)
+
+    def _fail(self, group: list[tuple[Change, "asyncio.Future[RolloutCore]"]]) -> None:
+        for _, done in group:
+            if not done.done():
+                error = ActorStopped("the controller of roll-outs has ended.", may_have_run=True)
+                done.set_exception(error)
 
     def _set_timer(self, core: RolloutCore) -> None:
         deadline = core.next_deadline()

@@ -552,7 +552,8 @@ class RolloutCore:
         else:
             self._move(rollout, S.SUCCEEDED, at, reason="no target needs it")
         left = [target for each in ended for target in self.book.members(each)]
-        self._reconcile([*self.book.members(rollout), *left])
+        first = [self.book.targets[name] for wave in waves[:1] for name in wave]
+        self._reconcile([*first, *left])
         return True
 
     def _advance_wave(self, rollout: Rollout, at: float) -> bool:

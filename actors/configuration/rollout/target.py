@@ -12,6 +12,7 @@ An instance may set `self.component` in its constructor. `on_config` may look at
 it counts, and raise to refuse it; it runs between messages.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -20,6 +21,8 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ValidationError
+
+from callboard.messages.core.errors import AskError
 
 from ...kernel.actor import Actor, handler
 from ...kernel.context import Context
@@ -52,7 +55,8 @@ class Configured(Actor):
         """Begin with the configuration that this actor should have, or without one after 5 s."""
         address = ctx.self_ref.address
         request = JoinConfiguration(cell=address.cell)
-        await ctx.ask(request, ctx.host_ref(address.slot), timeout_s=2 * START_S)
+        with contextlib.suppress(AskError):  # It is better to start than to have the newest.
+            await ctx.ask(request, ctx.host_ref(address.slot), timeout_s=2 * START_S)
 
     @handler
     async def take_configuration(self, request: TakeConfiguration) -> ConfigurationTaken:
