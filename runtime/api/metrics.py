@@ -110,7 +110,6 @@ class Starts(Finds, Protocol):
         actor: Spawnable[Any],
         *,
         name: str | None = None,
-        offer: bool = False,
         placement: Placement | None = None,
         restart: Restart = Restart.TRANSIENT,
     ) -> Ref[Any]:

@@ -14,12 +14,12 @@ from functools import partial
 from typing import Final
 
 from callboard.actors.configuration.rollout.book import RolloutBook
-from callboard.actors.configuration.rollout.core import (
+from callboard.actors.configuration.rollout.core import RolloutCore
+from callboard.actors.configuration.rollout.effects import (
     Answers,
     AskAgreement,
     BackUp,
     Effect,
-    RolloutCore,
     SendOffers,
     Validate,
 )
@@ -385,7 +385,9 @@ class Checker:
                         self._stop(name, event.version)
                 case TargetsJoined():
                     self._close(name for name, *_ in event.targets)
-                    self._bound.update((name, part) for name, _, part, _ in event.targets)
+                    for name, _, part, _ in event.targets:
+                        self._bound[name] = part
+                        self._refused.get(name, set()).discard(self._settled.get(part, ""))
                 case TargetsGone():
                     self._close(event.targets)
                 case TargetsLost():

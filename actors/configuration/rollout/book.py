@@ -312,6 +312,8 @@ class RolloutBook:
                 before = None
             target = before or Target(name, kind, component, event.host, active, settled)
             self._drop_offer(target)
+            # It may be another actor than the one that refused what must always be possible.
+            target.refused.pop(target.settled, None)
             self.on_host.get(target.host, {}).pop(name, None)
             target.kind, target.host, target.active = kind, event.host, active
             target.state, target.retry_at, target.heard_at = TargetState.UNKNOWN, 0.0, event.at

@@ -24,7 +24,8 @@ from ...kernel.approvals import approval_id, wait_for_approval
 from ...kernel.context import Context
 from ...kernel.threads import ThreadRunner
 from ...kernel.timers import Timer
-from .core import Answers, AskAgreement, BackUp, Effect, RolloutCore, SendOffers, Validate
+from .core import RolloutCore
+from .effects import Answers, AskAgreement, BackUp, Effect, SendOffers, Validate
 from .judging import Judges
 from .messages import (
     AnnounceTargets,

@@ -7,14 +7,14 @@ nonce, which a target recognises.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import UsageError
 from callboard.messages.core.names import check_name
 
 from .book import Rollout, RolloutBook, Target
+from .effects import Answers, AskAgreement, BackUp, Effect, SendOffers, Validate
 from .events import (
     Joined,
     OffersAnswered,
@@ -30,7 +30,7 @@ from .plan import ApprovalPolicy, RolloutPlan
 from .states import ENDED, RolloutState, TargetState, WaveStep
 from .verdicts import Evidence, Verdict
 
-__all__ = ["Answers", "AskAgreement", "BackUp", "Effect", "RolloutCore", "SendOffers", "Validate"]
+__all__ = ["RolloutCore"]
 
 OFFERS_MAX: Final = 5_000
 """The targets of one event: an event has a bounded size."""
@@ -39,49 +39,7 @@ OPEN_MAX: Final = 1_000
 TEXT_CHARS_MAX: Final = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Validate:
-    """Validate a package, and say `validated`."""
-
-    rollout: str
-
-
-@dataclass(frozen=True, slots=True)
-class AskAgreement:
-    """Ask another principal than the author, and say `approve` or `abort`."""
-
-    rollout: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BackUp:
-    """Store the versions that the targets have now, and say `backed_up`."""
-
-    rollout: str
-
-
-@dataclass(frozen=True, slots=True)
-class SendOffers:
-    """Send an offer to its targets that have not answered, and say `answered`."""
-
-    nonce: int
-
-
-Effect: TypeAlias = Validate | AskAgreement | BackUp | SendOffers
 S: Final = RolloutState
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What targets have said to one offer."""
-
-    acked: Sequence[str] = ()
-    draining: Sequence[str] = ()
-    nacked: Sequence[tuple[str, str, str | None]] = ()
-    """Names, reasons, and the versions that stay active."""
-    timed_out: Sequence[str] = ()
-    unreachable: Sequence[str] = ()
 
 
 class RolloutCore:

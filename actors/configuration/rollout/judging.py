@@ -58,8 +58,9 @@ class Judges:
 
     def health(self, name: str, *, is_healthy: bool) -> None:
         """A report on the health of a target."""
-        if name not in self._book.targets:
-            return
+        target = self._book.targets.get(name)
+        if target is None or target.nonce or target.active is None:
+            return  # Nobody knows which version the report is about.
         if is_healthy:
             self._reports[name] = 0
             self._unhealthy.pop(name, None)

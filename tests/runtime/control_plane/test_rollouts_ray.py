@@ -1,6 +1,8 @@
 """Hosts that are killed with -9 in the middle of a roll-out: it ends, all new or all old."""
 
 import asyncio
+import contextlib
+import functools
 import os
 import signal
 from pathlib import Path
@@ -10,6 +12,7 @@ import cloudpickle
 import pytest
 
 import callboard as cb
+from callboard.actors.configuration.rollout.controller import CONTROLLER, RolloutController
 from callboard.actors.configuration.rollout.messages import (
     ProposeRollout,
     QueryRollouts,
@@ -17,9 +20,11 @@ from callboard.actors.configuration.rollout.messages import (
 )
 from callboard.actors.configuration.rollout.plan import RolloutPlan
 from callboard.actors.configuration.rollout.states import ENDED, RolloutState
+from callboard.actors.kernel.props import props
+from callboard.messages.control.spec import Restart
 from callboard.messages.core.errors import CallboardError
 from callboard.runtime.api.inside import root_of
-from callboard.runtime.api.rollouts import start_rollouts
+from callboard.runtime.stores.choose import event_store
 from tests.runtime.control_plane import rollout_targets as targets
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]
@@ -34,6 +39,25 @@ async def killed(system: cb.System, slot: int) -> None:
     process: Any = root_of(system).table.slots[slot].process
     await process.ping()
     os.kill(int(process.pid), signal.SIGKILL)
+
+
+async def start_rollouts(system: cb.System, store: Path) -> Any:
+    make_store = functools.partial(event_store, str(store))
+    controller: Any = props(RolloutController, make_store)
+    return await system.spawn(
+        controller, name=CONTROLLER, offer=True, host=1, restart=Restart.PERMANENT
+    )
+
+
+async def all_have(actors: list[Any], wanted: int) -> None:
+    """Wait until all actors answer under one version."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            with contextlib.suppress(CallboardError):
+                pages = {(await each.ask(targets.Read())).pages for each in actors}
+                if pages == {wanted}:
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def view_once(system: cb.System, rollout: str, ready: Any) -> RolloutView:
@@ -55,7 +79,7 @@ async def view_once(system: cb.System, rollout: str, ready: Any) -> RolloutView:
 async def test_a_roll_out_survives_the_death_of_a_host(victim: int, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(targets)
     async with cb.start(engine="ray", hosts=2, standbys=1) as system:
-        controller: Any = await start_rollouts(system, store=str(tmp_path / "r.db"), host=1)
+        controller: Any = await start_rollouts(system, tmp_path / "r.db")
         actors = [
             await system.spawn(targets.Reader, name=f"t{each}", host=1 + each % 2)
             for each in range(20)
@@ -70,21 +94,13 @@ async def test_a_roll_out_survives_the_death_of_a_host(victim: int, tmp_path: Pa
         view = await view_once(system, "one", lambda view: view.state in ENDED)
         assert view.state in {RolloutState.SUCCEEDED, RolloutState.ROLLED_BACK}
         wanted = 7 if view.state is RolloutState.SUCCEEDED else 0
-        async with asyncio.timeout(DEADLINE_S):
-            while True:
-                try:
-                    pages = [(await each.ask(targets.Read())).pages for each in actors]
-                except CallboardError:
-                    continue
-                if set(pages) == {wanted}:
-                    break
-                await asyncio.sleep(0.05)
+        await all_have(actors, wanted)
 
 
 async def test_no_ask_fails_while_versions_change(tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(targets)
     async with cb.start(engine="ray", hosts=2) as system:
-        controller: Any = await start_rollouts(system, store=str(tmp_path / "r.db"), host=1)
+        controller: Any = await start_rollouts(system, tmp_path / "r.db")
         actors = [await system.spawn(targets.Reader, name=f"t{each}") for each in range(20)]
         is_over = asyncio.Event()
         answers: set[int] = set()

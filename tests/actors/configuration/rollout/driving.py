@@ -1,14 +1,14 @@
-"""Drives the core by hand: targets that answer at once as told, and a clock that is a number."""
+"""Drives the core by hand: targets that answer at once by a table, and a clock that is a number."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from callboard.actors.configuration.rollout.book import Rollout, Target
-from callboard.actors.configuration.rollout.core import (
+from callboard.actors.configuration.rollout.core import RolloutCore
+from callboard.actors.configuration.rollout.effects import (
     Answers,
     AskAgreement,
     BackUp,
-    RolloutCore,
     SendOffers,
     Validate,
 )

@@ -276,3 +276,45 @@ def test_the_canary_fails_after_few_observations_when_all_are_bad() -> None:
             play.now, lambda judges: judges.observed("errors", canary, bad=1, total=1)
         )
     assert found.verdict is Verdict.FAIL
+
+
+def test_a_report_while_an_offer_is_open_is_about_no_version() -> None:
+    play = Play()
+    play.says["v1"] = "away"
+    found = play.propose("v1")
+    canary = found.waves[0][0]
+    for _ in range(3):  # It has taken the version, and the answer was lost.
+        play.core.judges.health(canary, is_healthy=False)
+    play.says.clear()
+    play.later(11.0, reports=False)
+    assert play.having("v1") == 1
+    for _ in range(2):
+        play.core.judges.health(canary, is_healthy=False)
+    play.core.advance(play.now)
+    play.settle()
+    assert found.state is S.ROLLED_BACK
+
+
+def test_an_actor_that_is_made_again_gets_what_another_one_has_refused_as_settled() -> None:
+    play = Play()
+    play.propose("v1")
+    play.later(600.0)
+    found = play.propose("v2")
+    canary = found.waves[0][0]
+    play.says["v1"] = "nack"
+    play.core.abort("v2", "bob", play.now)
+    play.settle()
+    assert found.state is S.ROLLBACK_FAILED
+    play.says.clear()
+    play.join([int(canary[1:])])
+    assert play.core.book.targets[canary].active == "v1"
+
+
+def test_a_superseded_roll_out_leaves_no_component_behind() -> None:
+    play = Play()
+    play.join(range(100, 140), component="d")
+    play.propose("v1", {"c": "v1"})
+    play.later(100.0)
+    assert play.having("v1")
+    play.propose("w1", {"d": "w1"})
+    assert not play.having("v1")

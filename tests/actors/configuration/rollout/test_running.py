@@ -38,7 +38,7 @@ class Seen(cb.Contract, name="configuration.test.seen"):
     findings_max: int = 0
 
 
-class Look(cb.Request[Seen], name="configuration.test.look"):
+class Review(cb.Request[Seen], name="configuration.test.review"):
     waits: bool = False
 
 
@@ -48,7 +48,7 @@ class Reviewer(Configured):
     gate: ClassVar[asyncio.Event]
 
     @cb.handler
-    async def look(self, request: Look, ctx: cb.Context) -> Seen:
+    async def review(self, request: Review, ctx: cb.Context) -> Seen:
         before = ctx.config
         if request.waits:
             await self.gate.wait()
@@ -69,7 +69,7 @@ class Picky(Configured):
             raise ValueError("red is not for me")
 
     @cb.handler
-    async def look(self, request: Look, ctx: cb.Context) -> Seen:
+    async def review(self, request: Review, ctx: cb.Context) -> Seen:
         colour = "" if ctx.config is None else ctx.config.settings["colour"]
         return Seen(before=colour, after=colour)
 
@@ -126,7 +126,7 @@ async def test_each_target_has_the_new_version_after_a_roll_out(system: cb.Syste
     view = await ended(system, "one")
     assert (view.state, view.reason) == (RolloutState.SUCCEEDED, "")
     assert (view.active, view.targets, view.waves) == (10, 10, 3)
-    seen = [await each.ask(Look()) for each in actors]
+    seen = [await each.ask(Review()) for each in actors]
     assert {each.findings_max for each in seen} == {3}
 
 
@@ -135,12 +135,12 @@ async def test_a_handler_keeps_the_snapshot_that_it_began_with(system: cb.System
     actor = await system.spawn(Reviewer, name="r")
     await propose(system, "one", {"reviewer": b'{"findings_max": 1}'})
     await ended(system, "one")
-    slow = asyncio.ensure_future(actor.ask(Look(waits=True)))
+    slow = asyncio.ensure_future(actor.ask(Review(waits=True)))
     await propose(system, "two", {"reviewer": b'{"findings_max": 2}'})
     assert (await ended(system, "two")).state is RolloutState.SUCCEEDED
     Reviewer.gate.set()
     assert (await slow).findings_max == 1
-    assert (await actor.ask(Look())).findings_max == 2
+    assert (await actor.ask(Review())).findings_max == 2
 
 
 async def test_settings_that_do_not_fit_are_refused_with_the_field(system: cb.System) -> None:
@@ -151,7 +151,7 @@ async def test_settings_that_do_not_fit_are_refused_with_the_field(system: cb.Sy
     view = await ended(system, "two")
     assert view.state is RolloutState.ROLLED_BACK
     assert "findings_max" in view.reason
-    assert (await actor.ask(Look())).findings_max == 1
+    assert (await actor.ask(Review())).findings_max == 1
 
 
 async def test_a_hook_refuses_and_its_actor_goes_on_as_before(system: cb.System) -> None:
@@ -162,7 +162,7 @@ async def test_a_hook_refuses_and_its_actor_goes_on_as_before(system: cb.System)
     view = await ended(system, "two")
     assert view.state is RolloutState.ROLLED_BACK
     assert "red is not for me" in view.reason
-    assert (await actor.ask(Look())).before == "blue"
+    assert (await actor.ask(Review())).before == "blue"
 
 
 async def test_an_actor_that_starts_late_has_the_version_before_its_first_message(
@@ -172,7 +172,7 @@ async def test_an_actor_that_starts_late_has_the_version_before_its_first_messag
     await propose(system, "one", {"picky": b'{"colour": "blue"}'})
     await ended(system, "one")
     late = await system.spawn(Picky, name="late")
-    assert (await late.ask(Look())).before == "blue"
+    assert (await late.ask(Review())).before == "blue"
 
 
 async def test_a_stored_version_comes_back_at_once(system: cb.System) -> None:
@@ -185,7 +185,7 @@ async def test_a_stored_version_comes_back_at_once(system: cb.System) -> None:
     )
     await (await controller(system)).ask(request)
     assert (await ended(system, "back")).state is RolloutState.SUCCEEDED
-    assert (await actor.ask(Look())).findings_max == 1
+    assert (await actor.ask(Review())).findings_max == 1
 
 
 async def test_a_package_that_touches_permissions_waits_for_a_second_principal(
@@ -213,4 +213,4 @@ async def test_a_controller_that_is_made_again_goes_on(system: cb.System) -> Non
     await system.spawn(props(RolloutController, make_store), name=CONTROLLER, offer=True)
     view = await ended(system, "one")
     assert (view.state, view.reason) == (RolloutState.SUCCEEDED, "")
-    assert (await actor.ask(Look())).findings_max == 7
+    assert (await actor.ask(Review())).findings_max == 7
