@@ -31,6 +31,7 @@ from .flow_key import WHOLE_CELL, FlowKey
 from .monitors.notices import is_notice
 from .ports import CellDispatcher, CellHost, Children, SharedMailbox
 from .props import props_of
+from .snapshot import Snapshot
 from .spawnable import Spawnable
 
 __all__ = ["Cell", "Lifecycle", "Recipe", "message_of"]
@@ -86,6 +87,7 @@ class Cell:
         "recipe",
         "room_waiters",
         "shared",
+        "snapshot",
         "stopping",
     )
 
@@ -108,6 +110,8 @@ class Cell:
         self.children: Children[Cell] | None = None
         self.shared: SharedMailbox[Cell] | None = None
         """The mailbox that it takes work from when its own is empty."""
+        self.snapshot: Snapshot | None = None
+        """The configuration of its next message; a change is one assignment."""
         self.room_waiters: list[Callable[[], None]] | None = None
         """Callbacks of the senders that wait for room; each is called once."""
         self.stopping: asyncio.Future[None] | None = None

@@ -8,6 +8,7 @@ from callboard.messages.control.lifecycle import Exit
 from callboard.messages.control.spec import Restart, StopTimeout
 
 from .asks import Ask
+from .snapshot import Snapshot
 from .spawnable import Spawnable
 
 __all__ = ["BehaviourPort", "CellPort", "Lifecycle"]
@@ -75,6 +76,10 @@ class CellPort(Protocol):
     @property
     def fence(self) -> int:
         """The fencing token of its incarnation."""
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The configuration of its next message."""
 
     @property
     def has_actor(self) -> bool:

@@ -7,7 +7,7 @@ a cancellation of the message cancels them.
 import math
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from callboard.messages.control.approvals import DEADLINE_S, Approval, AskApproval
 from callboard.messages.control.control_plane import CONTROL_CELL
@@ -130,7 +130,7 @@ class ContextHost(Protocol):
 class Context:
     """One message's view of the system. Use it on the event loop only, except `cancelled`."""
 
-    __slots__ = ("_ask", "_cancelled", "_cell", "_fence", "_host")
+    __slots__ = ("_ask", "_cancelled", "_cell", "_fence", "_host", "config")
 
     def __init__(self, host: ContextHost, cell: CellPort, ask: Ask | None) -> None:
         self._host = host
@@ -138,6 +138,8 @@ class Context:
         self._ask = ask
         self._cancelled: threading.Event | None = None
         self._fence = cell.fence
+        self.config: Final = cell.snapshot
+        """The snapshot of configuration that this message is handled under; None without one."""
 
     @property
     def self_ref(self) -> Ref[Any]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 
 import cloudpickle
 
+from callboard.actors.configuration.rollout.distributor import Distributor
 from callboard.actors.kernel.actor import forget_behaviours
 from callboard.actors.kernel.cell import Cell
 from callboard.actors.kernel.host.extension import Extension, MakeExtension
@@ -68,7 +69,9 @@ __all__ = [
 
 
 METRICS_DELAY_S: Final = 1.0
-EXTENSIONS: Final = (Pools, Trees, KeyHandover, Inventory, AdminExtension, HostLogs)
+EXTENSIONS: Final = (
+    Pools, Trees, KeyHandover, Inventory, AdminExtension, HostLogs, Distributor,
+)  # fmt: skip
 """The extensions that every host has."""
 
 
@@ -231,7 +234,7 @@ def _trees(host: RoleHost[Cell]) -> Extension:
 
 
 READY_MADE: Final[tuple[MakeExtension, ...]] = (
-    Pools, _trees, KeyHandover, AdminExtension, HostLogs,
+    Pools, _trees, KeyHandover, AdminExtension, HostLogs, Distributor,
 )  # fmt: skip
 """Those of them that need nothing but the host."""
 

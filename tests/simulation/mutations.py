@@ -41,6 +41,7 @@ from .lease_mutations import LEASES
 from .mutation import Mutation
 from .partial_mutations import PARTIALS
 from .pipeline_mutations import PIPELINES
+from .rollout_mutations import ROLLOUTS
 from .stream_mutations import STREAMS
 from .tier_mutations import TIERS
 from .window_mutations import WINDOWS
@@ -397,6 +398,7 @@ MUTATIONS: Final[Mapping[str, Mutation]] = MappingProxyType(
         **DETACHED,
         **LEASES,
         **TIERS,
+        **ROLLOUTS,
         **WINDOWS,
         **PIPELINES,
         **PARTIALS,

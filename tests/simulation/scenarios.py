@@ -20,6 +20,7 @@ from .faults import LINK_FAULTS
 from .leases import leases
 from .partials import partials
 from .pipelines import decisions, finish_pipelines, pipelines, start_pipelines
+from .rollouts import rollouts
 from .run import Run, Scenario
 from .scenario_fixture import open_fixture, run_under_faults
 from .spread import spread
@@ -162,6 +163,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "tiers": tiers,
         "aggregators": aggregators,
         "pipelines": pipelines,
+        "configuration": rollouts,
     }
 )
 """The scenarios by name; the first is the default."""
