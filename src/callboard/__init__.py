@@ -8,6 +8,7 @@ The names that nearly every program needs are here; the others are in modules by
 | topic | what for |
 |---|---|
 | `callboard.alerts` | rules over metrics, receivers, silences |
+| `callboard.configuration` | targets with a configuration, roll-outs in waves |
 | `callboard.errors` | all errors |
 | `callboard.events` | logs, aggregates, projections, consumers |
 | `callboard.jobs` | plans, sub-tasks, retries |
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from callboard.runtime.web.settings import WebSettings
 
     from . import alerts as alerts
+    from . import configuration as configuration
     from . import errors as errors
     from . import events as events
     from . import jobs as jobs
@@ -105,6 +107,7 @@ __version__: Final = "0.1.0"
 
 TOPICS: Final = (
     "alerts",
+    "configuration",
     "errors",
     "events",
     "jobs",
