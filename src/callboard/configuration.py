@@ -3,7 +3,6 @@
 from callboard.actors.configuration.rollout.controller import (
     CONTROLLER,
     RolloutController,
-    Validator,
 )
 from callboard.actors.configuration.rollout.messages import (
     ChangeRollout,
@@ -25,7 +24,6 @@ from callboard.actors.configuration.rollout.plan import (
 )
 from callboard.actors.configuration.rollout.states import RolloutState, TargetState, WaveStep
 from callboard.actors.configuration.rollout.target import Configured
-from callboard.actors.configuration.rollout.verdicts import Verdict
 from callboard.actors.kernel.snapshot import Snapshot
 from callboard.runtime.api.rollouts import start_rollouts
 
@@ -46,8 +44,6 @@ __all__ = [
     "RolloutsPage",
     "Snapshot",
     "TargetState",
-    "Validator",
-    "Verdict",
     "WaveSpec",
     "WaveStep",
     "by_type",

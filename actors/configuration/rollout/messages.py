@@ -143,18 +143,29 @@ class RolloutView(Contract, name="callboard.configuration.rollout_view"):
     """A roll-out as it is now."""
 
     rollout: str
+    """Its id."""
     package: str
+    """The name that all versions of the package share."""
     version: str
+    """The version of the package."""
     components: dict[str, str]
+    """For each component its version."""
     state: RolloutState
+    """Where it is."""
     step: WaveStep
+    """Where its newest wave is."""
     wave: int
+    """The newest wave that has the version, from 0; -1 for none."""
     waves: int
+    """How many waves there are."""
     verdict: Verdict | None
+    """The verdict of the last window; None before it."""
     reason: str
     """Why it is where it is."""
     author: str
+    """Who has proposed it."""
     approved_by: tuple[str, ...]
+    """Who has agreed."""
     since: float
     """When it made its last step, in seconds since 1970."""
     targets: int
@@ -171,45 +182,61 @@ class ProposeRollout(Request[RolloutView], name="callboard.configuration.propose
     """Begin a roll-out; a repetition with the same id changes nothing."""
 
     rollout: str
+    """A new id; each attempt has its own."""
     package: str
+    """The name that all versions of the package share."""
     version: str
+    """The version of the package, for people."""
     contents: dict[str, bytes] = Field(default_factory=dict)
     """The content of each component; a stored one need not be given."""
     components: dict[str, str] = Field(default_factory=dict)
     """The versions of components whose content is stored."""
     plan: RolloutPlan = RolloutPlan()
+    """Its waves, deadlines and checks."""
     author: str
+    """Who proposes it; somebody else approves."""
     reason: str = ""
+    """Why, for people."""
     touches: tuple[str, ...] = ()
+    """What it changes that may need an approval."""
     at_once: bool = False
+    """Whether all targets get it at once, judged by their health alone."""
 
 
 class ChangeRollout(Request[RolloutView], name="callboard.configuration.change_rollout"):
     """Approve, pause, resume or abort a roll-out."""
 
     rollout: str
+    """Its id."""
     change: Literal["approve", "pause", "resume", "abort"]
+    """What to do."""
     by: str
+    """Who does it."""
     reason: str = ""
+    """Why, for people."""
 
 
 class RolloutsPage(Contract, name="callboard.configuration.rollouts_page"):
     """Roll-outs, the newest first."""
 
     rollouts: tuple[RolloutView, ...]
+    """The roll-outs."""
 
 
 class QueryRollouts(Request[RolloutsPage], name="callboard.configuration.query_rollouts"):
     """Get one roll-out, or the newest ones."""
 
     rollout: str = ""
+    """The id of one; empty for the newest ones."""
     limit: int = Field(default=20, ge=1, le=200)
+    """How many at most."""
 
 
 class ObserveTargets(Contract, name="callboard.configuration.observe_targets"):
     """Observations of one check: calls of targets, or probes."""
 
     check: str
+    """The name of the check in the plan."""
     targets: tuple[tuple[str, int, int], ...] = Field(max_length=TARGETS_MAX)
     """The name of a target, how many observations were bad, and how many there were."""
 
@@ -218,4 +245,6 @@ class ReportAlert(Contract, name="callboard.configuration.report_alert"):
     """An alert fires, or has ended."""
 
     alert: str
+    """Its name, as a plan names it."""
     is_firing: bool
+    """Whether it fires."""

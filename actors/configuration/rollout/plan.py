@@ -95,6 +95,7 @@ class Check(Contract, name="callboard.configuration.check"):
     """
 
     name: str = Field(min_length=1, max_length=200)
+    """Its name, by which observations come."""
     detectable: float = Field(default=0.05, gt=0.0, le=1.0)
     """The smallest rise of the rate that must be found."""
     expected: float = Field(default=0.01, ge=0.0, lt=1.0)
@@ -123,7 +124,9 @@ class RolloutPlan(Contract, name="callboard.configuration.rollout_plan"):
     """How a package comes to its targets."""
 
     waves: tuple[WaveSpec, ...] = Field(default=WAVES, min_length=1, max_length=WAVES_MAX)
+    """The waves, each with all targets of those before it."""
     checks: tuple[Check, ...] = Field(default=(), max_length=CHECKS_MAX)
+    """The rates that the version must not raise."""
     alerts: tuple[str, ...] = Field(default=(), max_length=1_000)
     """Names of alerts; one that fires is a failure."""
     needs_health: bool = True
@@ -137,9 +140,13 @@ class RolloutPlan(Contract, name="callboard.configuration.rollout_plan"):
     offer_s: float = Field(default=10.0, gt=0.0, le=TIME_S_MAX)
     """How long an answer to one offer may take."""
     offer_tries_max: int = Field(default=3, ge=1, le=100)
+    """After so many offers without an answer a target counts as one that refuses."""
     settle_s: float = Field(default=1.0, ge=0.0, le=TIME_S_MAX)
+    """The time between the last answer of a wave and its window."""
     judge_s: float = Field(default=30.0, ge=0.0, le=TIME_S_MAX)
+    """The length of a window."""
     bake_s: float = Field(default=0.0, ge=0.0, le=TIME_S_MAX)
+    """The time to bake after each other wave."""
     final_bake_s: float = Field(default=60.0, ge=0.0, le=TIME_S_MAX)
     """The time to bake after the last wave."""
     pause_s: float = Field(default=3_600.0, gt=0.0, le=TIME_S_MAX)
@@ -147,9 +154,13 @@ class RolloutPlan(Contract, name="callboard.configuration.rollout_plan"):
     rolling_s: float = Field(default=86_400.0, gt=0.0, le=TIME_S_MAX)
     """All waves together."""
     rollback_s: float = Field(default=60.0, gt=0.0, le=TIME_S_MAX)
+    """How long each step back may take."""
     validate_s: float = Field(default=300.0, gt=0.0, le=TIME_S_MAX)
+    """How long validation may take."""
     approve_s: float = Field(default=86_400.0, gt=0.0, le=TIME_S_MAX)
+    """How long it may wait for an approval."""
     backup_s: float = Field(default=300.0, gt=0.0, le=TIME_S_MAX)
+    """How long it may take to see that all versions of now are stored."""
     queue_s: float = Field(default=86_400.0, gt=0.0, le=TIME_S_MAX)
     """How long it may wait for another roll-out of one of its components."""
 
