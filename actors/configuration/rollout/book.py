@@ -311,11 +311,13 @@ class RolloutBook:
                 self._remove(name)
                 before = None
             target = before or Target(name, kind, component, event.host, active, settled)
+            # An offer that is still on its way may change what it has just reported.
+            reported = None if target.nonce else active
             self._drop_offer(target)
             # It may be another actor than the one that refused what must always be possible.
             target.refused.pop(target.settled, None)
             self.on_host.get(target.host, {}).pop(name, None)
-            target.kind, target.host, target.active = kind, event.host, active
+            target.kind, target.host, target.active = kind, event.host, reported
             target.state, target.retry_at, target.heard_at = TargetState.UNKNOWN, 0.0, event.at
             self.targets[name] = target
             self.bound.setdefault(component, {})[name] = None
