@@ -114,7 +114,7 @@ ROLLOUTS: Final[Mapping[str, Mutation]] = MappingProxyType(
         ),
         "silence_is_no": Mutation(
             "a target that did not answer counts as one that took nothing",
-            RolloutBook, "_unanswered", _silence_is_no, "configuration",
+            RolloutBook, "_unanswered", _silence_is_no, "configuration", first_seed=150,
         ),
         "restart_unseen": Mutation(
             "a target that was made again counts as if it still had its version",
