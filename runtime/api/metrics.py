@@ -110,6 +110,7 @@ class Starts(Finds, Protocol):
         actor: Spawnable[Any],
         *,
         name: str | None = None,
+        offer: bool = False,
         placement: Placement | None = None,
         restart: Restart = Restart.TRANSIENT,
     ) -> Ref[Any]:
