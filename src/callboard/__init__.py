@@ -8,7 +8,7 @@ The names that nearly every program needs are here; the others are in modules by
 | topic | what for |
 |---|---|
 | `callboard.alerts` | rules over metrics, receivers, silences |
-| `callboard.configuration` | targets with a configuration, roll-outs in waves |
+| `callboard.configuration` | packages and their gates, roll-outs in waves |
 | `callboard.errors` | all errors |
 | `callboard.events` | logs, aggregates, projections, consumers |
 | `callboard.jobs` | plans, sub-tasks, retries |

@@ -2,6 +2,7 @@
 
 import json
 import string
+from typing import Any
 
 import pytest
 import yaml
@@ -63,6 +64,8 @@ def test_what_is_wrong_has_a_rule(text: str, rule: str) -> None:
     assert front_matter(text).rule == rule
 
 
+# For PyYAML's own parser a single `!` is nothing, for libyaml an empty text.
+SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 plain_texts = st.text(string.ascii_letters + string.digits + " ,.'\"-:#[]{}*&!|>@`%\\", max_size=40)
 
 
@@ -72,7 +75,7 @@ def test_the_second_try_changes_nothing_that_reads_strictly(values: dict[str, st
     block = "".join(f"{name}: {value}\n" for name, value in values.items())
     read = front_matter(f"---\n{block}---\n")
     if not read.rule:
-        assert dict(read.fields) == (yaml.safe_load(block) or {})
+        assert dict(read.fields) == (yaml.load(block, SAFE_LOADER) or {})
         assert not read.is_repaired
     if read.is_repaired:
         assert set(read.fields) == set(values)
