@@ -1,7 +1,7 @@
 // Charts on canvas: lines, bands where there are too many lines, and sparks.
 
-import { element, fill, put } from "./dom.js";
-import { brief, clipped, clock, counted, moment } from "./format.js";
+import { element, fill, put, Redrawing } from "./dom.js";
+import { brief, clipped, clock, counted, moment, zoneOffset } from "./format.js";
 
 /** Above so many series a chart shows bands, which the server makes, and the ten worst. */
 export const LINES_MAX = 20;
@@ -73,15 +73,36 @@ export function segment(draw, fromX, fromY, toX, toY) {
 	draw.stroke();
 }
 
-export function zoneOffset(at, utc) {
-	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
+export function clip(draw, x, y, width, height) {
+	draw.beginPath();
+	draw.rect(x, y, width, height);
+	draw.clip();
+}
+
+/** The words of a tick below its line, within the width. */
+export function tickText(draw, said, x, y, width) {
+	draw.textAlign = x > width - 40 ? "right" : "center";
+	draw.fillText(said, Math.min(x, width - 2), y);
+}
+
+/** The number of the first value that fulfils what all after it fulfil; the count of values for none. Pure. */
+export function firstOf(values, isIt) {
+	let low = 0, high = values.length;
+	while (low < high) {
+		const middle = (low + high) >> 1;
+		if (isIt(values[middle])) high = middle;
+		else low = middle + 1;
+	}
+	return low;
 }
 
 const COLORS = ["ink", "soft", "line", "card", "accent", "good", "bad", "warn", "busy", "idle"];
 
 export function palette(node) {
 	const style = getComputedStyle(node);
-	const of = (name) => style.getPropertyValue(`--${name}`).trim();
+	// The style has a colour for each theme, `light-dark(#…, #…)`, and a canvas needs the one of now.
+	const isDark = document.documentElement.dataset.theme === "dark";
+	const of = (name) => style.getPropertyValue(`--${name}`).match(/#\w+/g)?.at(isDark ? -1 : 0);
 	return { ...Object.fromEntries(COLORS.map((name) => [name, of(name)])), series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)), font: `11px ${style.fontFamily}` };
 }
 
@@ -110,9 +131,7 @@ export function spark(canvas, values, { width = 120, height = 28, color = "accen
 	draw.strokeStyle = draw.fillStyle = colors[color];
 	draw.lineWidth = 1.5;
 	draw.lineJoin = "round";
-	draw.beginPath();
 	line(draw, values, x, y);
-	draw.stroke();
 	const last = values.findLastIndex(Number.isFinite);
 	draw.beginPath();
 	draw.arc(x(last), y(values[last]), 2, 0, 2 * Math.PI);
@@ -121,6 +140,7 @@ export function spark(canvas, values, { width = 120, height = 28, color = "accen
 
 function line(draw, values, x, y) {
 	let isDown = false;
+	draw.beginPath();
 	for (let index = 0; index < values.length; index += 1) {
 		if (!Number.isFinite(values[index])) isDown = false;
 		else if (isDown) draw.lineTo(x(index), y(values[index]));
@@ -131,6 +151,12 @@ function line(draw, values, x, y) {
 			if (!Number.isFinite(values[index + 1])) draw.arc(x(index), y(values[index]), 1, 0, 2 * Math.PI);
 		}
 	}
+	draw.stroke();
+}
+
+function styleAs(draw, { series }, number) {
+	draw.strokeStyle = series[number % series.length];
+	draw.setLineDash(DASHES[Math.floor(number / series.length) % DASHES.length]);
 }
 
 /** A chart over time of series {label, values}, and of bands behind them. */
@@ -151,10 +177,7 @@ export class LineChart {
 		this.legend = element("ul.legend");
 		this.reading = element("p.reading", { "aria-live": "polite" });
 		this.element = element("figure.chart", this.canvas, this.reading, this.legend);
-		this.watcher = new ResizeObserver(() => this.draw());
-		this.watcher.observe(this.element);
-		this.retheme = () => this.draw();
-		addEventListener("themechange", this.retheme);
+		this.redrawing = new Redrawing(this.element, () => this.draw());
 	}
 
 	/** Show these series over [from, to] (seconds since 1970); `bands` of `count` series behind them. */
@@ -166,8 +189,7 @@ export class LineChart {
 	}
 
 	end() {
-		this.watcher.disconnect();
-		removeEventListener("themechange", this.retheme);
+		this.redrawing.end();
 	}
 
 	scale() {
@@ -198,19 +220,14 @@ export class LineChart {
 		draw.font = colors.font;
 		this.drawAxes(draw, colors, { ticks, xOf, yOf, width });
 		draw.save();
-		draw.beginPath();
-		draw.rect(LEFT, 0, width - LEFT - RIGHT + 2, this.height - BOTTOM + 2);
-		draw.clip();
+		clip(draw, LEFT, 0, width - LEFT - RIGHT + 2, this.height - BOTTOM + 2);
 		const x = (index) => xOf(this.times[index]);
 		if (this.bands) this.drawBands(draw, colors, x, yOf);
 		draw.lineJoin = "round";
 		this.series.forEach((one, number) => {
-			draw.strokeStyle = colors.series[number % colors.series.length];
-			draw.setLineDash(DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
+			styleAs(draw, colors, number);
 			draw.lineWidth = this.bands ? 1 : 1.5;
-			draw.beginPath();
 			line(draw, one.values, x, yOf);
-			draw.stroke();
 		});
 		draw.setLineDash([]);
 		if (this.marked >= 0) {
@@ -237,9 +254,7 @@ export class LineChart {
 		const most = Math.max(2, Math.floor((width - LEFT) / 90));
 		for (const tick of timeTicks(from, to, most, zoneOffset(from, this.isUtc))) {
 			const said = to - from > 86_400 * 2 ? moment(tick, this.isUtc).slice(5, 16) : clock(tick, this.isUtc).slice(0, to - from < 600 ? 8 : 5);
-			const x = xOf(tick);
-			draw.textAlign = x > width - 40 ? "right" : "center";
-			draw.fillText(said, Math.min(x, width - 2), this.height - 6);
+			tickText(draw, said, xOf(tick), this.height - 6, width);
 		}
 	}
 
@@ -257,9 +272,7 @@ export class LineChart {
 		draw.globalAlpha = 1;
 		draw.strokeStyle = colors.accent;
 		draw.lineWidth = 2;
-		draw.beginPath();
 		line(draw, this.bands.p50, x, y);
-		draw.stroke();
 	}
 
 	drawLegend() {
@@ -267,12 +280,12 @@ export class LineChart {
 		const entry = (number, label, value) => {
 			const swatch = element("canvas.swatch", { "aria-hidden": "true" });
 			const draw = sized(swatch, 22, 8);
-			draw.strokeStyle = number < 0 ? colors.accent : colors.series[number % colors.series.length];
-			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
+			draw.strokeStyle = colors.accent;
+			if (number >= 0) styleAs(draw, colors, number);
 			draw.lineWidth = number < 0 ? 3 : 2;
 			segment(draw, 0, 4, 22, 4);
 			return element("li", { title: label }, swatch, clipped(label, 90),
-				element("span.value", { text: this.format(value) }));
+				element("span.value", this.format(value)));
 		};
 		const at = this.marked >= 0 ? this.marked : this.times.length - 1;
 		fill(this.legend,
@@ -282,12 +295,7 @@ export class LineChart {
 
 	indexAt(pixel) {
 		if (!this.xOf || !this.times.length || pixel < LEFT - 10) return -1;
-		let low = 0, high = this.times.length - 1;
-		while (low < high) {
-			const middle = (low + high) >> 1;
-			if (this.xOf(this.times[middle]) < pixel) low = middle + 1;
-			else high = middle;
-		}
+		const low = Math.min(this.times.length - 1, firstOf(this.times, (at) => this.xOf(at) >= pixel));
 		const isNearer = low > 0 && pixel - this.xOf(this.times[low - 1]) < this.xOf(this.times[low]) - pixel;
 		return isNearer ? low - 1 : low;
 	}

@@ -1,7 +1,7 @@
 // The graph of a plan on canvas: sub-tasks, or kinds where there are many, right of what they need.
 
 import { palette, sized } from "./charts.js";
-import { element, kindOf, shapeOf } from "./dom.js";
+import { element, kindOf, Redrawing, shapeOf } from "./dom.js";
 import { clipped, nouns } from "./format.js";
 
 export const NODES_MAX = 150;
@@ -58,10 +58,7 @@ export function graphOf(nodes, { onSelect = () => {} } = {}) {
 		if (number >= 0) onSelect(nodes[number].name);
 	});
 	const paint = () => {
-		if (!canvas.isConnected) {
-			removeEventListener("themechange", paint);
-			return;
-		}
+		if (!canvas.isConnected) return redrawing.end();
 		const draw = sized(canvas, Math.min(wide, 16_000), Math.min(high, 16_000));
 		const colors = palette(canvas);
 		draw.font = colors.font;
@@ -71,8 +68,7 @@ export function graphOf(nodes, { onSelect = () => {} } = {}) {
 		draw.globalAlpha = 1;
 		nodes.forEach((node, number) => box(draw, colors, node, at[number]));
 	};
-	requestAnimationFrame(paint);
-	addEventListener("themechange", paint);
+	const redrawing = new Redrawing(canvas, paint);
 	return element("div.graph", { tabindex: "0", role: "region", "aria-label": "Plan" }, canvas);
 }
 
