@@ -98,7 +98,7 @@ export function firstOf(values, isIt) {
 
 const COLORS = ["ink", "soft", "line", "card", "accent", "good", "bad", "warn", "busy", "idle"];
 
-export function palette(node) {
+function palette(node) {
 	const style = getComputedStyle(node);
 	// The style has a colour for each theme, `light-dark(#…, #…)`, and a canvas needs the one of now.
 	const isDark = document.documentElement.dataset.theme === "dark";
@@ -106,23 +106,24 @@ export function palette(node) {
 	return { ...Object.fromEntries(COLORS.map((name) => [name, of(name)])), series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)), font: `11px ${style.fontFamily}` };
 }
 
-/** Size a canvas for its place and the screen; the answer draws in pixels of the page. */
+/** Size a canvas for its place and the screen; the answer is what draws in pixels of the page, and the colours. */
 export function sized(canvas, width, height) {
+	canvas.style.height = `${height}px`;
 	const ratio = globalThis.devicePixelRatio || 1;
 	const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
 	if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
 	const draw = canvas.getContext("2d");
 	draw.setTransform(ratio, 0, 0, ratio, 0, 0);
 	draw.clearRect(0, 0, width, height);
-	return draw;
+	const colors = palette(canvas);
+	draw.font = colors.font;
+	return [draw, colors];
 }
 
 /** A line without axes, with its newest value marked. */
 export function spark(canvas, values, { width = 120, height = 28, color = "accent" } = {}) {
 	canvas.style.width = `${width}px`;
-	canvas.style.height = `${height}px`;
-	const draw = sized(canvas, width, height);
-	const colors = palette(canvas);
+	const [draw, colors] = sized(canvas, width, height);
 	const known = values.filter(Number.isFinite);
 	if (known.length < 2) return;
 	const low = Math.min(0, ...known), high = Math.max(...known, low + 1e-9);
@@ -209,15 +210,12 @@ export class LineChart {
 	draw() {
 		const width = this.element.clientWidth;
 		if (!width || !this.times.length) return;
-		this.canvas.style.height = `${this.height}px`;
-		const draw = sized(this.canvas, width, this.height);
-		const colors = palette(this.canvas);
+		const [draw, colors] = sized(this.canvas, width, this.height);
 		const { low, high, ticks } = this.scale();
 		const [from, to] = this.range;
 		const xOf = (at) => LEFT + ((at - from) / Math.max(1e-9, to - from)) * (width - LEFT - RIGHT);
 		const yOf = (value) => TOP + (1 - (value - low) / (high - low)) * (this.height - TOP - BOTTOM);
 		this.xOf = xOf;
-		draw.font = colors.font;
 		this.drawAxes(draw, colors, { ticks, xOf, yOf, width });
 		draw.save();
 		clip(draw, LEFT, 0, width - LEFT - RIGHT + 2, this.height - BOTTOM + 2);
@@ -279,7 +277,7 @@ export class LineChart {
 		const colors = palette(this.canvas);
 		const entry = (number, label, value) => {
 			const swatch = element("canvas.swatch", { "aria-hidden": "true" });
-			const draw = sized(swatch, 22, 8);
+			const [draw] = sized(swatch, 22, 8);
 			draw.strokeStyle = colors.accent;
 			if (number >= 0) styleAs(draw, colors, number);
 			draw.lineWidth = number < 0 ? 3 : 2;

@@ -40,7 +40,7 @@ export class ExecutionPanel {
 		this.timelineCard = card("Attempts over time", element("div.card-tools", this.by), this.timeline.element, this.timelineNote);
 		this.tabs = new Choices({ label: "Parts", onChoose: (tab) => page.setQuery({ tab: tab === "tasks" ? "" : tab }) });
 		this.body = element("div.tab-body");
-		this.split = new Split([this.timelineCard, this.tabs.element, this.body], { onClose: () => page.adjust({ task: "", event: "" }) });
+		this.split = new Split([this.timelineCard, this.tabs.element, this.body], () => page.adjust({ task: "", event: "" }));
 		this.split.element.classList.add("scrolls");
 		this.element = element("div.view", this.head, this.notice, this.split.element);
 		this.tasks = this.taskList();

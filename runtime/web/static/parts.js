@@ -7,13 +7,16 @@ import { Paging, Refresher, Tail } from "./model.js";
 
 const FOLLOWED_MAX = 5_000;
 
-/** A view that reads again when it has to. `owned` are the parts that end with it. */
+/** A view that reads again when it has to. `owned` are the parts that end with it; not each view shows its notice, body and note. */
 export class View {
 	constructor(page, read, everyMs = 1_000) {
 		this.page = page;
 		this.query = {};
 		this.refresher = new Refresher(read, { everyMs });
 		this.owned = [this.refresher];
+		this.notice = element("div");
+		this.note = element("p.note");
+		this.body = element("div.fills");
 	}
 
 	tick() {
@@ -26,6 +29,11 @@ export class View {
 
 	settingsChanged() {
 		this.draw?.();
+	}
+
+	/** Show these in the body, if they are not there. */
+	fillBody(first, ...rest) {
+		if (this.body.firstChild !== first) fill(this.body, first, ...rest);
 	}
 
 	/** Close the detail. */
@@ -99,7 +107,7 @@ export class Choices {
 }
 
 export class Split {
-	constructor(main, { onClose = () => {} } = {}) {
+	constructor(main, onClose) {
 		this.onClose = onClose;
 		this.detail = element("aside.detail", { hidden: true, "aria-live": "polite" });
 		this.element = element("div.split", element("div.split-main", main), this.detail);

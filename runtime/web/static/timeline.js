@@ -1,7 +1,7 @@
 // The timeline of an execution on canvas: queue and run apart, attempts in rows, the critical path,
 // zoom, and the keyboard. The server has laid out the rows; `layoutOf` is pure.
 
-import { clip, firstOf, palette, segment, sized, tickText, timeTicks } from "./charts.js";
+import { clip, firstOf, segment, sized, tickText, timeTicks } from "./charts.js";
 import { button, element, fill, kindOf, Redrawing, say, shapeOf, strong, wrong } from "./dom.js";
 import { clipped, counted, duration } from "./format.js";
 
@@ -134,7 +134,7 @@ export class Timeline {
 		this.view ??= [this.layout.from, this.layout.to];
 		const sum = (name) => this.timeline.groups.reduce((all, group) => all + group[name], 0);
 		this.canvas.setAttribute("aria-label",
-			`${counted(sum("attempts"))} attempts over ${durationthis.span}, ` +
+			`${counted(sum("attempts"))} attempts over ${duration(this.span)}, ` +
 			`${counted(sum("failures"))} failed; the table of sub-tasks says the same in words.`);
 	}
 
@@ -213,10 +213,7 @@ export class Timeline {
 		this.queueSwitch.setAttribute("aria-pressed", String(this.showsQueue));
 		this.pathSwitch.setAttribute("aria-pressed", String(this.showsCritical));
 		if (!this.width) return;
-		this.canvas.style.height = `${this.height}px`;
-		const draw = sized(this.canvas, this.width, this.height);
-		const colors = palette(this.canvas);
-		draw.font = colors.font;
+		const [draw, colors] = sized(this.canvas, this.width, this.height);
 		this.drawAxis(draw, colors);
 		draw.save();
 		clip(draw, 0, AXIS_PX, this.width, this.height - AXIS_PX);

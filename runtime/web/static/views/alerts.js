@@ -25,10 +25,7 @@ export class AlertsView extends View {
 		super(page, () => this.read());
 		this.view = null;
 		this.tabs = new Choices({ label: "Which", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div.fills");
-		this.notice = element("div");
-		this.note = element("p.note");
-		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
+		this.split = new Split([this.body], () => page.adjust({ id: "" }));
 		this.alerts = new VirtualList({
 			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
 			columns: [
@@ -89,7 +86,7 @@ export class AlertsView extends View {
 		this.tabs.show(TABS.map(([name, title]) => [name, title, counts[name] ?? of(name).length]), tab);
 		const isList = tab !== "silences" && tab !== "rules";
 		const place = tab === "rules" ? this.rules.element : tab === "silences" ? this.silenceTable() : this.alerts.element;
-		if (this.body.firstChild !== place) fill(this.body, place);
+		this.fillBody(place);
 		fill(this.notice);
 		if (isList) {
 			const rows = of(tab);

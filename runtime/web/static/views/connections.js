@@ -1,6 +1,6 @@
 // Connections: who listens to what, and who is slow. Pipelines, which feed the same hub, as well.
 
-import { badge, code, element, empty, fill, heading, hint, mono, strong, wrong } from "../dom.js";
+import { badge, code, element, empty, heading, hint, mono, strong, wrong } from "../dom.js";
 import { bytes, clipped, counted, duration, nouns, pretty } from "../format.js";
 import { ageOf, Choices, facts, Listing, Split, View, viewHead } from "../parts.js";
 
@@ -10,8 +10,7 @@ export class ConnectionsView extends View {
 	constructor(page) {
 		super(page, () => this.shown.refresh(), 2_000);
 		this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div.fills");
-		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
+		this.split = new Split([this.body], () => page.adjust({ id: "" }));
 		this.clients = this.listOf("Clients", (row) => row.client, (query) => page.api.get("connections", query), () => empty("Nobody listens", "This page is in this list once it is live."), [
 			["State", "100", (row) => badge(row.queue_age_s > SLOW_S ? "slow" : "connected", row.queue_age_s > SLOW_S ? "slow" : "listens")],
 			["Who", "110 1", (row) => element("strong", { title: row.client }, clipped(row.user, 40))],
@@ -61,7 +60,7 @@ export class ConnectionsView extends View {
 	draw() {
 		const { tab = "", id } = this.query;
 		this.tabs.show([["", "Clients", this.clients.paging.answer.total], ["pipelines", "Pipelines"]], tab);
-		if (this.body.firstChild !== this.shown.notice) fill(this.body, this.shown.parts);
+		this.fillBody(...this.shown.parts);
 		const row = id && this.shown.row(id);
 		if (!row) this.split.close();
 		else if (tab === "pipelines") this.showPipeline(row);

@@ -83,10 +83,8 @@ export class EventsView extends View {
 		this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, at: "" }) });
 		this.pause = button("Pause", () => this.setPause(!this.isPaused), { "aria-pressed": "false" });
 		this.search = searchBox({ label: "Stream or kind contains…", onChange: (find) => page.adjust({ find }) });
-		this.notice = element("div");
-		this.note = element("p.note", { role: "status" });
-		this.body = element("div.fills");
-		this.split = new Split([this.body], { onClose: () => this.split.close() });
+		this.note.setAttribute("role", "status");
+		this.split = new Split([this.body], () => this.split.close());
 		this.element = element("div.view.fills", viewHead("Events", this.pause, this.search), this.tabs.element, this.notice, this.split.element, this.note);
 		this.list = new VirtualList({
 			label: "Events, the newest first", keyOf: (row) => String(row.position), onOpen: (row) => this.opened(row), onNeed: () => this.query.tab !== "letters" && this.older.more(),
@@ -175,7 +173,7 @@ export class EventsView extends View {
 			this.drawLetters();
 			return;
 		}
-		if (this.body.firstChild !== this.list.element) fill(this.body, this.list.element);
+		this.fillBody(this.list.element);
 		if (!this.isPaused && this.waiting.length) {
 			this.tail.add(this.waiting);
 			this.waiting = [];
@@ -198,7 +196,7 @@ export class EventsView extends View {
 	}
 
 	drawLetters() {
-		if (this.body.firstChild !== this.messages) fill(this.body, this.messages, this.letters.parts);
+		this.fillBody(this.messages, this.letters.parts);
 		fill(this.notice);
 		say(this.note, "");
 		const entries = Object.entries(this.letters.paging.answer.messages ?? {});

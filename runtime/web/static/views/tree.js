@@ -62,9 +62,7 @@ export class TreeView extends View {
 				["Failed", "90", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
 			],
 		});
-		this.note = element("p.note");
-		this.notice = element("div");
-		this.split = new Split([this.list.element], { onClose: () => page.setQuery({ at: "" }) });
+		this.split = new Split([this.list.element], () => page.setQuery({ at: "" }));
 		this.element = element("div.view.fills",
 			viewHead("Tree", element("label.check", this.failedOnly, "failed first"), this.search),
 			this.notice, this.split.element, this.note);
