@@ -19,6 +19,10 @@ from bench.outcome import Params, check_of
 from bench.timing import NS_PER_S, percentile
 
 __all__ = [
+    "HUB_FULL",
+    "HUB_OURS",
+    "HUB_OURS_SMOKE",
+    "HUB_SMOKE",
     "SIZES",
     "ClientProcess",
     "client_process",
@@ -36,6 +40,25 @@ EVENT_BYTES: Final = 200
 AT_ONCE: Final = 16
 """Events of one turn of the publisher."""
 REPORT_BYTES_MAX: Final = 1 << 24
+HUB_FULL: Final = {"few": 100, "few_events": 4_000, "many": 1_000, "many_events": 400}
+HUB_SMOKE: Final = {"few": 2, "few_events": 40, "many": 4, "many_events": 20}
+HUB_OURS: Final = {
+    "few": 100,
+    "few_events": 10_000,
+    "many": 1_000,
+    "many_events": 1_000,
+    "latency_events": 5_000,
+    "agent_events": 5_000,
+    "idle": 1_000,
+    "storm": 2_000,
+}
+HUB_OURS_SMOKE: Final = {
+    **HUB_SMOKE,
+    "latency_events": 20,
+    "agent_events": 0,
+    "idle": 5,
+    "storm": 5,
+}
 
 
 def expected_hub(params: Params) -> str:

@@ -9,7 +9,7 @@ A new bench needs an entry in `BENCHES` and a module in `bench/ours/`. A new pee
 """
 
 from bench import windows, workload
-from bench.hub import expected_hub
+from bench.hub import HUB_FULL, HUB_OURS, HUB_OURS_SMOKE, HUB_SMOKE, expected_hub
 from bench.large import expected_large
 from bench.nodes import expected_nodes
 from bench.outcome import Params
@@ -294,9 +294,6 @@ SAVINA = Bench(
     parts=tuple(game.name for game in GAMES),
 )
 
-HUB_FULL = {"few": 100, "few_events": 4_000, "many": 1_000, "many_events": 400}
-HUB_SMOKE = {"few": 2, "few_events": 40, "many": 4, "many_events": 20}
-
 OBSERVE = Bench(
     name="observe",
     question="What does it cost to record one measurement where it is made?",
@@ -311,12 +308,7 @@ OBSERVE = Bench(
 HUB = Bench(
     name="hub",
     question="How many events a second get to clients in another process, and what do they cost?",
-    ours=_ours(
-        HUB_FULL
-        | {"few_events": 10_000, "many_events": 1_000, "idle": 1_000, "storm": 2_000}
-        | {"latency_events": 5_000, "agent_events": 5_000},
-        {**HUB_SMOKE, "latency_events": 20, "agent_events": 0, "idle": 5, "storm": 5},
-    ),
+    ours=_ours(HUB_OURS, HUB_OURS_SMOKE),
     peers=(
         _peer("websockets", WEBSOCKETS, HUB_FULL, HUB_SMOKE),
         _peer("picows", PICOWS, HUB_FULL, HUB_SMOKE),

@@ -124,6 +124,7 @@ class SubscribeUser(Request[UserSubscribed], name="callboard.streaming.subscribe
     user: str
     """The subject of the token."""
     channel: str
+    """The name of the channel, one that the user may read."""
     ends: bool = False
     """Whether the subscription ends instead."""
 

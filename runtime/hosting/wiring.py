@@ -22,6 +22,7 @@ from callboard.actors.kernel.host.host import Host
 from callboard.actors.kernel.host.watchdog import Watchdog
 from callboard.actors.kernel.inspection.meters import no_vitals
 from callboard.actors.kernel.ports import RoleHost
+from callboard.actors.kernel.tracing import Tracing
 from callboard.actors.keyed.extension import KeyHandover
 from callboard.actors.metrics.recording.extension import Recorder
 from callboard.actors.metrics.recording.meter import HostMeter
@@ -269,11 +270,7 @@ def make_host(
     def publisher(host: RoleHost[Cell]) -> Extension:
         return StreamPublisher(host, events)
 
-    traces = settings.traces if environment.is_real else None
-    spans = None
-    if traces is not None:
-        spans = make_spans(traces, system=settings.name, slot=slot, epoch=epoch, host=name)
-    traced = () if spans is None else (spans[1],)
+    tracing, traced = _tracing_of(settings, environment, slot=slot, epoch=epoch, host=name)
     make_pickler: Callable[[Callable[[Address], Ref[Any]]], Pickler] = (
         environment.make_pickler or partial(CloudPickler, node=environment.node)
     )
@@ -291,9 +288,9 @@ def make_host(
         vitals=process_vitals if environment.is_real else no_vitals,
         meter=meter,
         publishing=events,
-        tracing=None if spans is None else spans[0],
+        tracing=tracing,
     )
-    if spans is not None:
+    if tracing is not None:
         host.extension(HostSpans).begin(host)
     figures = _figures_for(settings, environment)
     if figures is not None:
@@ -309,6 +306,16 @@ def make_host(
         if has_sink and settings.metrics_s:
             host.run_task(_publish(host, settings, environment, figures))
     return host, watchdog
+
+
+def _tracing_of(
+    settings: Settings, environment: Environment, *, slot: int, epoch: int, host: str
+) -> tuple[Tracing | None, tuple[MakeExtension, ...]]:
+    """The recorder of spans and its extension; none without traces."""
+    if settings.traces is None or not environment.is_real:
+        return None, ()
+    spans = make_spans(settings.traces, system=settings.name, slot=slot, epoch=epoch, host=host)
+    return (None, ()) if spans is None else (spans[0], (spans[1],))
 
 
 def _figures_for(settings: Settings, environment: Environment) -> HostFigures | None:

@@ -96,8 +96,8 @@ class Tokens:
         `by` is who creates it, for the record. The hub subscribes its clients to `subscribes` when
         they connect; the token has them in its claim `subs`. What they see of a channel fulfils
         all `rules` that cover it. Raises `UsageError` for a subject that only users of this
-        machine have, for wrong channels and rules, and for rules beside the scope `read` or
-        `admin`.
+        machine have, for wrong channels and rules, and for rules next to the scope `read`
+        or `admin`.
         """
         if subject.startswith(LOCAL_PREFIX):
             raise UsageError(

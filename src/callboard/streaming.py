@@ -1,5 +1,6 @@
 """Events for clients outside: what `ctx.publish` and `System.publish` send to the hubs."""
 
+from callboard.actors.streaming.actor import SubscribeUser
 from callboard.actors.streaming.messages import (
     PublishBatch,
     StreamEvent,
@@ -7,4 +8,4 @@ from callboard.actors.streaming.messages import (
 )
 from callboard.messages.control.filters import StreamFilter
 
-__all__ = ["PublishBatch", "StreamEvent", "StreamFilter", "StreamMetadata"]
+__all__ = ["PublishBatch", "StreamEvent", "StreamFilter", "StreamMetadata", "SubscribeUser"]

@@ -103,7 +103,7 @@ def test_list_names_all_benches() -> None:
     hosts = ["supervise", "kills", "flap", "million", "api", "savina"]
     durable = ["state", "tiers", "durable", "resume", "append", "project"]
     durable += ["metrics_query", "pipeline"]
-    measured = ["windows", "observe", "ingest", "hub"]
+    measured = ["windows", "observe", "ingest", "hub", "page"]
     assert names == [*first_round, *hosts, *durable, "nodes", "scale", *measured]
 
 

@@ -92,6 +92,10 @@ def is_control(address: Address | Load | None) -> bool:
 class Host:
     """The part of the system in one process."""
 
+    _is_closed = False
+    _correlation = 0
+    _deadline_at_s = 0.0
+
     def __init__(
         self,
         *,
@@ -159,11 +163,8 @@ class Host:
         )
         self.run_control(Recipe(ControlActor, (self,), None, "control-actor"))
         self._tasks: dict[asyncio.Task[Any], None] = {}  # In order: they are cancelled so.
-        self._is_closed = False
         self._early: deque[bytes] = deque(maxlen=EARLY_FRAMES_MAX)
-        self._correlation = 0
         self._deadline_timer: asyncio.TimerHandle | None = None
-        self._deadline_at_s = 0.0
 
     # --- references -----------------------------------------------------------------------
 

@@ -113,19 +113,14 @@ class FrameReceiver:
         self._fetching = False
 
     # One loop on purpose: it runs for every message that arrives.
-    def _deliver(  # noqa: C901, PLR0912, PLR0915 - as above
-        self, frame: Frame, fetched: Sequence[Any]
-    ) -> None:
+    def _deliver(self, frame: Frame, fetched: Sequence[Any]) -> None:  # noqa: C901, PLR0912, PLR0915 - as above
         host, asks = self._host, self.asks
         builders: list[Build | CallboardError | None] = [None] * len(frame.contracts)
         pending, cells, deadlines = host.pending, host.cells, host.deadlines
-        decode, now_s = host.codec.decode, host.now()
-        admitted = start = 0
+        decode, now_s, admitted, start = host.codec.decode, host.now(), 0, 0
         for row in frame.envelopes:
-            (
-                kind, target, number, contract, body, budget_ms,
-                buffers, ref, step, value, window, trace,
-            ) = row  # fmt: skip
+            (kind, target, number, contract, body, budget_ms,
+             buffers, ref, step, value, window, trace) = row  # fmt: skip
             future = None
             if kind >= Kind.ERROR:
                 if kind == Kind.PART:
@@ -162,8 +157,7 @@ class FrameReceiver:
             cell = cells.get(target)
             if kind == Kind.ASK:
                 until_s = now_s + budget_ms / 1000.0
-                if step:
-                    window = STEP_WINDOW
+                window = STEP_WINDOW if step else window
                 ask = Ask(message, self, number, until_s, step, target, window, trace)
                 asks[number] = ask
                 if cell is None:

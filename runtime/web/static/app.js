@@ -234,7 +234,7 @@ class Page {
 				event.preventDefault();
 				this.main.focus();
 			} }, "Skip to the content"),
-			element("header.top", element("span.mark", { "aria-hidden": "true" }), this.name,
+			element("header.top", element("img.mark", { src: new URL("icon.svg", import.meta.url).href, alt: "" }), this.name,
 				this.banner, element("span.gap"), this.zone,
 				button("Theme", nextTheme, { class: "quiet", title: "Dark or light (t)" }),
 				button("?", showKeys, { class: "quiet", title: "Keys (?)", "aria-label": "Keys" })),

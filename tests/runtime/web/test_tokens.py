@@ -388,7 +388,7 @@ async def test_rules_are_in_no_token_and_follow_to_the_page() -> None:
 
 
 @pytest.mark.parametrize("scope", [Scope.READ, Scope.ADMIN])
-async def test_rules_beside_a_scope_that_they_do_not_limit_are_refused(scope: Scope) -> None:
+async def test_rules_with_a_scope_that_they_do_not_limit_are_refused(scope: Scope) -> None:
     made = Made()
     with pytest.raises(UsageError, match=f"the scope '{scope}', which no rule limits"):
         await made.tokens.create("ada", HOUR_S, scopes=[scope], rules=[RULE])

@@ -140,7 +140,7 @@ async def test_an_event_goes_to_its_channel_with_who_has_sent_it(world: World) -
         answer = await client.post("v1/events", json=body)
         assert (answer.status_code, answer.json()) == (
             202,
-            {"event_id": "e", "channel": "orders"},
+            {"event_id": "e", "channel": "orders", "is_durable": True},
         )
         ((message, principal),) = world.published
         assert (message.channel, message.event.payload) == ("orders", {"n": 1})
