@@ -104,12 +104,8 @@ class Page {
 		});
 		this.follow("system", this.model);
 		this.follow("approvals", this.approvals);
-		for (const channel of ["executions", "alerts"]) {
-			this.stream.subscribe(channel, {
-				onSubscribed: () => this.said(channel), onReset: () => this.said(channel),
-				onPublication: (data) => this.said(channel, data),
-			});
-		}
+		this.follow("executions");
+		this.follow("alerts");
 		this.stream.start();
 		addEventListener("hashchange", () => this.route());
 		addEventListener("keydown", (event) => this.pressed(event));
@@ -133,21 +129,21 @@ class Page {
 		return this.api.get("me");
 	}
 
-	/** One of the channels that every view may use has news: an event, or that it begins. */
-	said(channel, event = null) {
+	/** One of the channels that every view may use has news: an event, or that it begins (again). */
+	said(channel) {
 		this.refresher.touch();
-		this.view?.said?.(channel, event);
+		this.view?.said?.(channel);
 	}
 
 	follow(channel, model) {
 		this.stream.subscribe(channel, {
 			onSubscribed: (snapshot) => {
-				if (snapshot) model.take(snapshot);
+				if (snapshot) model?.take(snapshot);
 				this.said(channel);
 			},
 			onPublication: (event) => {
-				model.change(event.payload);
-				this.said(channel, event);
+				model?.change(event.payload);
+				this.said(channel);
 			},
 		});
 	}
@@ -198,15 +194,14 @@ class Page {
 		}
 		say(this.name, this.system.name || "Callboard");
 		this.name.title = `Callboard ${this.system.version}`;
-		const counts = {
-			executions: this.system.executions?.running, alerts: this.system.alerts?.firing,
-			tree: (this.system.hosts.down ?? 0) + (this.system.hosts.silent ?? 0),
-		};
-		for (const [name, count] of Object.entries(counts)) {
+		const { executions, alerts, hosts } = this.system;
+		for (const [name, count, kind, title] of [
+			["executions", executions?.running, "busy", "running"], ["alerts", alerts?.firing, "bad", "firing"],
+			["tree", (hosts.down ?? 0) + (hosts.silent ?? 0), "bad", "down or silent"],
+		]) {
 			const badge = this.links.get(name).lastChild;
 			say(badge, count ? counted(count) : "");
-			badge.className = `count ${name === "executions" ? "busy" : "bad"}`;
-			badge.title = { executions: "running", alerts: "firing", tree: "down or silent" }[name];
+			Object.assign(badge, { className: `count ${kind}`, title });
 		}
 		for (const hear of this.hearers) hear(this.system);
 	}
@@ -228,9 +223,9 @@ class Page {
 		this.links = new Map(VIEWS.map(([name, title], index) => [name,
 			element("a", { href: formatAddress([name]), title: `${title} (${index + 1})` }, title,
 				element("span.count"))]));
-		this.name = element("strong.system-name", { text: "Callboard" });
+		this.name = element("strong.system-name", "Callboard");
 		this.banner = element("p.banner", { role: "status" });
-		this.zone = button({ class: "quiet", onclick: () => this.setZone(!this.utc) });
+		this.zone = button("", () => this.setZone(!this.utc), { class: "quiet" });
 		this.main = element("main", { id: "main", tabindex: "-1" });
 		this.tellZone();
 		document.body.replaceChildren();
@@ -241,10 +236,8 @@ class Page {
 			} }, "Skip to the content"),
 			element("header.top", element("img.mark", { src: new URL("icon.svg", import.meta.url).href, alt: "" }), this.name,
 				this.banner, element("span.gap"), this.zone,
-				button({ class: "quiet", title: "Dark or light (t)",
-					onclick: () => nextTheme() }, "Theme"),
-				button({ class: "quiet", title: "Keys (?)", "aria-label": "Keys",
-					onclick: () => showKeys() }, "?")),
+				button("Theme", nextTheme, { class: "quiet", title: "Dark or light (t)" }),
+				button("?", showKeys, { class: "quiet", title: "Keys (?)", "aria-label": "Keys" })),
 			element("nav.side", { "aria-label": "Views" }, [...this.links.values()]), this.main);
 		this.showState("connecting");
 	}
@@ -257,8 +250,7 @@ class Page {
 		fill(this.banner, element("span.shape", { "aria-hidden": "true", text: shape }),
 			`${word}${since}${state === "refused" && detail ? `: ${detail}` : ""}`);
 		if (state === "live") this.liveAt = this.now();
-		if (state === "refused") put(this.banner, button({ class: "quiet",
-			onclick: () => this.signedOut() }, "Sign in"));
+		if (state === "refused") put(this.banner, button("Sign in", () => this.signedOut(), { class: "quiet" }));
 	}
 
 	setZone(utc) {
@@ -276,8 +268,7 @@ class Page {
 	route() {
 		const { path, query } = parseAddress(location.hash);
 		const [name = "now", ...rest] = path;
-		const known = VIEWS.find(([one]) => one === name);
-		const [, title, View] = known ?? [];
+		const [, title, View] = VIEWS.find(([one]) => one === name) ?? [];
 		const isOne = name === "executions" && rest.length > 0;
 		const wanted = isOne ? "execution" : name;
 		for (const [one, link] of this.links) {

@@ -1,7 +1,7 @@
 // Charts on canvas: lines, bands where there are too many lines, and sparks.
 
-import { element, fill, put } from "./dom.js";
-import { brief, clipped, clock, counted, moment } from "./format.js";
+import { element, fill, put, Redrawing } from "./dom.js";
+import { brief, clipped, clock, counted, moment, zoneOffset } from "./format.js";
 
 /** Above so many series a chart shows bands, which the server makes, and the ten worst. */
 export const LINES_MAX = 20;
@@ -73,35 +73,57 @@ export function segment(draw, fromX, fromY, toX, toY) {
 	draw.stroke();
 }
 
-export function zoneOffset(at, utc) {
-	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
+export function clip(draw, x, y, width, height) {
+	draw.beginPath();
+	draw.rect(x, y, width, height);
+	draw.clip();
+}
+
+/** The words of a tick below its line, within the width. */
+export function tickText(draw, said, x, y, width) {
+	draw.textAlign = x > width - 40 ? "right" : "center";
+	draw.fillText(said, Math.min(x, width - 2), y);
+}
+
+/** The number of the first value that fulfils what all after it fulfil; the count of values for none. Pure. */
+export function firstOf(values, isIt) {
+	let low = 0, high = values.length;
+	while (low < high) {
+		const middle = (low + high) >> 1;
+		if (isIt(values[middle])) high = middle;
+		else low = middle + 1;
+	}
+	return low;
 }
 
 const COLORS = ["ink", "soft", "line", "card", "accent", "good", "bad", "warn", "busy", "idle"];
 
-export function palette(node) {
+function palette(node) {
 	const style = getComputedStyle(node);
-	const of = (name) => style.getPropertyValue(`--${name}`).trim();
+	// The style has a colour for each theme, `light-dark(#…, #…)`, and a canvas needs the one of now.
+	const isDark = document.documentElement.dataset.theme === "dark";
+	const of = (name) => style.getPropertyValue(`--${name}`).match(/#\w+/g)?.at(isDark ? -1 : 0);
 	return { ...Object.fromEntries(COLORS.map((name) => [name, of(name)])), series: [1, 2, 3, 4, 5, 6].map((number) => of(`series-${number}`)), font: `11px ${style.fontFamily}` };
 }
 
-/** Size a canvas for its place and the screen; the answer draws in pixels of the page. */
+/** Size a canvas for its place and the screen; the answer is what draws in pixels of the page, and the colours. */
 export function sized(canvas, width, height) {
+	canvas.style.height = `${height}px`;
 	const ratio = globalThis.devicePixelRatio || 1;
 	const [wide, high] = [Math.round(width * ratio), Math.round(height * ratio)];
 	if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
 	const draw = canvas.getContext("2d");
 	draw.setTransform(ratio, 0, 0, ratio, 0, 0);
 	draw.clearRect(0, 0, width, height);
-	return draw;
+	const colors = palette(canvas);
+	draw.font = colors.font;
+	return [draw, colors];
 }
 
 /** A line without axes, with its newest value marked. */
 export function spark(canvas, values, { width = 120, height = 28, color = "accent" } = {}) {
 	canvas.style.width = `${width}px`;
-	canvas.style.height = `${height}px`;
-	const draw = sized(canvas, width, height);
-	const colors = palette(canvas);
+	const [draw, colors] = sized(canvas, width, height);
 	const known = values.filter(Number.isFinite);
 	if (known.length < 2) return;
 	const low = Math.min(0, ...known), high = Math.max(...known, low + 1e-9);
@@ -110,9 +132,7 @@ export function spark(canvas, values, { width = 120, height = 28, color = "accen
 	draw.strokeStyle = draw.fillStyle = colors[color];
 	draw.lineWidth = 1.5;
 	draw.lineJoin = "round";
-	draw.beginPath();
 	line(draw, values, x, y);
-	draw.stroke();
 	const last = values.findLastIndex(Number.isFinite);
 	draw.beginPath();
 	draw.arc(x(last), y(values[last]), 2, 0, 2 * Math.PI);
@@ -121,6 +141,7 @@ export function spark(canvas, values, { width = 120, height = 28, color = "accen
 
 function line(draw, values, x, y) {
 	let isDown = false;
+	draw.beginPath();
 	for (let index = 0; index < values.length; index += 1) {
 		if (!Number.isFinite(values[index])) isDown = false;
 		else if (isDown) draw.lineTo(x(index), y(values[index]));
@@ -131,6 +152,12 @@ function line(draw, values, x, y) {
 			if (!Number.isFinite(values[index + 1])) draw.arc(x(index), y(values[index]), 1, 0, 2 * Math.PI);
 		}
 	}
+	draw.stroke();
+}
+
+function styleAs(draw, { series }, number) {
+	draw.strokeStyle = series[number % series.length];
+	draw.setLineDash(DASHES[Math.floor(number / series.length) % DASHES.length]);
 }
 
 /** A chart over time of series {label, values}, and of bands behind them. */
@@ -151,10 +178,7 @@ export class LineChart {
 		this.legend = element("ul.legend");
 		this.reading = element("p.reading", { "aria-live": "polite" });
 		this.element = element("figure.chart", this.canvas, this.reading, this.legend);
-		this.watcher = new ResizeObserver(() => this.draw());
-		this.watcher.observe(this.element);
-		this.retheme = () => this.draw();
-		addEventListener("themechange", this.retheme);
+		this.redrawing = new Redrawing(this.element, () => this.draw());
 	}
 
 	/** Show these series over [from, to] (seconds since 1970); `bands` of `count` series behind them. */
@@ -166,8 +190,7 @@ export class LineChart {
 	}
 
 	end() {
-		this.watcher.disconnect();
-		removeEventListener("themechange", this.retheme);
+		this.redrawing.end();
 	}
 
 	scale() {
@@ -187,30 +210,22 @@ export class LineChart {
 	draw() {
 		const width = this.element.clientWidth;
 		if (!width || !this.times.length) return;
-		this.canvas.style.height = `${this.height}px`;
-		const draw = sized(this.canvas, width, this.height);
-		const colors = palette(this.canvas);
+		const [draw, colors] = sized(this.canvas, width, this.height);
 		const { low, high, ticks } = this.scale();
 		const [from, to] = this.range;
 		const xOf = (at) => LEFT + ((at - from) / Math.max(1e-9, to - from)) * (width - LEFT - RIGHT);
 		const yOf = (value) => TOP + (1 - (value - low) / (high - low)) * (this.height - TOP - BOTTOM);
 		this.xOf = xOf;
-		draw.font = colors.font;
 		this.drawAxes(draw, colors, { ticks, xOf, yOf, width });
 		draw.save();
-		draw.beginPath();
-		draw.rect(LEFT, 0, width - LEFT - RIGHT + 2, this.height - BOTTOM + 2);
-		draw.clip();
+		clip(draw, LEFT, 0, width - LEFT - RIGHT + 2, this.height - BOTTOM + 2);
 		const x = (index) => xOf(this.times[index]);
 		if (this.bands) this.drawBands(draw, colors, x, yOf);
 		draw.lineJoin = "round";
 		this.series.forEach((one, number) => {
-			draw.strokeStyle = colors.series[number % colors.series.length];
-			draw.setLineDash(DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
+			styleAs(draw, colors, number);
 			draw.lineWidth = this.bands ? 1 : 1.5;
-			draw.beginPath();
 			line(draw, one.values, x, yOf);
-			draw.stroke();
 		});
 		draw.setLineDash([]);
 		if (this.marked >= 0) {
@@ -237,9 +252,7 @@ export class LineChart {
 		const most = Math.max(2, Math.floor((width - LEFT) / 90));
 		for (const tick of timeTicks(from, to, most, zoneOffset(from, this.isUtc))) {
 			const said = to - from > 86_400 * 2 ? moment(tick, this.isUtc).slice(5, 16) : clock(tick, this.isUtc).slice(0, to - from < 600 ? 8 : 5);
-			const x = xOf(tick);
-			draw.textAlign = x > width - 40 ? "right" : "center";
-			draw.fillText(said, Math.min(x, width - 2), this.height - 6);
+			tickText(draw, said, xOf(tick), this.height - 6, width);
 		}
 	}
 
@@ -257,22 +270,20 @@ export class LineChart {
 		draw.globalAlpha = 1;
 		draw.strokeStyle = colors.accent;
 		draw.lineWidth = 2;
-		draw.beginPath();
 		line(draw, this.bands.p50, x, y);
-		draw.stroke();
 	}
 
 	drawLegend() {
 		const colors = palette(this.canvas);
 		const entry = (number, label, value) => {
 			const swatch = element("canvas.swatch", { "aria-hidden": "true" });
-			const draw = sized(swatch, 22, 8);
-			draw.strokeStyle = number < 0 ? colors.accent : colors.series[number % colors.series.length];
-			draw.setLineDash(number < 0 ? [] : DASHES[Math.floor(number / colors.series.length) % DASHES.length]);
+			const [draw] = sized(swatch, 22, 8);
+			draw.strokeStyle = colors.accent;
+			if (number >= 0) styleAs(draw, colors, number);
 			draw.lineWidth = number < 0 ? 3 : 2;
 			segment(draw, 0, 4, 22, 4);
 			return element("li", { title: label }, swatch, clipped(label, 90),
-				element("span.value", { text: this.format(value) }));
+				element("span.value", this.format(value)));
 		};
 		const at = this.marked >= 0 ? this.marked : this.times.length - 1;
 		fill(this.legend,
@@ -282,12 +293,7 @@ export class LineChart {
 
 	indexAt(pixel) {
 		if (!this.xOf || !this.times.length || pixel < LEFT - 10) return -1;
-		let low = 0, high = this.times.length - 1;
-		while (low < high) {
-			const middle = (low + high) >> 1;
-			if (this.xOf(this.times[middle]) < pixel) low = middle + 1;
-			else high = middle;
-		}
+		const low = Math.min(this.times.length - 1, firstOf(this.times, (at) => this.xOf(at) >= pixel));
 		const isNearer = low > 0 && pixel - this.xOf(this.times[low - 1]) < this.xOf(this.times[low]) - pixel;
 		return isNearer ? low - 1 : low;
 	}

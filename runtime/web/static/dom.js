@@ -1,6 +1,6 @@
 // Elements without markup: texts become text nodes, and nothing else does.
 
-import { clipped, command, plain } from "./format.js";
+import { clipped, command, counted, plain } from "./format.js";
 
 /**
  * An element: `name` may have classes, as `p.soft`. `traits`, which can be left out, are attributes;
@@ -23,8 +23,8 @@ export function element(name, traits, ...children) {
 	return made;
 }
 
-export function button(traits, ...children) {
-	return element("button", { type: "button", ...traits }, ...children);
+export function button(label, onclick, traits = {}) {
+	return element("button", { type: "button", onclick, ...traits }, label);
 }
 
 export function soft(text) {
@@ -43,14 +43,20 @@ export function code(text) {
 	return element("code", { text });
 }
 
-/** At most `chars` characters of a text; the tooltip has all. */
-export function cut(text, chars) {
-	return element("span", { title: text, text: clipped(text, chars) });
+/** At most `chars` characters of a text, in an element; the tooltip has all. */
+export function cut(text, chars, name = "span") {
+	return element(name, { title: text }, clipped(text, chars));
 }
 
-/** What went wrong, at most `chars` characters of it; the tooltip has all. */
+/** The fields of an event in one line; without them, its size. */
+export function fieldsOf({ fields, bytes }, chars) {
+	const size = bytes == null ? "" : `${counted(bytes)} bytes`;
+	return element("span.mono.soft", fields == null ? size : clipped(JSON.stringify(fields), chars));
+}
+
+/** What went wrong, at most `chars` characters of it. */
 export function wrong(text, chars = 300) {
-	return element("span.bad-text", { title: text, text: clipped(text, chars) });
+	return cut(text, chars, "span.bad-text");
 }
 
 export function heading(text) {
@@ -66,9 +72,10 @@ export function table(titles, rows) {
 		element("tbody", rows.map((cells) => element("tr", cells.map((one) => element("td", one))))));
 }
 
+/** Add nodes and texts to a parent; what is empty, 0, false, null or undefined is left out. */
 export function put(parent, ...children) {
 	for (const child of children.flat(Infinity)) {
-		if (child === false || child == null) continue;
+		if (!child) continue;
 		parent.append(child instanceof Node ? child : plain(child));
 	}
 	return parent;
@@ -88,7 +95,7 @@ export function say(target, text) {
 const STATES = new Map([
 	["● good", "up connected"], ["✓ good", "done completed ok resolved given inactive"], ["▶ busy", "running"], ["◔ busy", "starting"], ["● busy", "active"],
 	["✕ bad", "failed down error refused crashed dead"], ["▲ bad", "firing critical"], ["◌ warn", "silent no_data"], ["◔ warn", "pending slow stopping"],
-	["▲ warn", "warning"], ["? warn", "in_doubt interrupted asked"], ["↻ warn", "backing_off restarting"],
+	["▲ warn", "warning"], ["? warn", "in_doubt interrupted asked"], ["↻ warn", "backing_off restarting retried"],
 	["◔ idle", "ready"], ["– idle", "skipped"], ["■ idle", "cancelled stopped ended"], ["◑ idle", "silenced inhibited"],
 ].flatMap(([looks, words]) => words.split(" ").map((word) => [word, looks.split(" ")])));
 const OTHER = ["○", "idle"];
@@ -115,7 +122,7 @@ export function card(title, ...children) {
 
 export function empty(what, advice) {
 	return element("div.empty",
-		element("p.empty-what", { text: what }), advice && element("p", advice));
+		element("p.empty-what", what), advice && element("p", advice));
 }
 
 export function failure(error, retry) {
@@ -123,19 +130,18 @@ export function failure(error, retry) {
 	if (error.code === "not_served" || error.code === "actor_not_found") return empty(error.message, error.advice);
 	return element("div.failure", { role: "alert" },
 		element("p.failure-what", badge("failed", error.title ?? "This did not work")),
-		error.message && element("p", { text: error.message }),
-		error.advice && element("p.soft", { text: error.advice }),
-		retry && button({ onclick: retry }, "Try again"));
+		error.message && element("p", error.message),
+		error.advice && element("p.soft", error.advice),
+		retry && button("Try again", retry));
 }
 
 /** Copy a text; the button says that it did. */
 export function copyButton(text, label = "Copy as command") {
-	const made = button({ class: "quiet", title: text }, label);
-	made.addEventListener("click", async () => {
+	const made = button(label, async () => {
 		const copied = await copy(text);
 		say(made, copied ? "Copied" : text);
 		setTimeout(() => say(made, label), 1500);
-	});
+	}, { class: "quiet", title: text });
 	return made;
 }
 
@@ -164,6 +170,45 @@ export function showTheme(name, chosen) {
 	if (chosen) matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showTheme(chosen()));
 }
 
+/** Draws once in the next frame, however often it is asked to; a part that a view owns. */
+export class Frame {
+	constructor(draw) {
+		this.draw = draw;
+		this.number = 0;
+	}
+
+	soon() {
+		this.number ||= requestAnimationFrame(() => {
+			this.number = 0;
+			this.draw();
+		});
+	}
+
+	end() {
+		cancelAnimationFrame(this.number);
+	}
+}
+
+/** Draws again when the size of an element or the theme changes, until it ends. */
+export class Redrawing extends Frame {
+	constructor(watched, draw) {
+		super(draw);
+		this.watcher = new ResizeObserver(() => this.draw());
+		this.watcher.observe(watched);
+		addEventListener("themechange", this);
+	}
+
+	handleEvent() {
+		this.draw();
+	}
+
+	end() {
+		super.end();
+		this.watcher.disconnect();
+		removeEventListener("themechange", this);
+	}
+}
+
 let dialogs = 0;
 
 /**
@@ -183,7 +228,7 @@ export function confirm({ title, text, action, danger = false, line = "", fields
 				element("p", { text }),
 				inputs.map(([, label, input]) =>
 					element("p", element("label", { for: input.id, text: label }), input)),
-				line && element("p.command", element("code", { text: line }), copyButton(line)),
+				line && element("p.command", element("code", line), copyButton(line)),
 				element("p.actions",
 					element("button", { value: "no", formnovalidate: true }, "Keep as it is"),
 					element("button", { value: "yes", class: danger ? "danger" : "primary" }, action))));

@@ -1,10 +1,10 @@
 // One execution: header, failures, timeline, sub-tasks, events, plan. The same parts draw the live
 // page and the exported file; `source` answers as the API does.
 
-import { badge, button, card, commandButton, cut, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "./dom.js";
+import { badge, button, card, commandButton, cut, element, empty, failure, fieldsOf, fill, heading, hint, say, soft, strong, table, wrong } from "./dom.js";
 import { clipped, counted, duration, nouns, pretty } from "./format.js";
 import { graphOf, NODES_MAX, nodesOfEach, nodesOfKinds } from "./graph.js";
-import { Choices, exactOf, executionLink, facts, FollowedRows, Listing, searchBox, setValue, Split, timeOf } from "./parts.js";
+import { Choices, eventDetail, exactOf, executionLink, facts, FollowedRows, Listing, searchBox, setValue, Split, timeOf } from "./parts.js";
 import { Timeline } from "./timeline.js";
 
 const PLAN_MAX = 500;
@@ -40,7 +40,7 @@ export class ExecutionPanel {
 		this.timelineCard = card("Attempts over time", element("div.card-tools", this.by), this.timeline.element, this.timelineNote);
 		this.tabs = new Choices({ label: "Parts", onChoose: (tab) => page.setQuery({ tab: tab === "tasks" ? "" : tab }) });
 		this.body = element("div.tab-body");
-		this.split = new Split([this.timelineCard, this.tabs.element, this.body], { onClose: () => page.adjust({ task: "", event: "" }) });
+		this.split = new Split([this.timelineCard, this.tabs.element, this.body], () => page.adjust({ task: "", event: "" }));
 		this.split.element.classList.add("scrolls");
 		this.element = element("div.view", this.head, this.notice, this.split.element);
 		this.tasks = this.taskList();
@@ -107,7 +107,7 @@ export class ExecutionPanel {
 	/** Show what its row in the list says, until the rest is here: a long history takes time to read. */
 	preview(row) {
 		if (this.view) return;
-		fill(this.head, element("div.view-head", element("h1", { text: clipped(row.job, 80) }), badge(row.status)), element("p.mono.soft", row.id),
+		fill(this.head, element("div.view-head", element("h1", clipped(row.job, 80)), badge(row.status)), element("p.mono.soft", row.id),
 			facts([["submitted", timeOf(this.page, row.submitted_at)], ["took", row.ended_at && duration(row.ended_at - row.submitted_at)], ["sub-tasks", row.sub_tasks && counted(row.sub_tasks)], ["rest", "reading…"]]));
 	}
 
@@ -140,25 +140,25 @@ export class ExecutionPanel {
 		const end = view.is_over ? view.ended_at ?? view.updated_at : page.now();
 		const counts = STATUSES.filter((status) => view.counts[status]).map((status) => badge(status, `${counted(view.counts[status])} ${status}`));
 		fill(this.head,
-			element("div.view-head", element("h1", { title: view.job, text: clipped(view.job, 80) }), badge(view.status), element("span.gap"), this.actions(view)),
+			element("div.view-head", cut(view.job, 80, "h1"), badge(view.status), element("span.gap"), this.actions(view)),
 			element("p.mono.soft", view.id),
 			view.waits_for && element("p.callout", { role: "status" }, badge("waiting", "waits"), ` ${view.waits_for}`),
 			facts([
 				["submitted", timeOf(page, view.submitted_at)], [view.is_over ? "took" : "runs for", duration(end - view.submitted_at)],
 				["sub-tasks", counts.length ? counts : "no plan yet"], ["attempts", `${counted(view.attempts)}${this.timeline.timeline.running ? `, and ${counted(this.timeline.timeline.running)} under way` : ""}`],
-				["failed attempts", view.retries ? counted(view.retries) : ""],
+				["failed attempts", view.retries && counted(view.retries)],
 				["owner", view.owners.length ? element("span", { title: view.owners.map(({ name }) => name).join(", "), text: clipped(view.owners.at(-1).name, 40) }) : ""],
 				["fork of", view.fork_of && [this.hasLinks ? executionLink(view.fork_of) : clipped(view.fork_of, 40), view.fork_from && ` from ${view.fork_from}`]],
 			]),
-			view.failures.length ? element("ul.rows.failures", view.failures.slice(0, FAILURES_SHOWN).map((one) => this.failureRow(one))) : null,
+			view.failures.length && element("ul.rows.failures", view.failures.slice(0, FAILURES_SHOWN).map((one) => this.failureRow(one))),
 			view.in_doubt.map((doubt) => this.doubt(doubt)),
-			view.in_doubt_left_off ? hint(`${nouns(view.in_doubt_left_off, "more step")} wait for a decision`) : null);
+			view.in_doubt_left_off && hint(`${nouns(view.in_doubt_left_off, "more step")} wait for a decision`));
 	}
 
 	failureRow({ at, code, message, sub_task: task, attempt, is_final: isFinal }) {
 		return element("li", badge(isFinal ? "failed" : "backing_off", isFinal ? "failed" : "retried"),
-			task && button({ class: "link", onclick: () => this.page.adjust({ task }) }, clipped(task, 60)),
-			attempt ? soft(`attempt ${attempt}`) : null,
+			task && this.toTask(task),
+			attempt && soft(`attempt ${attempt}`),
 			element("span.grow.bad-text", { title: message, text: `${code ? `${code}: ` : ""}${clipped(message, 400)}` }), timeOf(this.page, at, { isShort: true }));
 	}
 
@@ -206,12 +206,8 @@ export class ExecutionPanel {
 
 	openTab(tab) {
 		this.tab = tab;
-		const made = {
-			tasks: () => this.tasks.parts, events: () => this.events.parts, logs: () => this.logs.parts,
-			partials: () => this.partials.parts, failures: () => this.failures(),
-			plan: () => this.plan(), history: () => this.history(),
-		}[tab] ?? (() => empty("There is no such part", ""));
-		fill(this.body, made());
+		const isPart = TABS.some(([name]) => name === tab);
+		fill(this.body, !isPart ? empty("There is no such part") : this[tab].parts ?? this[tab]());
 		if (tab === "events") this.events.ask({ order: "desc" });
 		this.follow();
 	}
@@ -222,7 +218,7 @@ export class ExecutionPanel {
 		const made = new Listing({
 			label: "Sub-tasks", noun: "sub-tasks", keyOf: (row) => String(row.number), className: "in-card", load: (query) => this.source.subTasks(query),
 			onOpen: (row) => this.page.adjust({ task: row.id }), onSort: (sort) => this.page.setQuery({ sort }),
-			nothing: () => empty(this.view?.sub_tasks ? "No sub-task fits" : "There is no plan yet", ""),
+			nothing: () => empty(this.view?.sub_tasks ? "No sub-task fits" : "There is no plan yet"),
 			rowsOf: (rows) => (this.runs.size ? rows.map((row) => ({ ...row })) : rows), // Rows are drawn again where attempts begin.
 			columns: [
 				["Status", "110", (row) => badge(this.runs.has(row.id) ? "running" : row.status), "", "status"],
@@ -250,12 +246,12 @@ export class ExecutionPanel {
 	eventList() {
 		return new Listing({
 			label: "Events", noun: "events", keyOf: (row) => String(row.version), className: "in-card", load: (query) => this.source.events(query),
-			onOpen: (row) => this.openEvent(row), nothing: () => empty("There are no events", ""), more: () => ", the newest first",
+			onOpen: (row) => this.openEvent(row), nothing: () => empty("There are no events"), more: () => ", the newest first",
 			columns: [
 				["#", "70", (row) => counted(row.version), "number"],
 				["Time", "120", (row) => exactOf(this.page, row.recorded_at)],
 				["Event", "110", (row) => strong(row.kind)],
-				["Fields", "120 1", (row) => element("span.mono.soft", { text: row.fields == null ? `${counted(row.bytes)} bytes` : clipped(JSON.stringify(row.fields), 220) })],
+				["Fields", "120 1", (row) => fieldsOf(row, 220)],
 			],
 		});
 	}
@@ -278,38 +274,37 @@ export class ExecutionPanel {
 			onOpen: (row) => this.page.adjust({ task: row.task_id }), nothing: () => empty("No sub-task has yielded anything", "A handler that yields gives partial results while it works."),
 			columns: [
 				["Sub-task", "90 1", (row) => this.toTask(row.task_id)], ["Attempt", "70", (row) => counted(row.attempt), "number wide"], ["#", "70", (row) => counted(row.number), "number"],
-				["Value", "130 4", (row) => element("span.mono.soft", { text: clipped(JSON.stringify(row.value), 300) })],
+				["Value", "130 4", (row) => fieldsOf({ fields: row.value }, 300)],
 			],
 		});
 	}
 
 	toTask(task) {
-		return task ? button({ class: "link", onclick: () => this.page.adjust({ task }) }, clipped(task, 60)) : soft("–");
+		return task ? button(clipped(task, 60), () => this.page.adjust({ task }), { class: "link" }) : soft("–");
 	}
 
 	openLine(row) {
 		if (row.step) this.page.adjust({ task: row.step }); // Its bar is selected, and its lines are in the detail.
-		else this.split.open("Line", element("pre", { text: row.text }));
+		else this.split.open("Line", element("pre", row.text));
 	}
 
 	openEvent(row) {
 		this.split.open(`Event ${counted(row.version)}: ${row.kind}`,
-			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["position", counted(row.position)], ["size", `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
-			row.is_cut ? hint("Its fields are too large for this list. ", commandButton("events", row.stream.replace("execution/", ""))) : element("pre", { text: pretty(row.fields) }));
+			eventDetail(this.page, row, [["position", counted(row.position)]]));
 	}
 
 	failures() {
 		const { failures = [], failures_left_off: left = 0 } = this.view ?? {};
-		if (!failures.length) return empty("Nothing has failed", "");
-		return [element("ul.rows.failures", failures.map((one) => this.failureRow(one))), left ? element("p.note", { text: `${counted(left)} older ones are left off` }) : null];
+		if (!failures.length) return empty("Nothing has failed");
+		return [element("ul.rows.failures", failures.map((one) => this.failureRow(one))), left ? element("p.note", `${counted(left)} older ones are left off`) : null];
 	}
 
 	plan() {
 		const count = this.view?.sub_tasks ?? 0;
-		if (!count) return empty("There is no plan yet", "");
+		if (!count) return empty("There is no plan yet");
 		const place = element("div", hint("reading…"));
 		if (count <= PLAN_MAX) this.drawPlan(place);
-		else fill(place, element("p", `The plan has ${counted(count)} sub-tasks: the first ${PLAN_MAX} are drawn, by kind.`), button({ onclick: () => this.drawPlan(place) }, "Draw the plan"));
+		else fill(place, element("p", `The plan has ${counted(count)} sub-tasks: the first ${PLAN_MAX} are drawn, by kind.`), button("Draw the plan", () => this.drawPlan(place)));
 		return place;
 	}
 
@@ -347,7 +342,7 @@ export class ExecutionPanel {
 			const row = items.find((one) => one.id === task);
 			if (this.query.task !== task) return;
 			if (!row) {
-				this.split.open(task, empty("This execution has no such sub-task", ""));
+				this.split.open(task, empty("This execution has no such sub-task"));
 				return;
 			}
 			this.tasks.list.select(String(row.number));
@@ -365,13 +360,13 @@ export class ExecutionPanel {
 		fill(this.attempts, this.attemptsOf(row.id));
 		return [
 			facts([
-				["status", badge(this.runs.has(row.id) ? "running" : row.status)], ["kind", row.kind], ["attempts", counted(row.attempts)], ["waited", row.attempts ? duration(row.queue_s) : ""], ["ran", row.attempts ? duration(row.run_s) : ""],
+				["status", badge(this.runs.has(row.id) ? "running" : row.status)], ["kind", row.kind], ["attempts", counted(row.attempts)], ["waited", row.attempts && duration(row.queue_s)], ["ran", row.attempts && duration(row.run_s)],
 				["on", row.executor], ["ready", row.ready_at && exactOf(this.page, row.ready_at)], ["began", row.began_at && exactOf(this.page, row.began_at)],
 				["ended", row.ended_at && exactOf(this.page, row.ended_at)], ["critical path", row.is_critical ? "yes: it set the end" : ""],
 				["added by", row.parent && to(row.parent)],
 				["needs", row.needs.length ? [row.needs.map((id) => [to(id), " "]), row.needs_left_off ? `and ${counted(row.needs_left_off)} more` : ""] : ""],
 			]),
-			row.error && [heading("Newest error"), element("pre.bad-text", { text: `${row.error_code ? `${row.error_code}: ` : ""}${row.error}` })],
+			row.error && [heading("Newest error"), element("pre.bad-text", `${row.error_code ? `${row.error_code}: ` : ""}${row.error}`)],
 			heading("Attempts"), this.attempts, this.said,
 		];
 	}
@@ -385,15 +380,15 @@ export class ExecutionPanel {
 		if (this.tab === "logs" && this.logs.list.selected !== line) this.logs.list.select(line);
 		fill(this.said,
 			lines.length ? [heading("Log"), element("ol.story", lines.slice(0, LINES_SHOWN).map((one) => element("li",
-				element("p", badge(one.level), exactOf(this.page, one.time)), element("pre", { text: one.text }))))] : null,
-			values.length ? [heading("Partial results"), values.slice(0, LINES_SHOWN).map((one) => element("pre", { text: `${one.number}: ${pretty(one.value, 2_000)}` }))] : null);
+				element("p", badge(one.level), exactOf(this.page, one.time)), element("pre", one.text))))] : null,
+			values.length ? [heading("Partial results"), values.slice(0, LINES_SHOWN).map((one) => element("pre", `${one.number}: ${pretty(one.value, 2_000)}`))] : null);
 	}
 
 	attemptsOf(id) {
 		const bars = this.timeline.barsOf(id);
 		if (!bars.length) return hint("The timeline shows none of them now: none has ended, or its group is folded.");
 		return element("ol.story", bars.map((bar) => element("li",
-			element("p", badge(bar.outcome === "retried" ? "backing_off" : bar.outcome, bar.outcome), ` attempt ${bar.attempt} on ${bar.executor}, ${duration(bar.ended_at - bar.began_at)}`),
-			bar.error && element("p.bad-text", { text: bar.error }))));
+			element("p", badge(bar.outcome), ` attempt ${bar.attempt} on ${bar.executor}, ${duration(bar.ended_at - bar.began_at)}`),
+			bar.error && element("p.bad-text", bar.error))));
 	}
 }

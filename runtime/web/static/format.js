@@ -69,29 +69,20 @@ export function ago(at, now) {
 	return seconds < 1 ? "now" : `${duration(seconds < 60 ? Math.floor(seconds) : seconds)} ago`;
 }
 
-function parts(at, utc) {
-	const date = new Date(at * 1000);
-	return utc
-		? [date.getUTCFullYear(), date.getUTCMonth() + 1, date.getUTCDate(), date.getUTCHours(),
-			 date.getUTCMinutes(), date.getUTCSeconds(), date.getUTCMilliseconds()]
-		: [date.getFullYear(), date.getMonth() + 1, date.getDate(), date.getHours(),
-			 date.getMinutes(), date.getSeconds(), date.getMilliseconds()];
-}
-
-const two = (number) => String(number).padStart(2, "0");
-
-/** The time of day of a moment, with `decimals` (0 or 3) of a second. */
-export function clock(at, utc, decimals = 0) {
-	if (!Number.isFinite(at) || at <= 0) return "–";
-	const [, , , hour, minute, second, millis] = parts(at, utc);
-	const said = `${two(hour)}:${two(minute)}:${two(second)}`;
-	return decimals ? `${said}.${String(millis).padStart(3, "0")}` : said;
+/** What clocks of the zone are ahead of UTC at a moment, in seconds. */
+export function zoneOffset(at, utc) {
+	return utc ? 0 : -new Date(at * 1000).getTimezoneOffset() * 60;
 }
 
 export function moment(at, utc, decimals = 0) {
 	if (!Number.isFinite(at) || at <= 0) return "–";
-	const [year, month, day] = parts(at, utc);
-	return `${year}-${two(month)}-${two(day)} ${clock(at, utc, decimals)}`;
+	const said = new Date((at + zoneOffset(at, utc)) * 1000).toISOString();
+	return said.replace("T", " ").slice(0, decimals ? -1 : -5);
+}
+
+/** The time of day of a moment, with `decimals` (0 or 3) of a second. */
+export function clock(at, utc, decimals = 0) {
+	return moment(at, utc, decimals).split(" ").at(-1);
 }
 
 export function moments(at) {

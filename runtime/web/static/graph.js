@@ -1,7 +1,7 @@
 // The graph of a plan on canvas: sub-tasks, or kinds where there are many, right of what they need.
 
-import { palette, sized } from "./charts.js";
-import { element, kindOf, shapeOf } from "./dom.js";
+import { sized } from "./charts.js";
+import { element, kindOf, Redrawing, shapeOf } from "./dom.js";
 import { clipped, nouns } from "./format.js";
 
 export const NODES_MAX = 150;
@@ -52,27 +52,20 @@ export function graphOf(nodes, { onSelect = () => {} } = {}) {
 	const wide = Math.max(...at.map(([x]) => x)) + WIDTH + 2, high = Math.max(...at.map(([, y]) => y)) + HEIGHT + 2;
 	const canvas = element("canvas", { role: "img", tabindex: "0", "aria-label": `${nouns(nodes.length, "node")}; the table of sub-tasks names what each needs` });
 	canvas.style.width = `${wide}px`;
-	canvas.style.height = `${high}px`;
 	canvas.addEventListener("click", (event) => {
 		const number = at.findIndex(([x, y]) => event.offsetX >= x && event.offsetX < x + WIDTH && event.offsetY >= y && event.offsetY < y + HEIGHT);
 		if (number >= 0) onSelect(nodes[number].name);
 	});
 	const paint = () => {
-		if (!canvas.isConnected) {
-			removeEventListener("themechange", paint);
-			return;
-		}
-		const draw = sized(canvas, Math.min(wide, 16_000), Math.min(high, 16_000));
-		const colors = palette(canvas);
-		draw.font = colors.font;
+		if (!canvas.isConnected) return redrawing.end();
+		const [draw, colors] = sized(canvas, Math.min(wide, 16_000), Math.min(high, 16_000));
 		draw.strokeStyle = colors.soft;
 		draw.globalAlpha = 0.55;
 		nodes.forEach((node, number) => node.before.forEach((one) => arrow(draw, at[one], at[number])));
 		draw.globalAlpha = 1;
 		nodes.forEach((node, number) => box(draw, colors, node, at[number]));
 	};
-	requestAnimationFrame(paint);
-	addEventListener("themechange", paint);
+	const redrawing = new Redrawing(canvas, paint);
 	return element("div.graph", { tabindex: "0", role: "region", "aria-label": "Plan" }, canvas);
 }
 

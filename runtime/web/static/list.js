@@ -1,6 +1,6 @@
 // A virtual list: a hundred thousand rows, of which those in sight have elements.
 
-import { button, element, fill, put } from "./dom.js";
+import { button, element, fill, Frame, put } from "./dom.js";
 
 const MARGIN_ROWS = 8;
 const GAP_PX = 12, SIDES_PX = 44;
@@ -48,10 +48,10 @@ export class VirtualList {
 		}, this.sheet);
 		this.element = element("div", { class: `list ${className}`, role: "grid", "aria-label": label },
 			this.head, this.view);
-		this.view.addEventListener("scroll", () => this.drawSoon(), { passive: true });
+		this.view.addEventListener("scroll", () => this.frame.soon(), { passive: true });
 		this.watcher = new ResizeObserver(() => this.resized());
 		this.watcher.observe(this.element);
-		this.frame = 0;
+		this.frame = new Frame(() => this.draw());
 		this.element.style.setProperty("--row", `${rowHeight}px`);
 		this.drawHead();
 	}
@@ -74,7 +74,7 @@ export class VirtualList {
 			const index = this.indexOf(this.keyOf(top));
 			if (index >= 0) this.view.scrollTop = index * this.rowHeight + rest;
 		}
-		this.drawSoon();
+		this.frame.soon();
 	}
 
 	select(key, { scrolls = true } = {}) {
@@ -84,12 +84,12 @@ export class VirtualList {
 			const { scrollTop, clientHeight } = this.view;
 			this.view.scrollTop = scrollFor(index, scrollTop, clientHeight, this.rowHeight);
 		}
-		this.drawSoon();
+		this.frame.soon();
 	}
 
 	end() {
 		this.watcher.disconnect();
-		cancelAnimationFrame(this.frame);
+		this.frame.end();
 	}
 
 	indexOf(key) {
@@ -109,7 +109,7 @@ export class VirtualList {
 			for (const { element: drawn } of this.drawn.values()) drawn.remove();
 			this.drawn.clear();
 		}
-		this.drawSoon();
+		this.frame.soon();
 	}
 
 	drawHead() {
@@ -122,24 +122,11 @@ export class VirtualList {
 			const name = column.order;
 			const traits = { class: column.className, role: "columnheader" };
 			if (!name) return element("span", traits, column.title);
-			const isThis = this.sorted.replace(/^-/, "") === name;
-			const isDown = this.sorted.startsWith("-");
-			const order = isThis ? (isDown ? "descending" : "ascending") : "none";
-			const next = isThis && !isDown ? `-${name}` : name;
-			const arrow = isThis ? (isDown ? " ↓" : " ↑") : "";
+			const [order, arrow, next] = this.sorted === name ? ["ascending", " ↑", `-${name}`]
+				: this.sorted === `-${name}` ? ["descending", " ↓", name] : ["none", "", name];
 			return element("span", { ...traits, "aria-sort": order },
-				button({ class: "sort", onclick: () => this.onSort?.(next) },
-					column.title + arrow));
+				button(column.title + arrow, () => this.onSort?.(next), { class: "sort" }));
 		}));
-	}
-
-	drawSoon() {
-		if (!this.frame) {
-			this.frame = requestAnimationFrame(() => {
-				this.frame = 0;
-				this.draw();
-			});
-		}
 	}
 
 	draw() {

@@ -32,11 +32,11 @@ export function showExecution(data, body) {
 		query = next;
 		panel.show(query);
 	};
-	const zone = button({ class: "quiet", onclick: () => {
+	const zone = button("Local time", () => {
 		page.utc = !page.utc;
 		zone.textContent = page.utc ? "UTC" : "Local time";
 		panel.redraw();
-	} }, "Local time");
+	}, { class: "quiet" });
 	showTheme("", () => "");
 	body.replaceChildren(element("p.tools", zone), panel.element,
 		element("p.note.view", data.note));

@@ -1,19 +1,22 @@
 // Parts that several views have: the head of a view, filters, times, links, and a detail at the side.
 
-import { button, element, failure, fill, put, say, soft } from "./dom.js";
-import { ago, clipped, clock, counted, formatAddress, moment, moments } from "./format.js";
+import { button, commandButton, element, failure, fill, hint, mono, put, say, soft } from "./dom.js";
+import { ago, clipped, clock, counted, formatAddress, moment, moments, pretty } from "./format.js";
 import { VirtualList } from "./list.js";
 import { Paging, Refresher, Tail } from "./model.js";
 
 const FOLLOWED_MAX = 5_000;
 
-/** A view that reads again when it has to. `owned` are the parts that end with it. */
+/** A view that reads again when it has to. `owned` are the parts that end with it; not each view shows its notice, body and note. */
 export class View {
 	constructor(page, read, everyMs = 1_000) {
 		this.page = page;
 		this.query = {};
 		this.refresher = new Refresher(read, { everyMs });
 		this.owned = [this.refresher];
+		this.notice = element("div");
+		this.note = element("p.note");
+		this.body = element("div.fills");
 	}
 
 	tick() {
@@ -26,6 +29,11 @@ export class View {
 
 	settingsChanged() {
 		this.draw?.();
+	}
+
+	/** Show these in the body, if they are not there. */
+	fillBody(first, ...rest) {
+		if (this.body.firstChild !== first) fill(this.body, first, ...rest);
 	}
 
 	/** Close the detail. */
@@ -45,9 +53,7 @@ export function viewHead(title, ...tools) {
 
 /** A moment, with both times in its tooltip. */
 export function timeOf(page, at, { decimals = 0, isShort = false } = {}) {
-	if (!at) return soft("–");
-	const said = isShort ? clock(at, page.utc, decimals) : moment(at, page.utc, decimals);
-	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, said);
+	return stamp(at, (isShort ? clock : moment)(at, page.utc, decimals));
 }
 
 export function exactOf(page, at) {
@@ -55,8 +61,11 @@ export function exactOf(page, at) {
 }
 
 export function ageOf(page, at) {
-	if (!at) return soft("–");
-	return element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, ago(at, page.now()));
+	return stamp(at, ago(at, page.now()));
+}
+
+function stamp(at, said) {
+	return at ? element("time", { datetime: new Date(at * 1000).toISOString(), title: moments(at) }, said) : soft("–");
 }
 
 export function executionLink(id, said = clipped(id, 40)) {
@@ -93,14 +102,12 @@ export class Choices {
 		if (said === this.said) return;
 		this.said = said;
 		fill(this.element, choices.map(([value, label, count]) =>
-			button({ "aria-pressed": String(value === chosen),
-				onclick: () => this.onChoose(value) },
-			label, count !== undefined && element("span.count", { text: counted(count) }))));
+			button([label, count !== undefined && element("span.count", counted(count))], () => this.onChoose(value), { "aria-pressed": String(value === chosen) })));
 	}
 }
 
 export class Split {
-	constructor(main, { onClose = () => {} } = {}) {
+	constructor(main, onClose) {
 		this.onClose = onClose;
 		this.detail = element("aside.detail", { hidden: true, "aria-live": "polite" });
 		this.element = element("div.split", element("div.split-main", main), this.detail);
@@ -109,8 +116,7 @@ export class Split {
 	open(title, ...children) {
 		this.detail.hidden = false;
 		fill(this.detail, element("header", element("h2", { text: title, title }),
-			button({ class: "quiet", title: "Close (Esc)", "aria-label": "Close",
-				onclick: () => this.onClose() }, "✕")), ...children);
+			button("✕", () => this.onClose(), { class: "quiet", title: "Close (Esc)", "aria-label": "Close" })), ...children);
 	}
 
 	close() {
@@ -120,9 +126,22 @@ export class Split {
 
 }
 
+/** Names and values; a value that is empty, 0 or false is left out. */
 export function facts(pairs) {
-	return element("dl.facts", pairs.filter(([, value]) => value !== "" && value != null && value !== false)
-		.map(([name, value]) => element("div", element("dt", { text: name }), put(element("dd"), value))));
+	return element("dl.facts", pairs.filter(([, value]) => value)
+		.map(([name, value]) => element("div", element("dt", name), put(element("dd"), value))));
+}
+
+/** The stream of an execution is this and its id. */
+export const EXECUTION = "execution/";
+
+/** What is known of one event, with `more` facts. */
+export function eventDetail(page, { recorded_at: at, stream, id, bytes, fields, is_cut: isCut }, more) {
+	return [
+		facts([["written", timeOf(page, at, { decimals: 3 })], ...more, ["size", bytes == null ? "" : `${counted(bytes)} bytes`], ["id", mono(id)]]),
+		fields == null ? hint(isCut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", pretty(fields)),
+		stream.startsWith(EXECUTION) && commandButton("events", stream.slice(EXECUTION.length)),
+	];
 }
 
 /**

@@ -1,8 +1,8 @@
 // The timeline of an execution on canvas: queue and run apart, attempts in rows, the critical path,
 // zoom, and the keyboard. The server has laid out the rows; `layoutOf` is pure.
 
-import { palette, segment, sized, timeTicks } from "./charts.js";
-import { button, element, fill, kindOf, say, shapeOf, strong, wrong } from "./dom.js";
+import { clip, firstOf, segment, sized, tickText, timeTicks } from "./charts.js";
+import { button, element, fill, kindOf, Redrawing, say, shapeOf, strong, wrong } from "./dom.js";
 import { clipped, counted, duration } from "./format.js";
 
 const ROW_PX = 18;
@@ -48,17 +48,7 @@ export function isFolded(group) {
 
 /** The first bar of a row that ends after a moment. Pure. */
 export function firstAfter(row, at) {
-	let low = 0, high = row.length;
-	while (low < high) {
-		const middle = (low + high) >> 1;
-		if (row[middle].ended_at <= at) low = middle + 1;
-		else high = middle;
-	}
-	return low;
-}
-
-function stateOf(bar) {
-	return bar.outcome === "retried" ? "backing_off" : bar.outcome;
+	return firstOf(row, (bar) => bar.ended_at > at);
 }
 
 const OUTCOMES = { running: "under way", done: "succeeded", retried: "failed, and ran again", failed: "failed for good" };
@@ -75,25 +65,19 @@ export class Timeline {
 		this.showsCritical = true;
 		this.selected = null;
 		this.top = 0;
-		this.frame = 0;
 		this.canvas = element("canvas.timeline-canvas", { tabindex: "0", role: "img" });
 		this.note = element("p.reading", { "aria-live": "polite" });
 		this.tip = element("div.tip", { hidden: true });
-		this.queueSwitch = toggle("Waiting", () => this.foldQueue(!this.showsQueue),
-			"The time between ready and begun, as a thin line before each bar (f)");
-		this.pathSwitch = toggle("Critical path", () => this.markPath(!this.showsCritical),
-			"The chain of sub-tasks that set the end (c)");
-		const zoom = (label, factor, title) =>
-			button({ title, onclick: () => this.zoom(factor) }, label);
+		this.queueSwitch = button("Waiting", () => this.foldQueue(), { title: "The time between ready and begun, as a thin line before each bar (f)" });
+		this.pathSwitch = button("Critical path", () => this.markPath(), { title: "The chain of sub-tasks that set the end (c)" });
 		this.bar = element("p.toolbar", this.queueSwitch, this.pathSwitch,
-			zoom("−", 2, "Zoom out (-)"), zoom("+", 0.5, "Zoom in (+)"),
-			button({ title: "Show all of it (0)", onclick: () => this.fit() }, "All"));
+			button("−", () => this.zoom(2), { title: "Zoom out (-)" }), button("+", () => this.zoom(0.5), { title: "Zoom in (+)" }),
+			button("All", () => this.fit(), { title: "Show all of it (0)" }));
 		this.element = element("div.timeline", this.bar,
 			element("div.timeline-place", this.canvas, this.tip), this.note, keyOf());
 		this.place();
 		this.listen();
-		this.watcher = new ResizeObserver(() => this.draw());
-		this.watcher.observe(this.element);
+		this.redrawing = new Redrawing(this.element, () => this.draw());
 	}
 
 	/** Show what `/v1/executions/{id}/timeline` answers. The view stays, unless it was of everything. */
@@ -109,8 +93,7 @@ export class Timeline {
 	}
 
 	end() {
-		this.watcher.disconnect();
-		cancelAnimationFrame(this.frame);
+		this.redrawing.end();
 	}
 
 	/** Select the newest bar of a sub-task, and bring it into sight. */
@@ -151,31 +134,35 @@ export class Timeline {
 		this.view ??= [this.layout.from, this.layout.to];
 		const sum = (name) => this.timeline.groups.reduce((all, group) => all + group[name], 0);
 		this.canvas.setAttribute("aria-label",
-			`${counted(sum("attempts"))} attempts over ${duration(this.layout.to - this.layout.from)}, ` +
+			`${counted(sum("attempts"))} attempts over ${duration(this.span)}, ` +
 			`${counted(sum("failures"))} failed; the table of sub-tasks says the same in words.`);
 	}
 
 	isAll() {
-		const slack = (this.layout.to - this.layout.from) * 0.02;
+		const slack = this.span * 0.02;
 		return this.view[0] <= this.layout.from + slack && this.view[1] >= this.layout.to - slack;
 	}
 
 	fit({ isQuiet = false } = {}) {
-		const margin = (this.layout.to - this.layout.from) * 0.01;
+		const margin = this.span * 0.01;
 		this.view = [this.layout.from - margin, this.layout.to + margin];
 		if (!isQuiet) this.onZoom(0, 0);
 		this.draw();
 	}
 
-	foldQueue(shows) {
-		this.showsQueue = shows;
+	foldQueue() {
+		this.showsQueue = !this.showsQueue;
 		this.place();
 		this.fit({ isQuiet: true });
 	}
 
-	markPath(shows) {
-		this.showsCritical = shows;
+	markPath() {
+		this.showsCritical = !this.showsCritical;
 		this.draw();
+	}
+
+	get span() {
+		return this.layout.to - this.layout.from;
 	}
 
 	get width() {
@@ -194,23 +181,23 @@ export class Timeline {
 
 	zoom(factor, around = (this.view[0] + this.view[1]) / 2) {
 		const [from, to] = this.view;
-		const all = (this.layout.to - this.layout.from) * 1.02;
+		const all = this.span * 1.02;
 		const span = Math.min(all, Math.max(SPAN_MIN_S, (to - from) * factor));
 		this.move(around - span * ((around - from) / (to - from)), span);
 	}
 
 	move(from, span = this.view[1] - this.view[0]) {
-		const margin = (this.layout.to - this.layout.from) * 0.01;
+		const margin = this.span * 0.01;
 		const kept = Math.max(this.layout.from - margin, Math.min(this.layout.to + margin - span, from));
 		this.view = [kept, kept + span];
 		this.onZoom(...this.view);
-		this.drawSoon();
+		this.redrawing.soon();
 	}
 
 	scroll(pixels) {
 		const before = this.top;
 		this.top = Math.max(0, Math.min(this.layout.height - (this.height - AXIS_PX), this.top + pixels));
-		this.drawSoon();
+		this.redrawing.soon();
 		return this.top !== before;
 	}
 
@@ -222,33 +209,19 @@ export class Timeline {
 		else if (line.y + ROW_PX > this.top + view) this.top = line.y + ROW_PX - view;
 	}
 
-	drawSoon() {
-		this.frame ||= requestAnimationFrame(() => {
-			this.frame = 0;
-			this.draw();
-		});
-	}
-
 	draw() {
 		this.queueSwitch.setAttribute("aria-pressed", String(this.showsQueue));
 		this.pathSwitch.setAttribute("aria-pressed", String(this.showsCritical));
 		if (!this.width) return;
-		this.canvas.style.height = `${this.height}px`;
-		const draw = sized(this.canvas, this.width, this.height);
-		const colors = palette(this.canvas);
-		draw.font = colors.font;
+		const [draw, colors] = sized(this.canvas, this.width, this.height);
 		this.drawAxis(draw, colors);
 		draw.save();
-		draw.beginPath();
-		draw.rect(0, AXIS_PX, this.width, this.height - AXIS_PX);
-		draw.clip();
+		clip(draw, 0, AXIS_PX, this.width, this.height - AXIS_PX);
 		draw.translate(0, AXIS_PX - this.top);
 		const bottom = this.top + this.height - AXIS_PX;
 		const shown = this.layout.lines.filter(({ y, height }) => y + height > this.top && y < bottom);
 		for (const line of shown) if (line.group) this.drawHead(draw, colors, line);
-		draw.beginPath();
-		draw.rect(LEFT_PX, this.top, this.width - LEFT_PX, this.height);
-		draw.clip();
+		clip(draw, LEFT_PX, this.top, this.width - LEFT_PX, this.height);
 		for (const line of shown) {
 			if (line.bars) this.drawRow(draw, colors, line);
 			else if (line.cells) this.drawCells(draw, colors, line);
@@ -266,8 +239,7 @@ export class Timeline {
 			const x = Math.round(this.xOf(begin + tick)) + 0.5;
 			if (x < LEFT_PX) continue;
 			segment(draw, x, AXIS_PX - 4, x, this.height);
-			draw.textAlign = x > this.width - 40 ? "right" : "center";
-			draw.fillText(tick < 0 ? `-${duration(-tick)}` : duration(tick), Math.min(x, this.width - 2), 9);
+			tickText(draw, tick < 0 ? `-${duration(-tick)}` : duration(tick), x, 9, this.width);
 		}
 	}
 
@@ -309,7 +281,7 @@ export class Timeline {
 	}
 
 	drawBar(draw, colors, { bar, x, y, wide }) {
-		draw.fillStyle = colors[kindOf(stateOf(bar))];
+		draw.fillStyle = colors[kindOf(bar.outcome)];
 		draw.fillRect(x, y + 3, wide, ROW_PX - 6);
 		const seen = Math.max(x, LEFT_PX);
 		const isPlain = bar.outcome === "done" || bar.outcome === "running";
@@ -415,7 +387,7 @@ export class Timeline {
 		this.canvas.classList.toggle("pointing", Boolean(found) || !this.lineAt(event.offsetY)?.bars);
 		if (!found) return;
 		const { bar } = found;
-		fill(this.tip, strong(clipped(bar.id, 80)), element("span", { text: this.words(bar) }),
+		fill(this.tip, strong(clipped(bar.id, 80)), element("span", this.words(bar)),
 			bar.error && wrong(bar.error, 300));
 		const isRight = event.offsetX > this.width / 2;
 		this.tip.style.left = isRight ? "auto" : `${event.offsetX + 14}px`;
@@ -426,7 +398,7 @@ export class Timeline {
 	words(bar) {
 		const waits = bar.ready_at && bar.ready_at < bar.began_at;
 		const waited = waits ? `, after waiting ${duration(bar.began_at - bar.ready_at)}` : "";
-		return `${shapeOf(stateOf(bar))} ${bar.id}, attempt ${bar.attempt} on ${bar.executor}: ` +
+		return `${shapeOf(bar.outcome)} ${bar.id}, attempt ${bar.attempt} on ${bar.executor}: ` +
 			`${OUTCOMES[bar.outcome] ?? bar.outcome}, ` +
 			`${bar.outcome === "running" ? "runs for" : "ran"} ${duration(bar.ended_at - bar.began_at)} from ${duration(bar.began_at - this.layout.from)} on${waited}`;
 	}
@@ -436,7 +408,7 @@ export class Timeline {
 		const [from, to] = this.view;
 		const acts = {
 			"+": () => this.zoom(0.5), "=": () => this.zoom(0.5), "-": () => this.zoom(2), 0: () => this.fit(),
-			f: () => this.foldQueue(!this.showsQueue), c: () => this.markPath(!this.showsCritical),
+			f: () => this.foldQueue(), c: () => this.markPath(),
 			ArrowRight: () => event.shiftKey ? this.move(from + (to - from) / 5) : this.step(1),
 			ArrowLeft: () => event.shiftKey ? this.move(from - (to - from) / 5) : this.step(-1),
 			ArrowDown: () => this.step(0, 1), ArrowUp: () => this.step(0, -1),
@@ -458,10 +430,6 @@ export class Timeline {
 		const at = this.selected?.began_at ?? this.view[0];
 		this.choose({ line, bar: near(line.bars, rowsBy ? firstAfter(line.bars, at) : line.bars.indexOf(this.selected) + by) });
 	}
-}
-
-function toggle(label, act, title) {
-	return button({ title, "aria-pressed": "false", onclick: act }, label);
 }
 
 function keyOf() {

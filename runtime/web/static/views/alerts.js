@@ -1,6 +1,6 @@
 // Alerts: what fires, is pending or silenced; the rules with their health; silences.
 
-import { badge, button, code, commandButton, confirm, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "../dom.js";
+import { badge, button, code, commandButton, confirm, cut, element, empty, failure, fill, heading, hint, mono, say, soft, strong, table, wrong } from "../dom.js";
 import { brief, clipped, command, counted, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { ageOf, Choices, facts, Split, timeOf, View, viewHead } from "../parts.js";
@@ -25,10 +25,7 @@ export class AlertsView extends View {
 		super(page, () => this.read());
 		this.view = null;
 		this.tabs = new Choices({ label: "Which", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div.fills");
-		this.notice = element("div");
-		this.note = element("p.note");
-		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
+		this.split = new Split([this.body], () => page.adjust({ id: "" }));
 		this.alerts = new VirtualList({
 			label: "Alerts", keyOf: (row) => row.id, onOpen: (row) => page.adjust({ id: row.id }),
 			columns: [
@@ -45,12 +42,12 @@ export class AlertsView extends View {
 			columns: [
 				["State", "120", (row) => badge(row.state)],
 				["Rule", "130 1", (row) => [strong(row.name), soft(` ${row.group}`)]],
-				["Expression", "80 2", (row) => element("code", { title: row.expression, text: clipped(row.expression, 160) })],
+				["Expression", "80 2", (row) => cut(row.expression, 160, "code")],
 				["Problem", "100 1", (row) => wrong(row.problem || (row.missing.length ? `no such metric: ${row.missing.join(", ")}` : ""), 120), "wide"],
 				["Since", "120", (row) => ageOf(page, row.since), "number wide"],
 			],
 		});
-		this.element = element("div.view.fills", viewHead("Alerts", page.may("alerts") && button({ onclick: () => this.silence() }, "Silence…")),
+		this.element = element("div.view.fills", viewHead("Alerts", page.may("alerts") && button("Silence…", () => this.silence())),
 			this.tabs.element, this.notice, this.split.element, this.note);
 		this.owned.push(this.alerts, this.rules);
 	}
@@ -84,15 +81,15 @@ export class AlertsView extends View {
 		if (!this.view) return;
 		const { alerts, rules, silences, left_off: left, undelivered } = this.view;
 		const { tab = "", id } = this.query;
-		const of = (state) => alerts.filter((alert) => stateOfAlert(alert) === state).length;
-		const counts = { "": alerts.length, firing: of("firing"), pending: of("pending"), silenced: of("silenced") + of("inhibited"), resolved: of("resolved"), rules: rules.length, silences: silences.filter((one) => one.is_active).length };
-		this.tabs.show(TABS.map(([name, title]) => [name, title, counts[name]]), tab);
+		const of = (wanted) => sortedAlerts(alerts).filter((alert) => !wanted || stateOfAlert(alert).replace("inhibited", "silenced") === wanted);
+		const counts = { rules: rules.length, silences: silences.filter((one) => one.is_active).length };
+		this.tabs.show(TABS.map(([name, title]) => [name, title, counts[name] ?? of(name).length]), tab);
 		const isList = tab !== "silences" && tab !== "rules";
 		const place = tab === "rules" ? this.rules.element : tab === "silences" ? this.silenceTable() : this.alerts.element;
-		if (this.body.firstChild !== place) fill(this.body, place);
+		this.fillBody(place);
 		fill(this.notice);
 		if (isList) {
-			const rows = sortedAlerts(alerts).filter((alert) => !tab || stateOfAlert(alert) === tab || (tab === "silenced" && stateOfAlert(alert) === "inhibited"));
+			const rows = of(tab);
 			this.alerts.show(rows);
 			if (!rows.length) fill(this.notice, rules.length ? empty(tab ? `No alert is ${tab}` : "Nothing fires, and nothing has lately", `${nouns(rules.length, "rule")} ${rules.length === 1 ? "is" : "are"} watched.`)
 				: empty("There are no rules", ["Start the system with rules: ", code("callboard alerts"), " and the page about alerts in the documentation say how."]));
@@ -116,18 +113,18 @@ export class AlertsView extends View {
 		const rule = this.view.rules.find((one) => one.name === alert.name && one.group === alert.group);
 		return [facts([
 			["state", badge(stateOfAlert(alert))], ["severity", alert.severity], ["value", brief(alert.value)], ["active", timeOf(page, alert.active_since)],
-			["fired", alert.fired_at ? timeOf(page, alert.fired_at) : ""], ["resolved", alert.resolved_at ? timeOf(page, alert.resolved_at) : ""], ["silenced by", alert.silenced_by],
-			["inhibited", alert.is_inhibited ? "another alert keeps it from its receivers" : ""],
+			["fired", alert.fired_at && timeOf(page, alert.fired_at)], ["resolved", alert.resolved_at && timeOf(page, alert.resolved_at)], ["silenced by", alert.silenced_by],
+			["inhibited", alert.is_inhibited && "another alert keeps it from its receivers"],
 		]), heading("Texts"), facts(Object.entries(alert.annotations)), heading("Labels"), facts(Object.entries(alert.labels)),
-		rule && [heading("Rule"), element("pre", { text: rule.expression })],
-		page.may("alerts") && !alert.silenced_by && element("p.actions.start", button({ onclick: () => this.silence(labelsOf(alert, " ")) }, "Silence it…"))];
+		rule && [heading("Rule"), element("pre", rule.expression)],
+		page.may("alerts") && !alert.silenced_by && element("p.actions.start", button("Silence it…", () => this.silence(labelsOf(alert, " "))))];
 	}
 
 	ruleDetail(rule) {
 		const alerts = this.view.alerts.filter((one) => one.name === rule.name && one.group === rule.group);
 		return [facts([["state", badge(rule.state)], ["group", rule.group], ["since", timeOf(this.page, rule.since)], ["alerts now", counted(alerts.filter((one) => one.state !== "resolved").length)]]),
-			element("pre", { text: rule.expression }), rule.problem && element("p.bad-text", { text: rule.problem }),
-			rule.missing.length ? hint(`These metrics have no points: ${rule.missing.join(", ")}`) : null,
+			element("pre", rule.expression), rule.problem && element("p.bad-text", rule.problem),
+			rule.missing.length && hint(`These metrics have no points: ${rule.missing.join(", ")}`),
 			commandButton("metrics", "query", rule.expression)];
 	}
 
@@ -136,7 +133,7 @@ export class AlertsView extends View {
 		if (!silences.length) return empty("There are no silences", "A silence keeps alerts from their receivers for a time; the alerts stay visible here.");
 		return table(["State", "Matches", "From", "To", "By", "Why", ""], silences.map((one) => [
 			badge(one.is_active ? "active" : "ended"), mono(one.matchers.join(", ")), timeOf(this.page, one.begins_at), timeOf(this.page, one.ends_at), one.author, one.comment,
-			one.is_active && this.page.may("alerts") && button({ onclick: () => this.endSilence(one) }, "End…"),
+			one.is_active && this.page.may("alerts") && button("End…", () => this.endSilence(one)),
 		]));
 	}
 

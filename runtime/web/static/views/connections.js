@@ -1,6 +1,6 @@
 // Connections: who listens to what, and who is slow. Pipelines, which feed the same hub, as well.
 
-import { badge, code, element, empty, fill, heading, hint, mono, strong, wrong } from "../dom.js";
+import { badge, code, element, empty, heading, hint, mono, strong, wrong } from "../dom.js";
 import { bytes, clipped, counted, duration, nouns, pretty } from "../format.js";
 import { ageOf, Choices, facts, Listing, Split, View, viewHead } from "../parts.js";
 
@@ -10,13 +10,12 @@ export class ConnectionsView extends View {
 	constructor(page) {
 		super(page, () => this.shown.refresh(), 2_000);
 		this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, id: "" }) });
-		this.body = element("div.fills");
-		this.split = new Split([this.body], { onClose: () => page.adjust({ id: "" }) });
+		this.split = new Split([this.body], () => page.adjust({ id: "" }));
 		this.clients = this.listOf("Clients", (row) => row.client, (query) => page.api.get("connections", query), () => empty("Nobody listens", "This page is in this list once it is live."), [
 			["State", "100", (row) => badge(row.queue_age_s > SLOW_S ? "slow" : "connected", row.queue_age_s > SLOW_S ? "slow" : "listens")],
-			["Who", "110 1", (row) => element("strong", { text: clipped(row.user, 40), title: row.client })],
+			["Who", "110 1", (row) => element("strong", { title: row.client }, clipped(row.user, 40))],
 			["By", "130", (row) => row.way, "wide"],
-			["From", "130", (row) => element("span.mono.soft", { text: row.address }), "wide"],
+			["From", "130", (row) => element("span.mono.soft", row.address), "wide"],
 			["Channels", "120 2", (row) => element("span.mono", { title: row.channels.join(", "), text: clipped(row.channels.join(", "), 90) + (row.channels_left_off ? ` +${row.channels_left_off}` : "") })],
 			["Waits", "85", (row) => (row.queue_bytes ? bytes(row.queue_bytes) : "–"), "number wide"],
 			["For", "75", (row) => (row.queue_bytes ? duration(row.queue_age_s) : "–"), "number wide"],
@@ -61,7 +60,7 @@ export class ConnectionsView extends View {
 	draw() {
 		const { tab = "", id } = this.query;
 		this.tabs.show([["", "Clients", this.clients.paging.answer.total], ["pipelines", "Pipelines"]], tab);
-		if (this.body.firstChild !== this.shown.notice) fill(this.body, this.shown.parts);
+		this.fillBody(...this.shown.parts);
 		const row = id && this.shown.row(id);
 		if (!row) this.split.close();
 		else if (tab === "pipelines") this.showPipeline(row);
@@ -70,15 +69,15 @@ export class ConnectionsView extends View {
 
 	showPipeline({ name, state, reason, source, sink, problems, account, position }) {
 		this.split.open(name, facts([["state", badge(state)], ["reason", reason], ["from", source], ["to", sink]]),
-			problems.map((one) => element("p.bad-text", { text: one })),
-			heading("Account"), element("pre", { text: pretty(account) }), heading("Position"), element("pre", { text: pretty(position) }));
+			problems.map((one) => element("p.bad-text", one)),
+			heading("Account"), element("pre", pretty(account)), heading("Position"), element("pre", pretty(position)));
 	}
 
 	showClient(row) {
 		this.split.open(row.user, facts([
 			["client", mono(row.client)], ["by", row.way], ["from", row.address], ["sent", counted(row.sent)],
 			["dropped", counted(row.dropped)], ["waits", `${bytes(row.queue_bytes)} for ${duration(row.queue_age_s)}`],
-		]), heading("Channels"), element("ul.mono", row.channels.map((one) => element("li", { text: one }))),
-		row.channels_left_off ? hint(`and ${counted(row.channels_left_off)} more`) : null);
+		]), heading("Channels"), element("ul.mono", row.channels.map((one) => element("li", one))),
+		row.channels_left_off && hint(`and ${counted(row.channels_left_off)} more`));
 	}
 }

@@ -1,15 +1,14 @@
 // Events as they are written, with a pause; and dead letters.
 
-import { badge, button, card, commandButton, element, empty, failure, fill, heading, hint, mono, say, strong, wrong } from "../dom.js";
+import { badge, button, card, commandButton, element, empty, failure, fieldsOf, fill, Frame, heading, hint, mono, say, strong, wrong } from "../dom.js";
 import { clipped, counted, nouns, pretty } from "../format.js";
 import { VirtualList } from "../list.js";
 import { Tail } from "../model.js";
-import { Choices, exactOf, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, View, viewHead } from "../parts.js";
+import { Choices, eventDetail, exactOf, EXECUTION, executionLink, facts, Listing, searchBox, setValue, Split, timeOf, View, viewHead } from "../parts.js";
 
 const ROWS_MAX = 5_000;
 const UNHANDLED_MAX = 50;
 const STRETCH = 200;
-const EXECUTION = "execution/";
 
 /** A row of the list, from an event of the stream or of the API. Pure. */
 export function rowOfEvent(event, publication = {}) {
@@ -80,14 +79,12 @@ export class EventsView extends View {
 		this.waiting = []; // What came while the list stands still.
 		this.isPaused = false;
 		this.gaps = 0;
-		this.frame = 0;
+		this.frame = new Frame(() => this.draw());
 		this.tabs = new Choices({ label: "What", onChoose: (tab) => page.setQuery({ tab, at: "" }) });
-		this.pause = button({ "aria-pressed": "false", onclick: () => this.setPause(!this.isPaused) }, "Pause");
+		this.pause = button("Pause", () => this.setPause(!this.isPaused), { "aria-pressed": "false" });
 		this.search = searchBox({ label: "Stream or kind contains…", onChange: (find) => page.adjust({ find }) });
-		this.notice = element("div");
-		this.note = element("p.note", { role: "status" });
-		this.body = element("div.fills");
-		this.split = new Split([this.body], { onClose: () => this.split.close() });
+		this.note.setAttribute("role", "status");
+		this.split = new Split([this.body], () => this.split.close());
 		this.element = element("div.view.fills", viewHead("Events", this.pause, this.search), this.tabs.element, this.notice, this.split.element, this.note);
 		this.list = new VirtualList({
 			label: "Events, the newest first", keyOf: (row) => String(row.position), onOpen: (row) => this.opened(row), onNeed: () => this.query.tab !== "letters" && this.older.more(),
@@ -96,7 +93,7 @@ export class EventsView extends View {
 				["Time", "120", (row) => exactOf(page, row.recorded_at)],
 				["Event", "110", (row) => element("strong", { title: row.kind, text: clipped(row.kind.split(".").at(-1), 40) })],
 				["Stream", "100 1", (row) => (row.stream.startsWith(EXECUTION) ? executionLink(row.stream.slice(EXECUTION.length)) : mono(clipped(row.stream, 60)))],
-				["Fields", "100 2", (row) => element("span.mono.soft", { text: row.fields == null ? (row.bytes == null ? "" : `${counted(row.bytes)} bytes`) : clipped(JSON.stringify(row.fields), 200) }), "wide"],
+				["Fields", "100 2", (row) => fieldsOf(row, 200), "wide"],
 			],
 		});
 		this.letters = new Listing({
@@ -128,7 +125,7 @@ export class EventsView extends View {
 				this.refresher.touch();
 			},
 		});
-		this.owned.push(this.subscription, this.letterStream, this.list, this.letters, { end: () => cancelAnimationFrame(this.frame) });
+		this.owned.push(this.subscription, this.letterStream, this.list, this.letters, this.frame);
 	}
 
 	show(_path, query) {
@@ -148,8 +145,8 @@ export class EventsView extends View {
 			this.waiting.splice(0, this.waiting.length - ROWS_MAX);
 			this.gaps += 1;
 		}
-		if (!this.isPaused) this.drawSoon();
-		else this.tell();
+		if (this.isPaused) this.tell();
+		else if (!document.hidden) this.frame.soon();
 	}
 
 	setPause(isPaused) {
@@ -157,14 +154,6 @@ export class EventsView extends View {
 		this.pause.setAttribute("aria-pressed", String(isPaused));
 		say(this.pause, isPaused ? "Go on" : "Pause");
 		this.draw();
-	}
-
-	drawSoon() {
-		if (this.frame || document.hidden) return;
-		this.frame = requestAnimationFrame(() => {
-			this.frame = 0;
-			this.draw();
-		});
 	}
 
 	tick() {} // Events come by themselves.
@@ -184,7 +173,7 @@ export class EventsView extends View {
 			this.drawLetters();
 			return;
 		}
-		if (this.body.firstChild !== this.list.element) fill(this.body, this.list.element);
+		this.fillBody(this.list.element);
 		if (!this.isPaused && this.waiting.length) {
 			this.tail.add(this.waiting);
 			this.waiting = [];
@@ -207,7 +196,7 @@ export class EventsView extends View {
 	}
 
 	drawLetters() {
-		if (this.body.firstChild !== this.messages) fill(this.body, this.messages, this.letters.parts);
+		this.fillBody(this.messages, this.letters.parts);
 		fill(this.notice);
 		say(this.note, "");
 		const entries = Object.entries(this.letters.paging.answer.messages ?? {});
@@ -216,21 +205,19 @@ export class EventsView extends View {
 			facts(entries.map(([reason, count]) => [reason.replaceAll("_", " "), counted(count)])),
 			element("ul.rows", last.map(({ payload, timestamp }) => element("li",
 				badge("failed", payload.reason), mono(payload.contract),
-				element("span.grow", { text: payload.target ?? payload.host }), timeOf(this.page, timestamp, { isShort: true }))))) : null);
+				element("span.grow", payload.target ?? payload.host), timeOf(this.page, timestamp, { isShort: true }))))) : null);
 	}
 
 	opened(row) {
 		this.split.open(`Event ${counted(row.position)}: ${row.kind}`,
-			facts([["written", timeOf(this.page, row.recorded_at, { decimals: 3 })], ["stream", row.stream], ["version", counted(row.version)], ["size", row.bytes == null ? "" : `${counted(row.bytes)} bytes`], ["id", mono(row.id)]]),
-			row.fields == null ? hint(row.is_cut ? "Its fields are too large for a list." : "Its data is packed: only its size is known here.") : element("pre", { text: pretty(row.fields) }),
-			row.stream.startsWith(EXECUTION) && commandButton("events", row.stream.slice(EXECUTION.length)));
+			eventDetail(this.page, row, [["stream", row.stream], ["version", counted(row.version)]]));
 	}
 
 	openLetter(row) {
 		this.split.open(`Letter ${row.number} of ${row.pipeline}`,
 			facts([["stage", row.stage], ["written", timeOf(this.page, row.at)], ["attempt", counted(row.attempt)], ["place", row.place]]),
-			heading("Reasons"), element("ul", row.reasons.map((reason) => element("li.bad-text", { text: reason }))),
-			heading("Original"), row.is_cut ? hint("Too large for a list.") : element("pre", { text: pretty(row.original) }),
+			heading("Reasons"), element("ul", row.reasons.map((reason) => element("li.bad-text", reason))),
+			heading("Original"), row.is_cut ? hint("Too large for a list.") : element("pre", pretty(row.original)),
 			commandButton("letters", "replay", row.pipeline, row.number));
 	}
 }

@@ -112,23 +112,21 @@ export class ExecutionView {
 	}
 
 	actions(view) {
-		const buttons = [button({ title: "One file of HTML, which needs no network", onclick: () => this.save(view) }, "Export")];
+		const buttons = [button("Export", () => this.save(view), { title: "One file of HTML, which needs no network" })];
 		if (!this.page.may("steer")) return buttons;
-		const act = (label, asked) => button({ onclick: () => this.ask(asked) }, label);
-		if (!view.is_over && view.status !== "interrupted") {
-			buttons.push(act("Cancel…", { action: "cancel", title: "Cancel this execution?", danger: true, label: "Cancel it", text: "Sub-tasks that run are interrupted; results that are there stay in the journal.", line: command("callboard", "cancel", view.id) }));
-		}
-		if (view.status === "interrupted") {
-			buttons.push(act("Resume…", { action: "resume", title: "Resume this execution?", label: "Resume it", text: "No process runs it. What is done stays done; the rest runs.", line: command("callboard", "resume", view.id) }));
-		}
-		buttons.push(act("Fork…", { action: "fork", title: "Fork this execution?", label: "Fork it", text: "A new execution runs again from a step on, and shares the results of the others.", line: command("callboard", "fork", view.id), fields: [["step", "From the step", this.panel.query.task ?? "", true]] }));
+		const act = (verb, text, more) => {
+			const action = verb.toLowerCase();
+			buttons.push(button(`${verb}…`, () => this.ask({ action, title: `${verb} this execution?`, label: `${verb} it`, text, line: command("callboard", action, view.id), ...more })));
+		};
+		if (view.status === "interrupted") act("Resume", "No process runs it. What is done stays done; the rest runs.");
+		else if (!view.is_over) act("Cancel", "Sub-tasks that run are interrupted; results that are there stay in the journal.", { danger: true });
+		act("Fork", "A new execution runs again from a step on, and shares the results of the others.", { fields: [["step", "From the step", this.panel.query.task ?? "", true]] });
 		return buttons;
 	}
 
 	doubtActions(view, step) {
 		if (!this.page.may("approve")) return [];
-		const decide = (label, runsAgain, text, flags) => element("button", { type: "button",
-			onclick: () => this.ask({ action: "approve", title: `${label} ${step}?`, label, text, body: { step, runs_again: runsAgain }, danger: !runsAgain, line: command("callboard", "approve", view.id, step, ...flags) }) }, `${label}…`);
+		const decide = (label, runsAgain, text, flags) => button(`${label}…`, () => this.ask({ action: "approve", title: `${label} ${step}?`, label, text, body: { step, runs_again: runsAgain }, danger: !runsAgain, line: command("callboard", "approve", view.id, step, ...flags) }));
 		return [decide("Run it again", true, "It may have run already: its effects may come twice.", []), decide("Fail it", false, "The step fails; what needs it is skipped.", ["--fail"])];
 	}
 

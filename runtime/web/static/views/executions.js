@@ -1,7 +1,7 @@
 // Executions: filters and order in the address, failed ones at a click.
 
-import { badge, button, code, copyButton, element, empty, say, soft, wrong } from "../dom.js";
-import { clipped, command, counted, duration, moment } from "../format.js";
+import { badge, button, code, copyButton, cut, element, empty, say, soft, wrong } from "../dom.js";
+import { command, counted, duration, moment } from "../format.js";
 import { Choices, executionLink, Listing, searchBox, setValue, timeOf, View, viewHead } from "../parts.js";
 
 const STATUSES = ["running", "pending", "failed", "interrupted", "completed", "cancelled"];
@@ -16,7 +16,7 @@ export class ExecutionsView extends View {
 		this.id = searchBox({ label: "Id begins with…", onChange: (id) => page.adjust({ id }) });
 		this.span = element("select", { "aria-label": "Submitted", onchange: () => page.setQuery({ within: this.span.value }) },
 			SPANS.map(([value, label]) => element("option", { value }, label)));
-		this.around = button({ hidden: true, title: "Any time", onclick: () => page.setQuery({ around: "", width: "", said: "" }) });
+		this.around = button("", () => page.setQuery({ around: "", width: "", said: "" }), { hidden: true, title: "Any time" });
 		this.list = new Listing({
 			label: "Executions", noun: "executions", keyOf: (row) => row.id, load: (query) => page.api.get("executions", query),
 			onOpen: (row) => page.go(["executions", row.id]), onSort: (sort) => page.setQuery({ sort }),
@@ -26,7 +26,7 @@ export class ExecutionsView extends View {
 			more: ({ left_off: left }) => (left ? `; the ${counted(left)} oldest are in no list` : ""),
 			columns: [
 				["Status", "130", (row) => badge(row.status), "", "status"],
-				["Job", "110 1.2", (row) => element("strong", { text: clipped(row.job, 60), title: row.job }), "", "job"],
+				["Job", "110 1.2", (row) => cut(row.job, 60, "strong"), "", "job"],
 				["Id", "130 1.4", (row) => [executionLink(row.id), row.fork_of && element("span.soft", { text: " fork", title: `of ${row.fork_of}` })], "wide"],
 				["Submitted", "160", (row) => timeOf(page, row.submitted_at), "wide", "submitted"],
 				["Took", "100", (row) => duration((row.ended_at ?? page.now()) - row.submitted_at), "number", "duration"],
@@ -83,7 +83,7 @@ export class ExecutionsView extends View {
 	nothing() {
 		const { status, job, id, within, around } = this.query;
 		return status || job || id || within || around
-			? empty("No execution fits", button({ onclick: () => this.page.go(["executions"]) }, "Show all"))
+			? empty("No execution fits", button("Show all", () => this.page.go(["executions"])))
 			: empty("Nothing has been submitted yet", ["A driver submits with ", code("await system.submit(job, request)"), ", the command line with ", copyButton(command("callboard", "run"), "callboard run"), "."]);
 	}
 

@@ -131,7 +131,7 @@ export class MetricsView extends View {
 		const said = this.spanText === "900" ? "15m" : duration(Number(this.spanText)).replace(/ 0 .*$/, "").replaceAll(" ", "").replace("min", "m");
 		const [, first] = questions[0];
 		return [commandButton("metrics", "query", this.filled(first), "--last", said),
-			!this.query.q && button({ class: "quiet", onclick: () => this.page.setQuery({ q: this.filled(first) }) }, "Larger")];
+			!this.query.q && button("Larger", () => this.page.setQuery({ q: this.filled(first) }), { class: "quiet" })];
 	}
 
 	filled(expression) {

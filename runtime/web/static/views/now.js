@@ -1,7 +1,7 @@
 // Now: is it alive, and does anything need a person?
 
 import { LineChart, seriesOf, spark, timesOf } from "../charts.js";
-import { badge, button, card, confirm, element, empty, failure, fill, kindOf, put, shapeOf, soft } from "../dom.js";
+import { badge, button, card, confirm, cut, element, empty, failure, fill, Frame, kindOf, put, shapeOf, soft } from "../dom.js";
 import { brief, bytes, clipped, clock, command, counted, duration, formatAddress, nouns, pretty } from "../format.js";
 import { Rate, Refresher } from "../model.js";
 import { ageOf, executionLink, View, viewHead } from "../parts.js";
@@ -16,6 +16,7 @@ const CHARTS = [
 export class NowView extends View {
 	constructor(page) {
 		super(page, () => this.readDetails(), 2_000);
+		this.frame = new Frame(() => this.showHosts(page.model.hosts()));
 		this.handled = new Rate();
 		this.verdict = element("p.verdict", { role: "status" });
 		this.tiles = element("div.tiles");
@@ -32,7 +33,7 @@ export class NowView extends View {
 			element("div.columns", card("Last failures", this.failures), card("Alerts", this.alerts)));
 		fill(this.verdict, badge("unknown", "reading"));
 		this.past = new Refresher(() => this.readPast(), { everyMs: 15_000 });
-		this.owned.push(this.past, { end: page.onSystem((system) => this.showSystem(system)) }, { end: () => cancelAnimationFrame(this.frame) }, ...this.charts.map(({ chart }) => chart));
+		this.owned.push(this.past, { end: page.onSystem((system) => this.showSystem(system)) }, this.frame, ...this.charts.map(({ chart }) => chart));
 	}
 
 	show() {
@@ -43,8 +44,9 @@ export class NowView extends View {
 
 	said(channel) {
 		if (channel === "approvals") this.showDecisions();
-		if (channel === "system" && this.page.model.isKnown) this.hostsSoon();
-		else this.refresher.touch();
+		if (channel === "system" && this.page.model.isKnown) {
+			if (!document.hidden) this.frame.soon();
+		} else this.refresher.touch();
 	}
 
 	showDecisions() {
@@ -52,8 +54,8 @@ export class NowView extends View {
 		this.decisionsCard.hidden = !open.length;
 		fill(this.decisions, open.slice(0, ROWS_MAX).map((one) => element("li", badge("asked"),
 			element("strong.grow", { title: JSON.stringify(one.details), text: clipped(one.subject, 200) }), soft(`by ${clipped(one.asked_by, 40)}`),
-			ageOf(page, one.asked_at), one.ends_at ? soft(`until ${clock(one.ends_at, page.utc)}`) : null,
-			may && button({ onclick: () => this.decide(one, true) }, "Give…"), may && button({ onclick: () => this.decide(one, false) }, "Refuse…"))));
+			ageOf(page, one.asked_at), one.ends_at && soft(`until ${clock(one.ends_at, page.utc)}`),
+			may && button("Give…", () => this.decide(one, true)), may && button("Refuse…", () => this.decide(one, false)))));
 	}
 
 	async decide({ id, subject, details }, gives) {
@@ -67,14 +69,6 @@ export class NowView extends View {
 		} catch (error) {
 			fill(this.verdict, failure(error));
 		}
-	}
-
-	hostsSoon() {
-		if (document.hidden) return;
-		this.frame ||= requestAnimationFrame(() => {
-			this.frame = 0;
-			this.showHosts(this.page.model.hosts());
-		});
 	}
 
 	tick() {
@@ -101,17 +95,17 @@ export class NowView extends View {
 		if (Number.isFinite(rate)) this.rate = rate;
 		this.tell(system);
 		const tile = (name, value, note, href, state = "") => element(href ? "a" : "div",
-			{ class: `tile ${state}`, href }, element("span.tile-name", { text: name }),
+			{ class: `tile ${state}`, href }, element("span.tile-name", name),
 			put(element("span.tile-value"), value), element("span.tile-note", note));
 		const line = element("canvas.tile-spark", { "aria-hidden": "true" });
 		const running = executions?.running ?? 0;
 		fill(this.tiles,
 			tile("Hosts up", counted(hosts.up ?? 0), [
-				hosts.down ? badge("down", `${hosts.down} down`) : null, hosts.silent ? badge("silent", `${hosts.silent} silent`) : null,
+				hosts.down && badge("down", `${hosts.down} down`), hosts.silent && badge("silent", `${hosts.silent} silent`),
 				!hosts.down && !hosts.silent && nouns(system.standbys, "standby", "standbys")], "#/tree", hosts.down ? "bad" : ""),
 			tile("Executions running", executions ? counted(running) : "–",
 				executions ? [executions.failed ? badge("failed", `${counted(executions.failed)} failed`) : "none failed",
-					executions.interrupted ? badge("interrupted", `${executions.interrupted} interrupted`) : null] : "there is no journal", "#/executions"),
+					executions.interrupted && badge("interrupted", `${executions.interrupted} interrupted`)] : "there is no journal", "#/executions"),
 			tile("Messages a second", Number.isFinite(this.rate) ? brief(this.rate) : "–", line, "#/metrics"),
 			tile("Actors", counted(system.actors), nouns(system.restarts, "host replaced", "hosts replaced"), "#/tree"),
 			tile("Loop delay, worst", system.lag_max_s === null ? "–" : duration(system.lag_max_s), "over the last seconds", "#/tree", system.lag_max_s > 1 ? "warn" : ""),
@@ -142,8 +136,8 @@ export class NowView extends View {
 	showFailures(rows) {
 		fill(this.failures, rows.length
 			? element("ul.rows", rows.slice(0, ROWS_MAX).map((row) => element("li",
-				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span.soft.mono", { text: clipped(row.id, 12) }),
-				element("span.grow.bad-text", { title: row.problem, text: clipped(row.problem, 160) }), ageOf(this.page, row.ended_at ?? row.submitted_at))))
+				badge(row.status), executionLink(row.id, clipped(row.job, 30)), element("span.soft.mono", clipped(row.id, 12)),
+				cut(row.problem, 160, "span.grow.bad-text"), ageOf(this.page, row.ended_at ?? row.submitted_at))))
 			: empty("No execution has failed", "Failures appear here by themselves."));
 	}
 
@@ -168,7 +162,7 @@ export class NowView extends View {
 			const state = host.state !== "up" ? host.state : host.is_stopping ? "stopping" : host.lag_max_s > 1 ? "slow" : "up";
 			const words = `${host.name}: ${state}${host.problem ? `, ${host.problem}` : ""}; ${nouns(host.actors, "actor")}, on ${host.node}`;
 			return element("a", { class: `host ${kindOf(state)}`, href: formatAddress(["tree"], { open: host.slot }), title: words, "aria-label": words },
-				element("span.shape", { text: shapeOf(state) }), !isMany && [element("span", { text: clipped(host.name, 16) }), soft(counted(host.actors))]);
+				element("span.shape", shapeOf(state)), !isMany && [element("span", clipped(host.name, 16)), soft(counted(host.actors))]);
 		}) : empty("No host answers yet", "`callboard top` in a terminal says more."));
 	}
 
@@ -180,7 +174,7 @@ export class NowView extends View {
 			: rows.length ? element("ul.rows", rows.slice(0, ROWS_MAX).map((alert) => element("li",
 				badge(alert.silenced_by ? "silenced" : alert.state), element("a", { href: formatAddress(["alerts"], { id: alert.id }), text: clipped(alert.name, 40) }),
 				alert.severity && soft(alert.severity),
-				element("span.grow", { text: clipped(alert.annotations.summary ?? "", 80) }), ageOf(this.page, alert.fired_at || alert.active_since))))
+				element("span.grow", clipped(alert.annotations.summary ?? "", 80)), ageOf(this.page, alert.fired_at || alert.active_since))))
 			: empty("Nothing fires", `${nouns(view.rules.length, "rule")} ${view.rules.length === 1 ? "is" : "are"} watched.`));
 	}
 

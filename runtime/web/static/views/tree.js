@@ -1,6 +1,6 @@
 // The tree: hosts, their actors, and what happened to each, also to those that have ended.
 
-import { badge, button, commandButton, element, empty, failure, fill, heading, hint, put, say, soft, strong, wrong } from "../dom.js";
+import { badge, button, commandButton, element, empty, failure, fill, Frame, heading, hint, put, say, soft, strong, wrong } from "../dom.js";
 import { bytes, clipped, counted, duration, nouns } from "../format.js";
 import { VirtualList } from "../list.js";
 import { facts, searchBox, setValue, Split, View, viewHead } from "../parts.js";
@@ -43,6 +43,7 @@ export function actorRows(actors, { failedFirst = false, isFlat = false } = {}) 
 export class TreeView extends View {
 	constructor(page) {
 		super(page, () => this.read(), EVERY_MS);
+		this.frame = new Frame(() => this.draw());
 		this.known = [];
 		this.actors = new Map();
 		this.found = null;
@@ -61,13 +62,11 @@ export class TreeView extends View {
 				["Failed", "90", ({ host, actor }) => (host ? (host.deaths ? `${counted(host.deaths)} ×` : "") : actor.failed_ago_s == null ? "" : wrong(`✕ ${duration(actor.failed_ago_s)}`)), "number"],
 			],
 		});
-		this.note = element("p.note");
-		this.notice = element("div");
-		this.split = new Split([this.list.element], { onClose: () => page.setQuery({ at: "" }) });
+		this.split = new Split([this.list.element], () => page.setQuery({ at: "" }));
 		this.element = element("div.view.fills",
 			viewHead("Tree", element("label.check", this.failedOnly, "failed first"), this.search),
 			this.notice, this.split.element, this.note);
-		this.owned.push(this.list, { end: () => cancelAnimationFrame(this.frame) });
+		this.owned.push(this.list, this.frame);
 	}
 
 	show(_path, query) {
@@ -94,11 +93,7 @@ export class TreeView extends View {
 	}
 
 	said(channel) {
-		if (channel !== "system" || document.hidden) return;
-		this.frame ||= requestAnimationFrame(() => {
-			this.frame = 0;
-			this.draw();
-		});
+		if (channel === "system" && !document.hidden) this.frame.soon();
 	}
 
 	woke() {
@@ -141,7 +136,7 @@ export class TreeView extends View {
 	}
 
 	nameOf({ host, actor, depth, isOpen }) {
-		if (host) return [element("span.twist", { text: isOpen ? "▾" : "▸" }), strong(host.name), soft(` ${nouns(host.actors, "actor")}`)];
+		if (host) return [element("span.twist", isOpen ? "▾" : "▸"), strong(host.name), soft(` ${nouns(host.actors, "actor")}`)];
 		const name = depth ? actor.path.split("/").filter(Boolean).at(-1) : actor.path;
 		const said = element("span.tree-name", { title: actor.path, text: clipped(name, 80) });
 		said.style.paddingInlineStart = `${(this.query.path ? 0 : 1 + depth) * 16}px`;
@@ -176,10 +171,10 @@ export class TreeView extends View {
 	history({ matches, near, silent, matches_left_off: left }, path) {
 		if (!matches.length) {
 			return [empty(`Nothing is known of ${path}`, near.length ? "Similar paths:" : "Its host may not answer, or it never ran."),
-				near.length ? element("ul", near.map((one) => element("li", button({ class: "link mono", onclick: () => this.page.setQuery({ at: one }) }, one)))) : null,
+				near.length ? element("ul", near.map((one) => element("li", button(one, () => this.page.setQuery({ at: one }), { class: "link mono" })))) : null,
 				silent.map(([host, why]) => element("p", badge("silent", host), ` ${why}`))];
 		}
-		return [matches.slice(0, 5).map((one) => this.one(one)), left ? hint(`${nouns(left, "more match", "more matches")}`) : null];
+		return [matches.slice(0, 5).map((one) => this.one(one)), left && hint(`${nouns(left, "more match", "more matches")}`)];
 	}
 
 	one(actor) {
@@ -189,16 +184,16 @@ export class TreeView extends View {
 				["state", badge(isOver ? "ended" : actor.lifecycle)], ["host", actor.host], ["kind", actor.kind],
 				["ended", isOver && `${duration(actor.ended_ago_s)} ago: ${actor.ended}`],
 				["restarts", `${actor.restarts} own, ${actor.group_restarts} with its group, ${actor.parent_restarts} with its parent`],
-				["host replaced", actor.host_restarts ? `${actor.host_restarts} ×` : ""], ["waiting", counted(actor.mailbox)],
+				["host replaced", actor.host_restarts && `${actor.host_restarts} ×`], ["waiting", counted(actor.mailbox)],
 				["supervision", actor.supervision], ["note", actor.note],
 			]),
 			heading("What happened"),
 			actor.entries.length ? element("ol.story", [...actor.entries].reverse().map((entry) => element("li",
 				element("p", badge("failed", entry.reason || "failed"), ` ${duration(entry.ago_s)} ago, start ${entry.incarnation}`,
 					entry.relation && ` (its ${entry.relation} ${entry.origin})`),
-				element("p.bad-text", { text: entry.message }),
+				element("p.bad-text", entry.message),
 				entry.decision && hint(`decision: ${entry.decision}${entry.delay_s ? `, after ${duration(entry.delay_s)}` : ""}`),
-				entry.traceback && put(element("details"), element("summary", "Traceback"), element("pre", { text: entry.traceback })))))
+				entry.traceback && put(element("details"), element("summary", "Traceback"), element("pre", entry.traceback)))))
 				: hint("It has not failed."));
 	}
 }

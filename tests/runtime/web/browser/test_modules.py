@@ -10,7 +10,7 @@ import pytest
 
 from .world import STATIC
 
-BYTES_MAX = 200 << 10
+BYTES_MAX = 202_000
 """All files of the page together; `offline.js` is only in exported files."""
 
 
