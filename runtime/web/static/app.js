@@ -288,7 +288,7 @@ class Page {
 	}
 
 	pressed(event) {
-		const isTyping = event.target.closest("input, textarea, select, dialog, [contenteditable]");
+		const isTyping = event.target.closest("input, textarea, select, dialog[open], [contenteditable]");
 		if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
 		const view = VIEWS[Number(event.key) - 1];
 		if (view && /^[1-9]$/.test(event.key)) this.go([view[0]]);

@@ -38,7 +38,7 @@ def test_a_thousand_hosts_are_bands_and_the_ten_worst(
     while not page.locator(middle).count() and time.monotonic() < deadline:
         page.click("text=Local time")  # Another reading: windows that are open grow in silence.
         page.click(".top >> text=UTC")
-        page.wait_for_selector(".chart, .empty")
+        page.wait_for_selector(".chart:visible, .empty:visible")
     labels = page.locator(".legend li").all_inner_texts()
     assert len(labels) == 11
     assert any("host-999" in label for label in labels), labels
