@@ -24,7 +24,7 @@ from callboard.messages.control.principals import Principal
 from .channel import Channel
 from .limits import HubLimits
 from .messages import ChannelKind
-from .outgoing import Effects, Outgoing
+from .outgoing import TOO_SLOW, Effects, Outgoing
 from .ports import ChannelSource, Closing, Codec
 from .protocol import Client, Connected, Disconnect, ErrorCode, Failed, Publication, Unsubscribed
 from .rates import Bucket
@@ -36,7 +36,6 @@ REFUSED: Final = Failed(ErrorCode.TOO_MANY_REQUESTS, "too many commands a second
 TOO_MANY: Final = Closing(Disconnect.TOO_MANY_REQUESTS, "too many commands")
 STALE: Final = Closing(Disconnect.STALE, "the client has not connected in time")
 NO_PONG: Final = Closing(Disconnect.NO_PONG, "the client does not answer pings")
-SLOW: Final = Closing(Disconnect.SLOW, "the client reads too slowly; resume")
 EXPIRED: Final = Closing(Disconnect.EXPIRED, "the token has expired")
 REVOKED: Final = Closing(Disconnect.INVALID_TOKEN, "the token has been revoked")
 UNASKED_PONG: Final = Closing(Disconnect.BAD_REQUEST, "a pong answers no ping")
@@ -292,7 +291,7 @@ class HubCore:
         if connection.pong_due_s is not None and now_s > connection.pong_due_s:
             out.end(NO_PONG)
         elif out.is_too_old(now_s):
-            out.end(SLOW)
+            out.end(TOO_SLOW)
         elif is_over(principal.expires_at, wall_s, limits.refresh_s):
             out.end(EXPIRED)
         elif now_s >= connection.ping_at_s:

@@ -24,7 +24,7 @@ from .ports import Closing, Codec
 from .protocol import Disconnect, Publication, Push
 from .subscription import SLOW, Subscription
 
-__all__ = ["Effects", "Outgoing"]
+__all__ = ["TOO_SLOW", "Effects", "Outgoing"]
 
 SKIPPED: Final = "skipped"
 """The tag of a value with the count of those that it has replaced."""
@@ -212,7 +212,9 @@ class Outgoing:
     def _release(self) -> None:
         for subscription in {entry.subscription: None for entry in self.held.values()}:
             self.inform(subscription)
-        self._refill_plain()
+        # The notices of what was dropped go before what was held after it.
+        self._sending.extend(self.parts)
+        self.parts.clear()
         size = 0
         while self.held and size < self._limits.queue_bytes_soft:
             _, entry = self.held.popitem(last=False)
@@ -227,11 +229,6 @@ class Outgoing:
             size += len(part)
             self.room -= len(part)
             self._sending.append(part)
-
-    def _refill_plain(self) -> None:
-        # The notices of what was dropped go before what was held after it.
-        self._sending.extend(self.parts)
-        self.parts.clear()
 
     def inform(self, subscription: Subscription) -> None:
         """Queue the counts of what a subscription does not get."""
@@ -260,10 +257,7 @@ class Outgoing:
 
     def is_too_old(self, now_s: float) -> bool:
         """Whether an event of a journal channel waits for too long."""
-        since_s = self._sending_since_s
-        if since_s is None:
-            since_s = self.journal_since_s
-        return since_s is not None and now_s - since_s > self._limits.queue_age_max_s
+        return self.age_s(now_s) > self._limits.queue_age_max_s
 
     def age_s(self, now_s: float) -> float:
         """How long the oldest event of a journal channel waits."""

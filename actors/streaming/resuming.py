@@ -16,7 +16,7 @@ from callboard.messages.core.errors import UsageError
 
 from .channel import Channel
 from .core import Connection, HubCore, ttl_s
-from .messages import ChannelKind, RateLimitConfig
+from .messages import ChannelKind
 from .protocol import Client, ErrorCode, Failed, Position, Publication, Subscribe, Subscribed
 from .rates import Bucket
 from .restricted import test_of
@@ -59,7 +59,7 @@ def begin(
     except UsageError as error:
         return Failed(ErrorCode.BAD_REQUEST, error.message)
     rate = command.rate_limit
-    bucket = None if rate is None else _bucket(rate, now_s)
+    bucket = None if rate is None else Bucket(rate.per_second, rate.burst, now_s)
     subscription = Subscription(
         channel.name,
         channel.kind,
@@ -74,10 +74,6 @@ def begin(
     )
     core.join(connection, subscription)
     return subscription
-
-
-def _bucket(rate: RateLimitConfig, now_s: float) -> Bucket:
-    return Bucket(rate.per_second, rate.burst, now_s)
 
 
 def fresh(
