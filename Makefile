@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
-EXTRAS := review,data,dev,docs,otlp,peers,postgres,tracing,web
+EXTRAS := review,configuration,data,dev,docs,otlp,peers,postgres,tracing,web
 
 # The first interpreter that is new enough; `make setup PYTHON=/path/to/python3` picks another.
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
