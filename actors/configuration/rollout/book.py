@@ -169,6 +169,8 @@ class RolloutBook:
         if rollout.state in BACK:
             if rollout.holds(target.name):
                 return False
+            if target.nonce and target.offered != target.settled:
+                return True  # It may take what is on its way to it.
             return target.active != target.settled and target.settled not in target.refused
         return rollout.holds(target.name) and (
             target.active != version and version not in target.refused
