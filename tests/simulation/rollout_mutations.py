@@ -62,15 +62,6 @@ def _further_back(right: Right) -> Right:
     return nacked
 
 
-def _silence_is_no(right: Right) -> Right:
-    def unanswered(book: RolloutBook, event: OffersAnswered, name: str, *rest: Any) -> None:
-        active = book.targets[name].active
-        right(book, event, name, *rest)
-        book.targets[name].active = active
-
-    return unanswered
-
-
 def _restart_unseen(right: Right) -> Right:
     def joined(book: RolloutBook, event: TargetsJoined) -> None:
         before = {name: each.active for name, each in book.targets.items()}
@@ -100,9 +91,9 @@ ROLLOUTS: Final[Mapping[str, Mutation]] = MappingProxyType(
             "a roll-out goes on although targets refuse it",
             Judges, "_refused", _blind, "configuration",
         ),
-        "always_pass": Mutation(
-            "each window passes, and no check fails",
-            Judges, "failure", lambda _: lambda *_: "", "configuration",
+        "health_does_not_count": Mutation(
+            "a version goes on under which targets are unhealthy",
+            Judges, "_unwell", _blind, "configuration",
         ),
         "no_data_passes": Mutation(
             "a window without data passes",
@@ -111,10 +102,6 @@ ROLLOUTS: Final[Mapping[str, Mutation]] = MappingProxyType(
         "further_back": Mutation(
             "a roll-back goes on although targets refuse the version from before",
             RolloutBook, "_nacked", _further_back, "configuration",
-        ),
-        "silence_is_no": Mutation(
-            "a target that did not answer counts as one that took nothing",
-            RolloutBook, "_unanswered", _silence_is_no, "configuration", first_seed=150,
         ),
         "restart_unseen": Mutation(
             "a target that was made again counts as if it still had its version",

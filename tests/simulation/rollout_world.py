@@ -34,7 +34,7 @@ from callboard.actors.configuration.rollout.events import (
 )
 from callboard.actors.configuration.rollout.judging import Judges
 from callboard.actors.configuration.rollout.plan import ApprovalPolicy, Check, RolloutPlan
-from callboard.actors.configuration.rollout.states import ENDED, RolloutState, WaveStep
+from callboard.actors.configuration.rollout.states import ENDED, RolloutState, TargetState, WaveStep
 from callboard.messages.core.contract import Contract
 from callboard.messages.core.errors import CallboardError
 
@@ -317,6 +317,15 @@ class RolloutWorld:
             for name, _, _ in reports:
                 self.calls[self.targets[name].active] += CALLS
         self.tell(lambda core: core.observe(self.now, lambda judges: _report(judges, reports)))
+        self._call_hosts({self.targets[name].host for name, _, _ in reports})
+
+    def _call_hosts(self, alive: set[int]) -> None:
+        """The controller asks a host that reports for its targets, if it could not reach some."""
+        if self.core is not None:
+            known = self.core.book.targets.values()
+            away = {each.host for each in known if each.state is TargetState.UNREACHABLE}
+            for host in sorted(away & alive):
+                self._join_host(host)
 
     def settle(self) -> None:
         """No more faults."""
