@@ -119,6 +119,9 @@ def test_the_newest_store_is_the_default(
     callboard: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLBOARD_HOME", str(tmp_path / "home"))
+    # The systems of other tests are elsewhere.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ended = callboard("alerts")
     assert (ended.code, "--store" in ended.err) == (ExitCode.USAGE, True)
     folder = tmp_path / "home" / "journals"

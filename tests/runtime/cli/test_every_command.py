@@ -11,6 +11,12 @@ from callboard.runtime.cli.commands.group import group
 LOCAL: Final = {
     "alerts rules": "it reads a file of rules",
     "alerts test": "it evaluates a file of rules over points that it makes itself",
+    "config diff": "it compares files",
+    "config key": "it makes a key that never leaves its machine",
+    "config show": "it reads files",
+    "config sign": "it signs with a key that never leaves its machine",
+    "config validate": "it reads files",
+    "config verify": "it reads files and keys",
     "doctor": "it checks this machine",
     "down": "it ends processes of this machine",
     "pipelines check": "it reads a file",
