@@ -56,6 +56,7 @@ async def test_a_reader_learns_of_the_death_of_its_actors_host_and_can_read_agai
         assert len(again) == 41
 
 
+@pytest.mark.soak
 async def test_the_generator_is_closed_when_its_readers_host_is_killed() -> None:
     async with start(engine="ray", hosts=3, name="streams-left") as system:
         counter = await system.spawn(streams.TwoAtOnce, host=2)

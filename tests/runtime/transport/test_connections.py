@@ -410,6 +410,7 @@ class Listening(Actor):
 
 
 @as_root
+@pytest.mark.soak
 @pytest.mark.ray
 async def test_a_system_answers_in_a_flood_on_all_its_sockets() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])

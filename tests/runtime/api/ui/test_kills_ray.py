@@ -117,6 +117,7 @@ async def check(followers: list[Follower], journal: Journal) -> None:
         assert each.seen == list(range(each.seen[0], last + 1))
 
 
+@pytest.mark.soak
 async def test_two_hubs_are_killed_and_a_blocked_host_cuts_nobody(tmp_path: Path) -> None:
     async with followed(tmp_path, hubs=2, clients=10) as (system, hubs, followers, journal):
         blocker = await system.spawn(Blocker, host=1)
