@@ -62,7 +62,7 @@ def interruptible() -> Iterator[None]:
     ("engine", "whole_group"),
     [
         ("inline", False),
-        pytest.param("ray", False, marks=pytest.mark.ray),
+        pytest.param("ray", False, marks=[pytest.mark.ray, pytest.mark.soak]),
         pytest.param("ray", True, marks=[pytest.mark.ray, pytest.mark.soak]),
     ],
 )

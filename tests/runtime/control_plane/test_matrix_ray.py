@@ -52,8 +52,8 @@ async def answered(system: System, ref: Ref[Any]) -> None:
 @pytest.mark.parametrize(
     ("strategy", "restarted"),
     [
-        (Strategy.ONE_FOR_ONE, {"b"}),
-        (Strategy.ONE_FOR_ALL, {"a", "b", "c"}),
+        pytest.param(Strategy.ONE_FOR_ONE, {"b"}, marks=pytest.mark.soak),
+        pytest.param(Strategy.ONE_FOR_ALL, {"a", "b", "c"}, marks=pytest.mark.soak),
         (Strategy.REST_FOR_ONE, {"b", "c"}),
     ],
 )

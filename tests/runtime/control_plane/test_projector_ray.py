@@ -56,6 +56,7 @@ def checked_while_it_goes_on(models: SqliteReadModelStore, events: list[Contract
     raise AssertionError("it never stood still between two looks")
 
 
+@pytest.mark.soak
 async def test_a_projector_whose_host_is_killed_goes_on_where_its_model_stands(
     tmp_path: Path,
 ) -> None:

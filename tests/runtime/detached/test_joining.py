@@ -78,6 +78,7 @@ def without_token(environment: Mapping[str, str], home: pathlib.Path) -> dict[st
     return {**environment, "HOME": str(home)}
 
 
+@pytest.mark.soak
 def test_a_wrong_place_or_token_is_reported_at_once(tmp_path: pathlib.Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

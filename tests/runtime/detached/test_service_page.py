@@ -16,6 +16,7 @@ FILES: Final = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```$', re.MULTIL
 
 @pytest.mark.ray
 @pytest.mark.timeout(180)
+@pytest.mark.soak
 def test_service_and_client_run_as_two_programs(
     root: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
