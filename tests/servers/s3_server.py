@@ -38,6 +38,7 @@ class S3Server:
                 *(f"-master.port={master}", f"-volume.port={volume}", "-filer"),
                 *(f"-filer.port={filer}", "-s3", f"-s3.port={self.port}"),
                 *("-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0"),
+                "-s3.port.lance=0",  # Else all servers of the machine want one port.
             ],
             folder=folder,
             log=folder / "log",

@@ -24,6 +24,15 @@ KNOWN: Final = frozenset(
      "oneOf", "uniqueItems", "$ref", "$defs", "definitions", *LEAST, *MOST}
 )  # fmt: skip
 ALL_TYPES: Final = frozenset({"null", "boolean", "object", "array", "number", "string", "integer"})
+# A truth is a number for Python, so it is asked for first.
+TYPE_NAMES: Final[Mapping[type, str]] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    Mapping: "object",
+}
 
 
 class SchemaBreak(NamedTuple):
@@ -99,16 +108,23 @@ def _types(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _values(writer: Mapping[str, Any], reader: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    gone = _types(writer) - _types(reader)
-    if gone and "enum" not in writer and "const" not in writer:
-        yield path, f"does not take {', '.join(sorted(gone))}"
     written, read = _listed(writer), _listed(reader)
+    types = _types(writer) if written is None else {_type_of(value) for value in written}
+    if gone := types - _types(reader):
+        yield path, f"does not take {', '.join(sorted(gone))}"
     if read is not None:
         if written is None:
             yield path, "takes only some values"
         elif any(value not in read for value in written):
             missing = [value for value in written if value not in read]
             yield path, f"does not take {missing[0]!r:.60}"
+
+
+def _type_of(value: Any) -> str:
+    """The narrowest type of a value as JSON has it."""
+    if isinstance(value, float) and value.is_integer():
+        return "integer"
+    return next((name for kind, name in TYPE_NAMES.items() if isinstance(value, kind)), "null")
 
 
 def _listed(schema: Mapping[str, Any]) -> list[Any] | None:

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from callboard.actors.configuration.package import (
@@ -239,6 +239,12 @@ documents = st.recursive(
 
 @settings(max_examples=examples(1_000))
 @given(schemas, schemas, documents)
+@example({"enum": ["a", 1]}, {"type": "integer"}, "a")
+@example(
+    {"type": "array", "items": {"enum": ["a"]}},
+    {"type": "array", "items": {"anyOf": [{"type": "integer"}]}},
+    ["a"],
+)
 def test_no_break_means_that_every_old_document_reads(
     old: dict[str, object], new: dict[str, object], document: object
 ) -> None:
