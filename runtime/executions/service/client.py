@@ -94,8 +94,12 @@ class RemoteExecutions:
     async def prepare(self) -> None:
         """Look up the execution that this driver is to resume, if any, for the next submission.
 
-        Raises `UsageError` when the journal does not have it.
+        A system with a page has its execution service, which writes the journal, from the start:
+        acts and events that come in are in it before anybody submits. Raises `UsageError` when the
+        journal does not have the execution.
         """
+        if self._settings.page is not None and self._settings.journal:
+            await self._address()
         execution_id = resumed_id(self._environment)
         if execution_id:
             self._resumable = (execution_id, await self._described(execution_id))
