@@ -6,13 +6,13 @@ import json
 import click
 
 from callboard.messages.control.views import QuerySystem
-from callboard.messages.core.errors import UsageError
+from callboard.messages.core.errors import SpecError, UsageError
 
 from ..admin.errors import NotServed
 from ..admin.page_link import OpenPage, PageOpened
 from ..api.start import attach
 from .figures import echo
-from .outcome import ExitCode, print_failure
+from .outcome import ExitCode, Failure, print_failure
 from .sources import NOTHING_RUNS, Source, local_systems, query_all
 
 __all__ = ["ui"]
@@ -23,7 +23,7 @@ def ui(*, name: str | None, address: str | None, as_json: bool) -> None:
     context = click.get_current_context()
     opened = asyncio.run(_open(name, address))
     if opened is None:
-        print_failure(NOTHING_RUNS, verbose=False)
+        print_failure(NOTHING_RUNS if name is None else _not_here(name), verbose=False)
         context.exit(ExitCode.FAILED)
     if as_json:
         click.echo(json.dumps({"links": opened.links, "urls": opened.urls}))
@@ -31,6 +31,15 @@ def ui(*, name: str | None, address: str | None, as_json: bool) -> None:
         for link in opened.links:
             echo(link)
     context.exit(ExitCode.OK)
+
+
+def _not_here(name: str) -> Failure:
+    return Failure(
+        ExitCode.FAILED,
+        "nothing_runs",
+        f"you run no system {name!r} on this machine.",
+        f"Start one with `callboard up {name}`, or name its cluster with --address.",
+    )
 
 
 async def _open(name: str | None, address: str | None) -> PageOpened | None:
@@ -44,9 +53,14 @@ async def _open(name: str | None, address: str | None) -> PageOpened | None:
         except NotServed:
             pass  # A detached system without a hub.
     assert name is not None
-    async with attach(name, address=address) as system:
-        await system.ui.start()
-        return await system.ui.open_page()
+    try:
+        async with attach(name, address=address) as system:
+            await system.ui.start()
+            return await system.ui.open_page()
+    except SpecError as error:
+        if found is None and address is None and error.details.get("field") == "address":
+            return None  # No address is known either.
+        raise
 
 
 async def _local(name: str | None) -> tuple[Source, str] | None:

@@ -222,6 +222,11 @@ def test_up_and_down_of_a_whole_system_leave_another_ray_alone(home: Path) -> No
         assert (again["started"], again["daemon"]) == (False, facts["daemon"])
         assert again["urls"] == facts["urls"]
         assert command(home, "ui", "lap")["urls"] == facts["urls"]
+        # Who has asked for the link is in the journal, before any execution.
+        assert (
+            command(home, "events", "acts", "--limit", "1")["fields"]["act"]
+            == "callboard.admin.open_page"
+        )
         attached = subprocess.run(
             [sys.executable, "-c", ATTACHED],
             env=environment(home),
