@@ -6,14 +6,14 @@ levels, `NODES_MAX` nodes, `VALUES_MAX` values.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Final
 
 from callboard.messages.control.filters import StreamFilter
 from callboard.messages.core.errors import UsageError
 
-__all__ = ["DEPTH_MAX", "NODES_MAX", "VALUES_MAX", "Test", "compiled", "compiled_all"]
+__all__ = ["DEPTH_MAX", "NODES_MAX", "VALUES_MAX", "Test", "compiled"]
 
 DEPTH_MAX: Final = 8
 NODES_MAX: Final = 64
@@ -24,15 +24,6 @@ NUMBER: Final = re.compile(r"[+-]?\d{1,32}(?:\.\d{0,32})?(?:[eE][+-]?\d{1,3})?",
 Tags = Mapping[str, str]
 Test = Callable[[Tags], bool]
 """Says whether an event with these tags passes."""
-
-
-def compiled_all(filters: Sequence[StreamFilter]) -> Test | None:
-    """A function for several filters that must all hold; None for none. Raises `UsageError`."""
-    if not filters:
-        return None
-    if len(filters) == 1:
-        return compiled(filters[0])
-    return compiled(StreamFilter(op="and", nodes=tuple(filters)))
 
 
 def compiled(condition: StreamFilter) -> Test:

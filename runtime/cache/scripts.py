@@ -11,11 +11,10 @@ server.
 import struct
 from typing import Final
 
-__all__ = ["DELETE", "EXPIRY", "TOMBSTONE", "WRITE"]
+__all__ = ["DELETE", "EXPIRY", "WRITE"]
 
 EXPIRY: Final = struct.Struct(">Q")
-TOMBSTONE: Final = b"-"
-"""The value of a deleted key for a while. Every other value is longer."""
+# A deleted key has the value "-" for a while. Every other value is longer.
 
 # Versions are compared as numbers, because Lua compares texts by the server's locale. Versions
 # above 2^53 are rounded and may count as equal; then the write wins, which only refreshes the

@@ -135,7 +135,6 @@ OLDEST: Final = 0
 """The oldest version that can be migrated; 0 is an empty schema."""
 
 UNDEFINED: Final = frozenset({"3F000", "42P01"})  # no such schema, no such table
-DUPLICATE_TABLE: Final = "42P07"
 
 
 def statement(text: str, schema: str) -> bytes:

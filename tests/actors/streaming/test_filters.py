@@ -9,7 +9,6 @@ from callboard.actors.streaming.filters import (
     NODES_MAX,
     VALUES_MAX,
     compiled,
-    compiled_all,
 )
 from callboard.messages.control.filters import StreamFilter
 from callboard.messages.core.errors import UsageError
@@ -67,10 +66,6 @@ def test_conditions_combine() -> None:
     assert compiled(StreamFilter(op="or", nodes=(error, large)))(TAGS)
     assert not compiled(StreamFilter(op="and", nodes=(error, large)))(TAGS)
     assert compiled(StreamFilter(op="not", nodes=(large,)))(TAGS)
-    both = compiled_all((error, StreamFilter(op="not", nodes=(large,))))
-    assert both is not None
-    assert both(TAGS)
-    assert compiled_all(()) is None
 
 
 def deep(levels: int) -> StreamFilter:
