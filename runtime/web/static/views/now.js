@@ -162,7 +162,7 @@ export class NowView extends View {
 			const state = host.state !== "up" ? host.state : host.is_stopping ? "stopping" : host.lag_max_s > 1 ? "slow" : "up";
 			const words = `${host.name}: ${state}${host.problem ? `, ${host.problem}` : ""}; ${nouns(host.actors, "actor")}, on ${host.node}`;
 			return element("a", { class: `host ${kindOf(state)}`, href: formatAddress(["tree"], { open: host.slot }), title: words, "aria-label": words },
-				element("span.shape", shapeOf(state)), !isMany && [element("span", clipped(host.name, 16)), soft(counted(host.actors))]);
+				element("span.shape", shapeOf(state)), !isMany && [element("span.grow", host.name), soft(counted(host.actors))]);
 		}) : empty("No host answers yet", "`callboard top` in a terminal says more."));
 	}
 
